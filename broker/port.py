@@ -1,0 +1,232 @@
+"""What a service may ask of the broker, and what it may rely on.
+
+Delivery is at least once. ``publish`` returns only when the broker has taken the message over into every queue and
+stream that it is routed to; until then the caller owns it, and repeats it after any ``PublishError``. A consumer's
+handler returns its verdict as an ``Outcome``; the adapter alone settles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from types import MappingProxyType
+from typing import Final, Protocol, TypeAlias
+
+from broker.topology import Account, Exchange, Queue
+from events.routing import Binding
+
+PUBLISH_TIMEOUT_S: Final = 5.0  # a healthy broker confirms in milliseconds; a blocked one would hold us for ever
+PREFETCH_MAX: Final = 200  # two seconds of a busy channel; past that the broker keeps the backlog, not we
+LOG_PREFETCH_MAX: Final = 1000  # measured: replay at 100 runs a quarter slower
+
+
+class BrokerError(Exception):
+    """Something between us and the broker. See the subclass for what may be done."""
+
+
+class PublishError(BrokerError):
+    """The message may or may not have arrived. Publish it again, with the same ``message_id``."""
+
+
+class UnroutableError(PublishError):
+    """No queue or stream takes this key: the topology is missing. Provision it, then publish again."""
+
+
+class NackedError(PublishError):
+    """The broker could not take the message over. Publish it again after a while."""
+
+
+class PublishTimeoutError(PublishError):
+    """No confirmation in time: the broker is blocked or gone. The message may still arrive. Publish it again."""
+
+
+class DisconnectedError(PublishError):
+    """The connection was lost, or there is none yet. The adapter reconnects by itself; publish again."""
+
+
+class AccessRefusedError(BrokerError):
+    """The broker does not let this user do that. Trying again cannot help; the message says what was refused."""
+
+
+class TopologyError(BrokerError):
+    """A queue, exchange or stream is missing, or is not what the topology says. The master's provisioning mends it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What is to be published. ``message_id`` must be unique among the messages that are under way."""
+
+    exchange: str
+    routing_key: str
+    message_id: str
+    type: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    persistent: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What arrived. ``user_id`` is who wrote it, proved by the broker; empty where nobody said.
+
+    ``offset`` is the place in a stream and rises, but with holes: never use it as a sequence. None from a queue.
+    """
+
+    exchange: str
+    routing_key: str
+    message_id: str
+    type: str
+    user_id: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    offset: int | None = None
+    redelivered: bool = False
+
+
+class Outcome(Enum):
+    """A handler's verdict on a delivery from a queue."""
+
+    ACK = "done; forget it"
+    RETRY = "could not do it now; deliver it again"
+    DISCARD = "nobody will ever be able to; forget it (say why in an event)"
+
+
+class From(Enum):
+    """Where to begin to read a stream."""
+
+    FIRST = "first"
+    NEXT = "next"
+
+
+Start: TypeAlias = From | int | timedelta
+"""``From.FIRST``, ``From.NEXT`` (only what comes now), an offset (inclusive), or how long ago."""
+
+Handler: TypeAlias = Callable[[Delivery], Awaitable[Outcome]]
+"""Short: decode, write to the inbox in one transaction, return. An exception counts as RETRY and is logged."""
+
+Fold: TypeAlias = Callable[[Delivery], None]
+"""Takes one delivery of a stream, in order. It must not raise; if it does, reading ends with that error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How the connection fares. ``since_s`` is on the event loop's clock."""
+
+    connected: bool
+    blocked: bool
+    since_s: float
+    reconnects: int
+    last_error: str
+
+
+class Broker(Protocol):
+    """The port. Use it inside ``async with``: entering connects, leaving closes.
+
+    Entering waits for the first connection and raises ``AccessRefusedError`` for a wrong password; an unreachable
+    broker is retried until it is there. Afterwards every loss of the connection is mended by the adapter.
+    """
+
+    @property
+    def health(self) -> Health:
+        """Tell how the connection fares now."""
+        ...
+
+    async def publish(self, message: Message) -> None:
+        """Hand a message over; return once it is safe with the broker.
+
+        Raises:
+            PublishError: see the subclass; the caller still owns the message. Within ``PUBLISH_TIMEOUT_S``.
+            AccessRefusedError: this user may not write there.
+        """
+        ...
+
+    async def consume(self, queue: str, handler: Handler, *, prefetch: int = PREFETCH_MAX) -> None:
+        """Hand the messages of a queue to the handler, several at once, until cancelled.
+
+        Goes on by itself after a lost connection, a broker restart, or the queue's loss and return.
+
+        Raises:
+            AccessRefusedError: this user may not read there.
+        """
+        ...
+
+    async def follow(self, stream: str, fold: Fold, *, start: Start = From.FIRST) -> None:
+        """Hand the entries of a stream to ``fold``, in order, each once in this call, until cancelled.
+
+        After a lost connection it goes on at the next offset.
+
+        Raises:
+            AccessRefusedError: this user may not read there.
+            TopologyError: the stream is not there (any more).
+        """
+        ...
+
+    def on_connected(self, callback: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """Call back after each (re)connection but the first, while the block is entered."""
+        ...
+
+
+class Admin(Protocol):
+    """What provisioning may ask of the broker, beside ``Broker``. The master alone uses it. All of it is idempotent."""
+
+    @property
+    def keeps_accounts(self) -> bool:
+        """Tell whether users can be managed; without RabbitMQ's management API they cannot."""
+        ...
+
+    async def ensure_exchange(self, exchange: Exchange) -> None:
+        """Declare an exchange.
+
+        Raises:
+            TopologyError: it exists with another type.
+        """
+        ...
+
+    async def ensure_queue(self, queue: Queue) -> bool:
+        """Declare a queue or stream with its bindings; tell whether it is new.
+
+        Raises:
+            TopologyError: it exists with other arguments, or the broker cannot bring it up.
+        """
+        ...
+
+    async def unbind(self, queue: str, binding: Binding) -> None:
+        """Take a binding away."""
+        ...
+
+    async def exists(self, queue: str) -> bool:
+        """Tell whether a queue or stream is there, whether or not it works.
+
+        Raises:
+            TopologyError: it is there but broken.
+        """
+        ...
+
+    async def prove(self, queue: str) -> None:
+        """Write a probe to a queue or stream and see it confirmed (and, from a stream, read it back).
+
+        RabbitMQ 3.10 does not bring back a quorum queue or stream that was killed right after its declaration.
+
+        Raises:
+            TopologyError: it does not work. Delete a queue and declare it again; give a stream a new generation.
+        """
+        ...
+
+    async def delete_queue(self, queue: str) -> None:
+        """Delete a queue, if it is there."""
+        ...
+
+    async def ensure_account(self, user: str, password: str, account: Account) -> None:
+        """Create or change a user.
+
+        Raises:
+            AccessRefusedError: the management API does not let us.
+        """
+        ...
+
+    async def remove_account(self, user: str) -> None:
+        """Delete a user; its connections are closed at once."""
+        ...

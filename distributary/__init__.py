@@ -1,0 +1,1 @@
+"""The command line, the configuration, and a whole fleet on one machine."""

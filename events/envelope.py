@@ -1,0 +1,66 @@
+"""The envelope: who says it, when, and where it stands in the order of what they said.
+
+Each source numbers its events without a gap inside an *epoch*. A source that lost its numbering (a mirror whose
+database was reset, a selector that restarted) begins a higher epoch. ``(epoch, sequence)`` orders the events of
+one source; nothing orders events of two sources but their place in the log.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, NamedTuple
+
+from msgspec import Meta, Struct
+
+from events.names import MirrorName, SelectorName
+from events.schemas import Event
+
+MASTER_SOURCE: Final = "master"
+SOURCE_LENGTH_MAX: Final = 64  # "selector/" and "mirror/…/load" around a name of 31
+TRACEPARENT_LENGTH_MAX: Final = 55  # W3C Trace Context §3.2.2, version 00
+
+
+class Version(NamedTuple):
+    """A place in one source's order; the higher one is newer."""
+
+    epoch: int
+    sequence: int
+
+
+class Envelope(Struct, frozen=True, kw_only=True, array_like=True):
+    """An event with its origin. On the wire an array in this order.
+
+    ``time_ns`` is the source's own clock (Unix epoch): good for people, never for order. ``traceparent`` is the W3C
+    Trace Context of the action that led to the event, or empty.
+    """
+
+    source: Annotated[str, Meta(max_length=SOURCE_LENGTH_MAX)]
+    epoch: Annotated[int, Meta(ge=0)]
+    sequence: Annotated[int, Meta(ge=1)]
+    time_ns: int
+    traceparent: Annotated[str, Meta(max_length=TRACEPARENT_LENGTH_MAX)]
+    event: Event
+
+    @property
+    def id(self) -> str:
+        """The event's identity, also AMQP's ``message_id``. Two envelopes with the same id are the same fact."""
+        return f"{self.source}:{self.epoch}:{self.sequence}"
+
+    @property
+    def version(self) -> Version:
+        """Where this event stands among all of its source."""
+        return Version(self.epoch, self.sequence)
+
+
+def mirror_source(mirror: MirrorName) -> str:
+    """Name a mirror as the source of lasting events."""
+    return f"mirror/{mirror}"
+
+
+def load_source(mirror: MirrorName) -> str:
+    """Name a mirror as the source of telemetry, which has a numbering of its own because nobody keeps it."""
+    return f"mirror/{mirror}/load"
+
+
+def selector_source(selector: SelectorName) -> str:
+    """Name a selector as a source."""
+    return f"selector/{selector}"

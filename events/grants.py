@@ -1,0 +1,167 @@
+"""A grant: leave for one visitor to download one file from one mirror, written into the URL as a token.
+
+The token is the authority; the ``download.granted`` event with the same ``grant_id`` is the notice. Either may
+arrive first. It is authenticated with HMAC-SHA256 (RFC 2104, cut to 128 bits as RFC 2104 §5 allows) under a key
+that belongs to one mirror and one key epoch, with the mirror's name inside the MAC: a mirror can forge grants only
+for itself, and the theft of one mirror's key opens nothing else.
+
+``/d/<token>/<file name>``: 132 characters of URL-safe base64 (RFC 4648 §5) without padding; the file name is for
+the tools that save it and carries no authority.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final, TypeAlias
+
+from events.errors import ExpiredGrantError, ForeignGrantError, MalformedGrantError
+from events.names import Digest, MirrorName
+
+IPAddress: TypeAlias = IPv4Address | IPv6Address
+
+GRANT_ID_BYTES: Final = 16
+KEY_BYTES: Final = 32
+IPV4_PREFIX_BITS: Final = 32  # one visitor; many share it behind a carrier's NAT, none spreads over two
+IPV6_PREFIX_BITS: Final = 64  # temporary addresses (RFC 8981) change inside a /64
+CLOCK_SKEW_S: Final = 30  # NTP keeps servers within a second; a friend's server may not run it well
+
+# version, key epoch, start by, finish by, size, grant id, sha256, bound prefix bits, bound address (IPv6 or mapped)
+_BODY: Final = struct.Struct(">BBIIQ16s32sB16s")
+_VERSION: Final = 1
+_MAC_BYTES: Final = 16
+_TOKEN_BYTES: Final = _BODY.size + _MAC_BYTES
+TOKEN_LENGTH: Final = _TOKEN_BYTES * 4 // 3  # 132: a multiple of three bytes needs no padding
+_MAPPED_BITS: Final = 96
+_ADDRESS_BITS: Final = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a token says. Times are seconds since the Unix epoch; sizes are bytes.
+
+    The first byte must be asked for by ``start_by_s``; resuming is possible until ``finish_by_s``. The grant is
+    bound to the first ``prefix_bits`` of ``address``, an IPv6 or IPv4-mapped address; 0 binds it to nobody.
+    """
+
+    grant_id: bytes
+    sha256: Digest
+    size_bytes: int
+    start_by_s: int
+    finish_by_s: int
+    address: IPv6Address
+    prefix_bits: int
+    key_epoch: int = 1
+
+
+def derive_key(secret: bytes, mirror: MirrorName, key_epoch: int) -> bytes:
+    """Derive the key for one mirror and key epoch from the site's secret. The mirror is given the key alone."""
+    return hmac.digest(secret, f"distributary grant|{mirror}|{key_epoch}".encode(), "sha256")
+
+
+def bind(address: IPAddress) -> tuple[IPv6Address, int]:
+    """Give the address, mapped to IPv6 and masked, and the number of bits that a grant is bound to."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return _masked(address, IPV6_PREFIX_BITS), IPV6_PREFIX_BITS
+    return _mapped(address), _MAPPED_BITS + IPV4_PREFIX_BITS
+
+
+def mint(grant: Grant, *, mirror: MirrorName, key: bytes) -> str:
+    """Write a grant as a token for this mirror alone."""
+    body = _BODY.pack(
+        _VERSION,
+        grant.key_epoch,
+        grant.start_by_s,
+        grant.finish_by_s,
+        grant.size_bytes,
+        grant.grant_id,
+        grant.sha256,
+        grant.prefix_bits,
+        grant.address.packed,
+    )
+    return base64.urlsafe_b64encode(body + _mac(body, mirror, key)).decode("ascii")
+
+
+def read(token: str, *, mirror: MirrorName, keys: Mapping[int, bytes]) -> Grant:
+    """Read a token and prove that it was minted for this mirror under one of these keys (by key epoch).
+
+    Raises:
+        MalformedGrantError: not exactly as minted: altered, cut, spelt otherwise, for another mirror or epoch.
+    """
+    raw = _canonical_bytes(token)
+    body, mac = raw[: _BODY.size], raw[_BODY.size :]
+    version, key_epoch, start_by_s, finish_by_s, size, grant_id, sha256, prefix_bits, address = _BODY.unpack(body)
+    # An unknown epoch costs the same time as a wrong MAC.
+    key = keys.get(key_epoch, bytes(KEY_BYTES))
+    authentic = hmac.compare_digest(mac, _mac(body, mirror, key))
+    if not authentic or key_epoch not in keys or version != _VERSION:
+        raise MalformedGrantError("not a token for this mirror")
+    return Grant(
+        grant_id=grant_id,
+        sha256=Digest(sha256),
+        size_bytes=size,
+        start_by_s=start_by_s,
+        finish_by_s=finish_by_s,
+        address=IPv6Address(address),
+        prefix_bits=prefix_bits,
+        key_epoch=key_epoch,
+    )
+
+
+def check(grant: Grant, *, address: IPAddress, now_s: float, started: bool) -> None:
+    """Check that a proven grant holds for this visitor at this moment.
+
+    ``started`` tells whether this mirror already sent bytes under the grant; then ``finish_by_s`` counts.
+
+    Raises:
+        ForeignGrantError: the visitor's address is not the one that the grant is bound to.
+        ExpiredGrantError: too late to start, or to go on.
+    """
+    if _masked(_mapped(address), grant.prefix_bits) != _masked(grant.address, grant.prefix_bits):
+        raise ForeignGrantError("this link was given to another address")
+    deadline_s = grant.finish_by_s if started else grant.start_by_s
+    if now_s > deadline_s + CLOCK_SKEW_S:
+        raise ExpiredGrantError(f"this link ended {now_s - deadline_s:.0f} s ago")
+
+
+def normalise(address: str) -> IPAddress:
+    """Read an address and turn an IPv4-mapped IPv6 one into IPv4.
+
+    Raises:
+        ValueError: not an address.
+    """
+    parsed = ip_address(address)
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        return parsed.ipv4_mapped
+    return parsed
+
+
+def _mac(body: bytes, mirror: MirrorName, key: bytes) -> bytes:
+    return hmac.digest(key, b"distributary-grant/1|" + mirror.encode("ascii") + b"|" + body, "sha256")[:_MAC_BYTES]
+
+
+def _canonical_bytes(token: str) -> bytes:
+    """Decode the one spelling that ``mint`` writes. Other alphabets, padding and lengths are refused."""
+    if len(token) != TOKEN_LENGTH:
+        raise MalformedGrantError("a token has another length")
+    try:
+        raw = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise MalformedGrantError("a token has another alphabet") from error
+    if base64.urlsafe_b64encode(raw).decode("ascii") != token:
+        raise MalformedGrantError("a token has one spelling only")
+    return raw
+
+
+def _mapped(address: IPAddress) -> IPv6Address:
+    return IPv6Address(f"::ffff:{address}") if isinstance(address, IPv4Address) else address
+
+
+def _masked(address: IPv6Address, prefix_bits: int) -> IPv6Address:
+    dropped = _ADDRESS_BITS - prefix_bits
+    return IPv6Address(int(address) >> dropped << dropped)

@@ -1,0 +1,100 @@
+"""Every event type that exists. A fact, past tense, frozen, versioned in its tag, whole state and not a delta.
+
+On the wire each struct is an array: the tag first, then the fields in the order of the class. A field may be
+added at the end with a default; anything else is a new version of the tag beside the old one.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias, get_args
+
+from events.schemas.downloads import DownloadAborted, DownloadFinished, DownloadGranted, DownloadStarted
+from events.schemas.files import PUBLIC, Access, ChannelDefined, ChannelRemoved, FilePublished, FileWithdrawn, Filter
+from events.schemas.mirrors import (
+    DeclineReason,
+    InventoryAnnounced,
+    LoadReported,
+    Location,
+    LossReason,
+    MirrorCameOnline,
+    MirrorInvited,
+    MirrorJoined,
+    MirrorLeft,
+    MirrorWentOffline,
+    Profile,
+    ReplicaDeclined,
+    ReplicaLost,
+    ReplicaReady,
+    SubscriptionGranted,
+    SubscriptionRevoked,
+)
+from events.schemas.system import EventUnreadable, LogOpened, SelectorCameOnline
+
+CatalogueEvent: TypeAlias = ChannelDefined | ChannelRemoved | FilePublished | FileWithdrawn
+FleetEvent: TypeAlias = (
+    MirrorInvited
+    | MirrorJoined
+    | MirrorLeft
+    | SubscriptionGranted
+    | SubscriptionRevoked
+    | MirrorCameOnline
+    | MirrorWentOffline
+    | InventoryAnnounced
+    | ReplicaReady
+    | ReplicaLost
+    | ReplicaDeclined
+    | LoadReported
+)
+DownloadEvent: TypeAlias = DownloadGranted | DownloadStarted | DownloadFinished | DownloadAborted
+SystemEvent: TypeAlias = LogOpened | SelectorCameOnline | EventUnreadable
+Event: TypeAlias = CatalogueEvent | FleetEvent | DownloadEvent | SystemEvent
+
+EVENT_TYPES: Final[tuple[type[Event], ...]] = get_args(Event)
+TAGS: Final[dict[str, type[Event]]] = {str(kind.__struct_config__.tag): kind for kind in EVENT_TYPES}
+
+
+def tag_of(event: Event) -> str:
+    """Give the event's type with its version, as it stands on the wire: ``file.published/1``."""
+    return str(event.__struct_config__.tag)
+
+
+__all__ = [
+    "EVENT_TYPES",
+    "PUBLIC",
+    "TAGS",
+    "Access",
+    "CatalogueEvent",
+    "ChannelDefined",
+    "ChannelRemoved",
+    "DeclineReason",
+    "DownloadAborted",
+    "DownloadEvent",
+    "DownloadFinished",
+    "DownloadGranted",
+    "DownloadStarted",
+    "Event",
+    "EventUnreadable",
+    "FilePublished",
+    "FileWithdrawn",
+    "Filter",
+    "FleetEvent",
+    "InventoryAnnounced",
+    "LoadReported",
+    "Location",
+    "LogOpened",
+    "LossReason",
+    "MirrorCameOnline",
+    "MirrorInvited",
+    "MirrorJoined",
+    "MirrorLeft",
+    "MirrorWentOffline",
+    "Profile",
+    "ReplicaDeclined",
+    "ReplicaLost",
+    "ReplicaReady",
+    "SelectorCameOnline",
+    "SubscriptionGranted",
+    "SubscriptionRevoked",
+    "SystemEvent",
+    "tag_of",
+]
