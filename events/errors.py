@@ -31,6 +31,10 @@ class ForgedEventError(LanguageError):
     """Speaker, routing key and body do not agree on who speaks. Drop the event and raise the alarm."""
 
 
+class MalformedInvitationError(LanguageError):
+    """Not an invitation: cut, mistyped or something else. Ask the person to copy it again."""
+
+
 class GrantError(LanguageError):
     """A token gives no leave. The subclass says whether the visitor may be sent back to ask again."""
 
