@@ -1,0 +1,167 @@
+"""A real RabbitMQ for the integration tests: one node a session, a fresh virtual host a test.
+
+Where the broker comes from, in this order: ``DISTRIBUTARY_AMQP_URL`` with ``DISTRIBUTARY_MANAGEMENT_URL``; a container,
+where a Docker engine answers and the image is on this machine (nothing is pulled); a private node of Debian's package.
+``DISTRIBUTARY_TEST_BROKER`` set to ``url``, ``container`` or ``node`` leaves no choice. Without any broker the tests
+fail where ``CI`` is set, or a broker was asked for, and are skipped elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from enum import Enum
+from pathlib import Path
+from typing import NoReturn
+
+import docker
+import pytest
+from docker.errors import DockerException
+from testcontainers.core.config import testcontainers_config
+from testcontainers.core.container import DockerContainer
+
+from broker.node import SERVER, PrivateNode
+from broker.site import BrokerSite, SiteError, Vhost
+
+# Named as .ci/make-rabbitmq-image makes it, and as compose.yaml wants it.
+RABBITMQ_IMAGE = os.environ.get("DISTRIBUTARY_RABBITMQ_IMAGE", "distributary/rabbitmq:3.10")
+AMQP_PORT, MANAGEMENT_PORT = 5672, 15672
+CONTAINER_READY_TIMEOUT_S = 90.0
+POLL_EVERY_S = 0.2
+
+
+class Source(Enum):
+    """Where the tests' broker may come from."""
+
+    URL = "url"
+    CONTAINER = "container"
+    NODE = "node"
+
+
+@pytest.fixture(scope="session")
+def broker_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerSite]:
+    """A broker that all tests of the session share."""
+    with _open(_source(), tmp_path_factory.mktemp("rabbitmq")) as site:
+        yield site
+
+
+@pytest.fixture
+def vhost(broker_site: BrokerSite) -> Iterator[Vhost]:
+    """A virtual host of this test's own."""
+    name = f"test-{secrets.token_hex(6)}"
+    yield broker_site.create_vhost(name)
+    broker_site.delete_vhost(name)
+
+
+@pytest.fixture
+def private_node(tmp_path: Path) -> Iterator[PrivateNode]:
+    """A running node of this test's own, to be killed and started again; always Debian's package."""
+    if not SERVER.exists():
+        _do_without(f"{SERVER} is not there: apt-get install rabbitmq-server", forced=False)
+    node = PrivateNode(tmp_path / "node")
+    try:
+        node.start()
+        yield node
+    finally:
+        node.kill()  # its data is thrown away, so an orderly end would only take time
+        node.stop()
+
+
+def _source() -> Source:
+    forced = os.environ.get("DISTRIBUTARY_TEST_BROKER")
+    if forced:
+        return Source(forced)
+    if "DISTRIBUTARY_AMQP_URL" in os.environ:
+        return Source.URL
+    if not (lack := _lack_of_container()):
+        return Source.CONTAINER
+    if not SERVER.exists():
+        _do_without(f"no DISTRIBUTARY_AMQP_URL; {lack}; {SERVER} is not there", forced=False)
+    return Source.NODE
+
+
+def _open(source: Source, folder: Path) -> AbstractContextManager[BrokerSite]:
+    match source:
+        case Source.URL:
+            return nullcontext(_site_by_url())
+        case Source.CONTAINER:
+            return _container()
+        case Source.NODE:
+            return _node(folder)
+
+
+def _site_by_url() -> BrokerSite:
+    try:
+        return BrokerSite(
+            amqp_url=os.environ["DISTRIBUTARY_AMQP_URL"],
+            management_url=os.environ["DISTRIBUTARY_MANAGEMENT_URL"],
+        )
+    except KeyError as missing:
+        _do_without(f"{missing} is not set: the tests need both URLs", forced=True)
+
+
+@contextmanager
+def _node(folder: Path) -> Generator[BrokerSite, None, None]:
+    node = PrivateNode(folder)
+    try:
+        node.start()
+        yield node.site
+    finally:
+        node.kill()
+        node.stop()
+
+
+@contextmanager
+def _container() -> Generator[BrokerSite, None, None]:
+    if lack := _lack_of_container():
+        _do_without(lack, forced=True)
+    # Ryuk, the container that clears up after killed test runs, would have to be pulled.
+    testcontainers_config.ryuk_disabled = True
+    # Not testcontainers' RabbitMqContainer: it takes a second AMQP client, and a decorator that warns of its own end.
+    container = DockerContainer(RABBITMQ_IMAGE).with_exposed_ports(AMQP_PORT, MANAGEMENT_PORT)
+    with container:
+        host = container.get_container_host_ip()
+        site = BrokerSite(
+            amqp_url=f"amqp://guest:guest@{host}:{container.get_exposed_port(AMQP_PORT)}/",
+            management_url=f"http://guest:guest@{host}:{container.get_exposed_port(MANAGEMENT_PORT)}",
+        )
+        _wait_until_ready(site, container)
+        yield site
+
+
+def _wait_until_ready(site: BrokerSite, container: DockerContainer) -> None:
+    deadline_s = time.monotonic() + CONTAINER_READY_TIMEOUT_S
+    while True:
+        try:
+            site.node_name()
+        except SiteError as error:
+            if time.monotonic() > deadline_s:
+                log = b"".join(container.get_logs()).decode(errors="replace")[-2000:]
+                pytest.fail(f"{RABBITMQ_IMAGE} is not ready after {CONTAINER_READY_TIMEOUT_S:.0f} s: {error}\n{log}")
+            time.sleep(POLL_EVERY_S)
+        else:
+            return
+
+
+def _lack_of_container() -> str:
+    """Tell what a container lacks here; empty when nothing."""
+    try:
+        client = docker.from_env()
+    except DockerException as error:
+        return f"no Docker engine answers ({error})"
+    try:
+        client.images.get(RABBITMQ_IMAGE)
+    except DockerException as error:
+        return f"no image {RABBITMQ_IMAGE} ({error})"
+    finally:
+        client.close()
+    return ""
+
+
+def _do_without(reason: str, *, forced: bool) -> NoReturn:
+    if forced or os.environ.get("CI"):
+        pytest.fail(f"no RabbitMQ for the tests: {reason}")
+    pytest.skip(f"no RabbitMQ for the tests: {reason}")

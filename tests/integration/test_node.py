@@ -1,0 +1,120 @@
+"""The private node: it can be killed and comes back with what it had taken, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aio_pika
+import pytest
+from aiormq.exceptions import InvalidFrameError
+
+from broker import node as node_module
+from broker.node import NodeMissingError, NodePorts, NodeStartError, PrivateNode
+from broker.site import BrokerSite, SiteError, Vhost
+
+pytestmark = [pytest.mark.rabbitmq]
+
+
+async def send_durably(vhost: Vhost, bodies: list[bytes]) -> None:
+    async with await aio_pika.connect(vhost.amqp_url) as connection:
+        amqp_channel = await connection.channel()
+        await amqp_channel.declare_queue("kept", durable=True)
+        for body in bodies:
+            message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+            await amqp_channel.default_exchange.publish(message, routing_key="kept")
+
+
+async def receive(vhost: Vhost, count: int) -> list[bytes]:
+    async with await aio_pika.connect(vhost.amqp_url) as connection:
+        amqp_channel = await connection.channel()
+        queue = await amqp_channel.declare_queue("kept", durable=True)
+        return [(await queue.get(no_ack=True)).body for _ in range(count)]
+
+
+@pytest.mark.faults
+async def test_killed_node_comes_back_at_the_same_place_with_every_confirmed_message(private_node: PrivateNode) -> None:
+    site, pid = private_node.site, private_node.pid
+    vhost = await asyncio.to_thread(site.create_vhost, "kept")
+    await send_durably(vhost, [b"one", b"two"])
+    await asyncio.to_thread(private_node.kill)
+    with pytest.raises(SiteError) as dead:
+        site.node_name()
+    assert dead.value.status == 0
+    await asyncio.to_thread(private_node.start)
+    assert private_node.site == site
+    assert private_node.pid not in {pid, None}
+    assert await receive(vhost, 2) == [b"one", b"two"]
+
+
+@pytest.mark.faults
+async def test_stopped_node_frees_its_ports_and_keeps_its_messages(private_node: PrivateNode) -> None:
+    vhost = await asyncio.to_thread(private_node.site.create_vhost, "kept")
+    await send_durably(vhost, [b"one"])
+    await asyncio.to_thread(private_node.stop)
+    assert private_node.pid is None
+    with socket.create_server(("127.0.0.1", urlsplit(vhost.amqp_url).port or 0)):
+        pass
+    await asyncio.to_thread(private_node.start)
+    assert await receive(vhost, 1) == [b"one"]
+
+
+@pytest.mark.faults
+def test_node_takes_other_ports_when_one_is_snatched_before_it_starts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as snatcher:
+        free = node_module.draw_ports()
+        taken = NodePorts(
+            amqp=snatcher.getsockname()[1],
+            management=free.management,
+            distribution=free.distribution,
+            epmd=free.epmd,
+        )
+        draws = iter([taken, free])
+        monkeypatch.setattr(node_module, "draw_ports", lambda: next(draws))
+        with PrivateNode(tmp_path) as node:
+            assert urlsplit(node.amqp_url).port == free.amqp
+
+
+def test_node_that_cannot_start_says_what_rabbitmq_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_module, "WAL_BYTES_MAX", "much")
+    node = PrivateNode(tmp_path)
+    with pytest.raises(NodeStartError) as failure:
+        node.start()
+    assert "raft.wal_max_size_bytes" in failure.value.log
+    assert node.pid is None
+
+
+def test_missing_package_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_module, "SERVER", tmp_path / "absent")
+    with pytest.raises(NodeMissingError, match="apt-get install rabbitmq-server"):
+        PrivateNode(tmp_path).start()
+
+
+async def test_vhosts_do_not_see_each_other_and_are_gone_when_deleted(broker_site: BrokerSite, vhost: Vhost) -> None:
+    await send_durably(vhost, [b"mine"])
+    other = await asyncio.to_thread(broker_site.create_vhost, f"{vhost.name}.other")
+    await send_durably(other, [b"theirs"])
+    assert await receive(vhost, 1) == [b"mine"]
+    await asyncio.to_thread(broker_site.delete_vhost, other.name)
+    with pytest.raises(InvalidFrameError, match="Connection.Close"):
+        await send_durably(other, [b"nobody's"])
+
+
+def test_deleting_a_vhost_twice_is_no_error(broker_site: BrokerSite, vhost: Vhost) -> None:
+    broker_site.delete_vhost(vhost.name)
+    broker_site.delete_vhost(vhost.name)
+
+
+def test_wrong_password_is_told_from_an_absent_broker(broker_site: BrokerSite) -> None:
+    wrong = BrokerSite(
+        amqp_url=broker_site.amqp_url,
+        management_url=broker_site.management_url.replace("//guest:guest@", "//guest:wrong@"),
+    )
+    with pytest.raises(SiteError) as refused:
+        wrong.node_name()
+    assert refused.value.status == 401
