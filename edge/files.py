@@ -1,0 +1,189 @@
+"""A file as HTTP sends it: by range, under its hash as entity tag, with the bytes counted that really left.
+
+aiohttp's own ``FileResponse`` is not used: it makes its entity tag from the modification time (another one on each
+mirror), ignores ``If-Range`` with an entity tag, follows symbolic links and may send a ``.gz`` file of the same name.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final, assert_never
+
+from aiohttp import hdrs, web
+
+from edge.disposition import attachment
+from edge.ranges import Conditions, NotModified, Part, PreconditionFailed, Selection, Unsatisfiable, Whole, select
+from edge.sending import Body, Meter
+from events.names import Digest
+
+CACHE_CONTROL: Final = "private, no-transform"  # links are personal; nobody on the way may recompress
+
+
+class ContentGoneError(Exception):
+    """The file is not there as it was promised. Nothing was sent yet: send the visitor elsewhere, and look after it."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path, self.problem = path, problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """A file to send. ``path`` is where its bytes are; ``file_name`` what it is to be saved as."""
+
+    path: Path
+    size_bytes: int
+    sha256: Digest
+    media_type: str
+    file_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What became of a request. ``response`` is what the handler returns to aiohttp.
+
+    ``wanted_bytes`` is the body that was asked for (none for HEAD, 304, 412 and 416). ``completed`` tells that all of
+    it was handed to the kernel; else ``sent_bytes`` is what the client's TCP took, and the connection is gone.
+    """
+
+    response: web.StreamResponse
+    status: int
+    wanted_bytes: int
+    sent_bytes: int
+    completed: bool
+
+
+async def send_file(
+    request: web.Request, content: Content, *, meter: Meter, cache_control: str = CACHE_CONTROL
+) -> Sent:
+    """Answer a GET or HEAD with a file, or with the part of it that was asked for.
+
+    A client that leaves ends this with ``completed`` false. When it is cancelled, the connection is broken off, the
+    meter has been told of all that left, and the ``CancelledError`` goes on. To break a download off, cancel the task
+    and leave the transport alone: asyncio's ``sendfile`` hangs for ever when its transport is closed under it.
+
+    Raises:
+        ContentGoneError: before anything was sent: missing, no regular file, a symbolic link, or of another size.
+    """
+    with _opened(content) as descriptor:
+        selection = select(
+            _conditions(request), method=request.method, etag=etag_of(content.sha256), size_bytes=content.size_bytes
+        )
+        response = _head(content, selection, cache_control)
+        part = _part(selection, content.size_bytes)
+        empty = part is None or request.method == hdrs.METH_HEAD
+        body = Body(descriptor, Part(0, 0) if part is None or empty else part, meter)
+        try:
+            await response.prepare(request)
+        except ConnectionError:
+            response.force_close()
+        else:
+            await body.send(request, response)
+        return Sent(
+            response=response,
+            status=response.status,
+            wanted_bytes=body.wanted_bytes,
+            sent_bytes=body.sent_bytes,
+            completed=body.completed,
+        )
+
+
+def etag_of(sha256: Digest) -> str:
+    """Give the strong entity tag of a content: the same on every mirror, so that a resume can go on elsewhere."""
+    return f'"{sha256.hex()}"'
+
+
+@contextmanager
+def _opened(content: Content) -> Generator[int]:
+    """Open the file as it was promised, or refuse."""
+    try:
+        # O_NONBLOCK: a pipe in its place must not hold up the loop.
+        descriptor = os.open(content.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise ContentGoneError(content.path, os.strerror(error.errno or 0)) from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ContentGoneError(content.path, "not a regular file")
+        if status.st_size != content.size_bytes:
+            raise ContentGoneError(content.path, f"{status.st_size} bytes instead of {content.size_bytes}")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _conditions(request: web.Request) -> Conditions:
+    def field(name: str) -> str | None:
+        values = request.headers.getall(name, [])
+        return ", ".join(values) if values else None  # RFC 9110 §5.3: several lines are one list
+
+    return Conditions(
+        if_match=field(hdrs.IF_MATCH),
+        if_none_match=field(hdrs.IF_NONE_MATCH),
+        if_range=field(hdrs.IF_RANGE),
+        range=field(hdrs.RANGE),
+    )
+
+
+def _part(selection: Selection, size_bytes: int) -> Part | None:
+    match selection:
+        case Whole():
+            return Part(0, size_bytes)
+        case Part():
+            return selection
+        case NotModified() | PreconditionFailed() | Unsatisfiable():
+            return None
+        case _:
+            assert_never(selection)
+
+
+def _head(content: Content, selection: Selection, cache_control: str) -> web.StreamResponse:
+    """Make the response with all its fields."""
+    response = web.StreamResponse(status=_status(selection))
+    response.headers[hdrs.ETAG] = etag_of(content.sha256)
+    response.headers[hdrs.ACCEPT_RANGES] = "bytes"
+    response.headers[hdrs.CACHE_CONTROL] = cache_control
+    response.headers["Referrer-Policy"] = "no-referrer"
+    part = _part(selection, content.size_bytes)
+    response.content_length = part.stop - part.start if part is not None else 0
+    if part is not None:
+        response.headers.update(_representation_fields(content))
+    if isinstance(selection, Part):
+        response.headers[hdrs.CONTENT_RANGE] = f"bytes {selection.start}-{selection.stop - 1}/{content.size_bytes}"
+    if isinstance(selection, Unsatisfiable):
+        response.headers[hdrs.CONTENT_RANGE] = f"bytes */{content.size_bytes}"
+    return response
+
+
+def _status(selection: Selection) -> HTTPStatus:
+    match selection:
+        case Whole():
+            return HTTPStatus.OK
+        case Part():
+            return HTTPStatus.PARTIAL_CONTENT
+        case NotModified():
+            return HTTPStatus.NOT_MODIFIED
+        case PreconditionFailed():
+            return HTTPStatus.PRECONDITION_FAILED
+        case Unsatisfiable():
+            return HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        case _:
+            assert_never(selection)
+
+
+def _representation_fields(content: Content) -> dict[str, str]:
+    """Describe the file so that it is saved and never run: what is published may be a hostile page."""
+    return {
+        hdrs.CONTENT_TYPE: content.media_type,
+        hdrs.CONTENT_DISPOSITION: attachment(content.file_name),
+        "Repr-Digest": f"sha-256=:{base64.b64encode(content.sha256).decode('ascii')}:",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "sandbox",
+    }

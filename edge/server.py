@@ -1,0 +1,223 @@
+"""An HTTP server that strangers may speak to: deadlines and limits on all that they send, and an orderly end.
+
+aiohttp 3.14 gives a connection as long for its request's head as it gives an idle one, and writes a traceback for every
+malformed request. ``_Connection`` mends both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Collection
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+from aiohttp import hdrs, web
+from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from edge.errors import ApiError, error_response, json_errors
+
+SERVER_NAME: Final = "distributary"
+
+HEAD_READ_TIMEOUT_S: Final = 10.0  # a head is one or two packets; ten seconds outlast three retransmissions
+IDLE_TIMEOUT_S: Final = 60.0  # a browser asks again within seconds; common proxies let go after 60 to 75
+STALL_TIMEOUT_MS: Final = 60_000  # a client that takes no byte for a minute has left; the kernel finds out
+REQUEST_LINE_BYTES_MAX: Final = 8190  # a path of 1,024 bytes, each written %XX, with room for a query
+FIELD_BYTES_MAX: Final = 8190  # long chains of proxies; a token of ours is 132
+FIELDS_MAX: Final = 64  # browsers send about 20, proxies add five
+BODY_BYTES_MAX: Final = 1 << 20  # the largest body is a filter or a profile, a few kilobytes
+LINGER_S: Final = 2.0  # how long an answered request's unread body is still swallowed, so that the answer arrives
+BACKLOG: Final = 1024  # waiting connections on a release day, while the loop is busy for a tenth of a second
+DRAIN_S: Final = 5.0  # requests of a few milliseconds end by themselves; a download can resume elsewhere
+CANCEL_S: Final = 2.0  # a cancelled handler has but to write down what it sent
+COMPLAIN_EVERY_S: Final = 10.0  # malformed requests come in floods; one line with a count says all
+
+log = structlog.stdlib.get_logger()
+
+
+def new_app(*, body_bytes_max: int = BODY_BYTES_MAX) -> web.Application:
+    """Make an application that answers errors as JSON and takes bodies of a limited size."""
+    return web.Application(middlewares=[json_errors], client_max_size=body_bytes_max)
+
+
+@asynccontextmanager
+async def serve(app: web.Application, *, host: str, port: int) -> AsyncGenerator[str]:
+    """Serve an application while the block is entered; give the base URL it listens on. Port 0 picks a free one.
+
+    Leaving stops listening, lets running requests end for ``DRAIN_S``, then cancels them and lets them clean up for
+    ``CANCEL_S``. Only then the application's own clean-up runs.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    app.on_response_prepare.append(_sign)
+    runner = web.AppRunner(app, shutdown_timeout=CANCEL_S)
+    await runner.setup()
+    try:
+        server = runner.server
+        assert server is not None  # noqa: S101 - setup has made it
+        loop, complaints = asyncio.get_running_loop(), _Complaints()
+        connections: set[_Connection] = set()
+        listener = await loop.create_server(
+            lambda: _Connection(server, loop, connections, complaints), host, port, backlog=BACKLOG
+        )
+        try:
+            yield _base_url(host, listener.sockets[0])
+        finally:
+            listener.close()
+            await asyncio.sleep(0)  # what has arrived is taken up first
+            server.pre_shutdown()  # idle connections end here, busy ones after their answer
+            await _drain(connections)
+    finally:
+        await runner.cleanup()
+
+
+async def _drain(connections: Collection[_Connection]) -> None:
+    """Let running requests end, then cancel them."""
+    busy = {connection.task for connection in connections if connection.task is not None}
+    if busy:
+        _, busy = await asyncio.wait(busy, timeout=DRAIN_S)
+    for task in busy:
+        task.cancel()
+    if busy:
+        log.warning("http.cut_short", requests=len(busy), after_s=DRAIN_S)
+        await asyncio.wait(busy, timeout=CANCEL_S)
+
+
+async def _sign(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = SERVER_NAME
+
+
+def _base_url(host: str, listening: socket.socket) -> str:
+    return str(URL.build(scheme="http", host=host, port=listening.getsockname()[1]))
+
+
+class _Complaints:
+    """Reports malformed requests, at most once in ``COMPLAIN_EVERY_S``."""
+
+    def __init__(self) -> None:
+        self._silent_until_s = float("-inf")
+        self._unsaid = 0
+
+    def note(self, *, remote: str | None, error: BaseException, now_s: float) -> None:
+        """Report one, or count it for the next report. Only its kind is told: the request itself may hold a token."""
+        if now_s < self._silent_until_s:
+            self._unsaid += 1
+            return
+        log.warning("http.malformed", remote=remote, kind=type(error).__name__, unsaid=self._unsaid)
+        self._silent_until_s, self._unsaid = now_s + COMPLAIN_EVERY_S, 0
+
+
+class _NoAccessLog(AbstractAccessLogger):
+    """Paths carry tokens, and with ``sendfile`` aiohttp counts no bytes: the roles tell what they do as events."""
+
+    @property
+    def enabled(self) -> bool:
+        """Be off."""
+        return False
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Say nothing."""
+
+
+class _Connection(web.RequestHandler):
+    """One connection, with a deadline for each head and a short answer to what is no HTTP."""
+
+    __slots__ = ("_complaints", "_head_deadline", "_peers", "task")
+
+    def __init__(
+        self,
+        server: web.Server,
+        loop: asyncio.AbstractEventLoop,
+        peers: set[_Connection],
+        complaints: _Complaints,
+    ) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            keepalive_timeout=IDLE_TIMEOUT_S,
+            access_log_class=_NoAccessLog,
+            max_line_size=REQUEST_LINE_BYTES_MAX,
+            max_field_size=FIELD_BYTES_MAX,
+            max_headers=FIELDS_MAX,
+            lingering_time=LINGER_S,
+        )
+        self._peers = peers
+        self._complaints = complaints
+        self._head_deadline: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Handle this connection's requests; ``task`` lets the server wait for it."""
+        self.task = asyncio.current_task()
+        self._peers.add(self)
+        try:
+            await super().start()
+        finally:
+            self._peers.discard(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin with the deadline for the first head."""
+        _give_up_on_stalled(transport)
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; a head that is begun and not complete keeps its deadline."""
+        super().data_received(data)
+        if not self._wants_head():
+            self._stop_awaiting_head()
+        elif self._head_deadline is None:
+            self._await_head()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        self._stop_awaiting_head()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp could not parse."""
+        if not isinstance(exc, HttpProcessingError) or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        self._complaints.note(remote=request.remote, error=exc, now_s=self._loop.time())
+        response = error_response(ApiError("malformed_request", "this is no HTTP request", status=status))
+        response.headers[hdrs.SERVER] = SERVER_NAME
+        response.force_close()
+        return response
+
+    def _wants_head(self) -> bool:
+        """Tell whether the next thing to come is (the rest of) a head."""
+        return self._waiter is not None and not self._waiter.done()
+
+    def _await_head(self) -> None:
+        self._head_deadline = self._loop.call_later(HEAD_READ_TIMEOUT_S, self._head_overdue)
+
+    def _stop_awaiting_head(self) -> None:
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+    def _head_overdue(self) -> None:
+        self._head_deadline = None
+        if self._wants_head():
+            self.force_close()
+
+
+def _give_up_on_stalled(transport: asyncio.BaseTransport) -> None:
+    """Let the kernel end a connection whose client takes nothing for ``STALL_TIMEOUT_MS``."""
+    connection = transport.get_extra_info("socket")
+    if (
+        connection is not None
+        and connection.family in {socket.AF_INET, socket.AF_INET6}
+        and hasattr(socket, "TCP_USER_TIMEOUT")
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_TIMEOUT_MS)
