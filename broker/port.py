@@ -164,13 +164,30 @@ class Broker(Protocol):
         """
         ...
 
+    async def exists(self, queue: str) -> bool:
+        """Tell whether a queue or stream is there. Anybody may ask.
+
+        Raises:
+            TopologyError: it is there but broken.
+            DisconnectedError: nobody answered in time.
+        """
+        ...
+
     def on_connected(self, callback: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         """Call back after each (re)connection but the first, while the block is entered."""
         ...
 
 
 class Admin(Protocol):
-    """What provisioning may ask of the broker, beside ``Broker``. The master alone uses it. All of it is idempotent."""
+    """What provisioning may ask of the broker, beside ``Broker``. The master alone uses it. All of it is idempotent.
+
+    Each call has a time limit and raises ``DisconnectedError`` when nobody answered in it; call again.
+    """
+
+    @property
+    def vhost(self) -> str:
+        """The virtual host that is provisioned; part of each mirror's user name."""
+        ...
 
     @property
     def keeps_accounts(self) -> bool:
