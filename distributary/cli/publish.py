@@ -1,0 +1,130 @@
+"""``distributary publish``: files and trees into the catalogue, by the master."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from distributary.answers import number, words
+from distributary.cli.command import Command
+from distributary.cli.invocation import current
+from distributary.cli.progress import progress
+from distributary.client import Api, JsonObject
+from distributary.errors import CommandError, UsageError
+from distributary.exits import ExitCode
+from distributary.units import format_size
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many files ended how, over all paths."""
+
+    published: int = 0
+    unchanged: int = 0
+    refused: int = 0
+
+    def add(self, done: JsonObject) -> None:
+        """Add one path's result."""
+        self.published += number(done, "published")
+        self.unchanged += number(done, "unchanged")
+        self.refused += number(done, "refused")
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Some refused is partial, all refused is a failure."""
+        if not self.refused:
+            return ExitCode.OK
+        return ExitCode.PARTIAL if self.published + self.unchanged else ExitCode.FAILED
+
+
+@click.command(cls=Command, name="publish")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH...")
+@click.option("--as", "name", metavar="NAME", help="Path in the catalogue; default: the file's or folder's name.")
+@click.option(
+    "-c", "--channel", "channels", multiple=True, help="Only into these channels; default: each whose filter takes it."
+)
+@click.option("--tag", "tags", multiple=True, help="A word that filters can ask for; may be repeated.")
+@click.option(
+    "--allow-network", "networks", multiple=True, metavar="CIDR", help="Only these visitors; may be repeated."
+)
+@click.option("--media-type", help="Default: by the file's name.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+def command(
+    paths: Sequence[Path],
+    name: str | None,
+    channels: Sequence[str],
+    tags: Sequence[str],
+    networks: Sequence[str],
+    media_type: str | None,
+    *,
+    dry_run: bool,
+) -> ExitCode:
+    """Publish files or whole trees that lie on the master's disk.
+
+    A file that is unchanged costs nothing; changed content becomes a new generation of its path.
+    """
+    if name is not None and len(paths) > 1:
+        raise UsageError("usage", "--as names one PATH; publish several one by one")
+    master = current().master()
+    tally = Tally()
+    for path in paths:
+        request: JsonObject = {
+            "source": str(path.resolve()),
+            "as": name,
+            "tags": list(tags),
+            "channels": list(channels) or None,
+            "networks": list(networks),
+            "media_type": media_type,
+            "dry_run": dry_run,
+        }
+        tally.add(_publish(master, path, request))
+    _report(tally, dry_run=dry_run)
+    return tally.exit_code
+
+
+def _publish(master: Api, path: Path, request: JsonObject) -> JsonObject:
+    """Publish one path, reporting as it goes; give the final line."""
+    output = current().output
+    with progress(output, "hashing") as update:
+        for event in _events(master, request):
+            if event.get("type") == "done":
+                return event
+            if output.json:
+                output.line(event)
+            elif event.get("type") == "progress":
+                update(str(event["path"]), number(event, "hashed_bytes"), number(event, "total_bytes"))
+            else:
+                output.text(_sentence(event))
+    raise CommandError(
+        "answer_broken",
+        f"{path}: the master stopped before it was done",
+        exit_code=ExitCode.UNAVAILABLE,
+        hint="what was reported is published; run the command again, unchanged files cost nothing",
+    )
+
+
+def _events(master: Api, request: JsonObject) -> Iterator[JsonObject]:
+    return master.stream("/-/api/v1/files", request)
+
+
+def _sentence(event: JsonObject) -> str:
+
+    if event.get("type") == "refused":
+        return f"refused    {event.get('path')}: {event.get('message')} ({event.get('code')})"
+    names = ", ".join(words(event, "channels"))
+    size = format_size(number(event, "size_bytes"))
+    generation = event.get("generation")
+    return f"{event.get('type')!s:<10} {event.get('path')}  {size}  generation {generation}  {names or 'no channel'}"
+
+
+def _report(tally: Tally, *, dry_run: bool) -> None:
+    output = current().output
+    if output.json:
+        numbers = {"published": tally.published, "unchanged": tally.unchanged, "refused": tally.refused}
+        output.line({"type": "done", **numbers})
+        return
+    would = "would be " if dry_run else ""
+    output.note(f"{tally.published} {would}published, {tally.unchanged} unchanged, {tally.refused} refused")

@@ -1,0 +1,92 @@
+"""``distributary status``: how the site fares, and why. With ``--check`` for monitors."""
+
+from __future__ import annotations
+
+import click
+
+from distributary.answers import inside, number, objects, text
+from distributary.cli.command import Command
+from distributary.cli.invocation import current
+from distributary.cli.output import Output
+from distributary.client import Api, JsonObject
+from distributary.errors import CommandError
+from distributary.exits import ExitCode
+
+
+@click.command(cls=Command, name="status")
+@click.option("--check", is_flag=True, help="Exit 7 where something is degraded, 5 where nothing answers.")
+def command(*, check: bool) -> ExitCode:
+    """Show how master, selector and mirrors fare, each with its reason."""
+    invocation = current()
+    roles = {"master": _role(invocation.master()), "selector": _role(invocation.selector())}
+    mirrors, mirrors_error = _mirrors(invocation.selector())
+    degraded = _problems(roles, mirrors)
+    content: JsonObject = {"roles": roles, "mirrors": mirrors, "degraded": degraded}
+    if invocation.output.json:
+        invocation.output.snapshot("status", content)
+    else:
+        _print(invocation.output, roles, mirrors, mirrors_error, degraded)
+    return _exit_code(roles, degraded, check=check)
+
+
+def _role(api: Api) -> JsonObject:
+    """Ask one role how it fares. One that does not answer is a finding, not an error."""
+    try:
+        readiness = api.readiness()
+        state = "ready" if readiness.get("ready") else "waiting"
+        return {"state": state, "url": api.url, **readiness, "status": api.get("/-/api/v1/status")}
+    except CommandError as error:
+        return {"state": "offline", "url": api.url, "ready": False, "reason": error.message}
+
+
+def _mirrors(selector: Api) -> tuple[list[JsonObject], str]:
+    try:
+        return objects(selector.get("/-/api/v1/mirrors"), "mirrors"), ""
+    except CommandError as error:
+        return [], error.message
+
+
+def _problems(roles: dict[str, JsonObject], mirrors: list[JsonObject]) -> list[str]:
+    """Name everything that is not as it should be, one sentence each."""
+    problems: list[str] = []
+    for role, state in roles.items():
+        if text(state, "reason"):
+            problems.append(f"{role}: {text(state, 'reason')}")
+        problems += [
+            f"{role}: {text(check, 'name')}: {text(check, 'detail')}"
+            for check in objects(state, "checks")
+            if not check.get("ok")
+        ]
+    return problems + [
+        f"mirror {text(each, 'mirror')}: {text(each, 'reason')}" for each in mirrors if text(each, "reason")
+    ]
+
+
+def _exit_code(roles: dict[str, JsonObject], degraded: list[str], *, check: bool) -> ExitCode:
+    if all(state["state"] == "offline" for state in roles.values()):
+        return ExitCode.UNAVAILABLE
+    return ExitCode.DEGRADED if check and degraded else ExitCode.OK
+
+
+def _print(
+    output: Output, roles: dict[str, JsonObject], mirrors: list[JsonObject], mirrors_error: str, degraded: list[str]
+) -> None:
+    rows = [(role, text(state, "state"), text(state, "url"), _numbers(state)) for role, state in roles.items()]
+    output.table(("role", "state", "address", "counts"), rows)
+    output.text()
+    if mirrors:
+        mirror_rows = [
+            (text(each, "mirror"), text(each, "state"), text(each, "reason"), str(number(each, "copies")))
+            for each in mirrors
+        ]
+        output.table(("mirror", "state", "reason", "copies"), mirror_rows, right=("copies",))
+    else:
+        output.text(mirrors_error or "no mirrors yet: distributary mirror invite NAME -c CHANNEL")
+    for problem in degraded:
+        output.note(f"degraded: {problem}", style="yellow")
+
+
+def _numbers(state: JsonObject) -> str:
+    status = inside(state, "status")
+    counted = {key: value for key, value in status.items() if isinstance(value, int) and not isinstance(value, bool)}
+    return ", ".join(f"{key} {value}" for key, value in counted.items())

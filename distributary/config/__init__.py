@@ -1,0 +1,1 @@
+"""Settings: TOML files, environment and flags, checked together, each value with its origin."""

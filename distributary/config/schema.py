@@ -1,0 +1,126 @@
+"""Every setting there is: its section, type, default and meaning. The one list that the loader and the docs follow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+from distributary.units import parse_duration, parse_listen, parse_size
+
+
+class ByteSize(int):
+    """Bytes; written as a number or like ``50GB``."""
+
+
+class Seconds(float):
+    """Seconds; written as a number or like ``36h``."""
+
+
+class Secret(str):
+    """Text that is never shown, such as a URL with a password."""
+
+    __slots__ = ()
+
+
+class Listen(str):
+    """``host:port`` to listen on; port 0 lets the system choose."""
+
+    __slots__ = ()
+
+    @property
+    def host(self) -> str:
+        """The host's address."""
+        return parse_listen(self)[0]
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return parse_listen(self)[1]
+
+
+class SiteSection(Struct, frozen=True, kw_only=True):
+    """What all roles of a site share."""
+
+    url: str = "http://127.0.0.1:8080"
+    master_url: str = "http://127.0.0.1:8081"
+    secret_file: Path = Path("site.secret")
+    admin_token_file: Path = Path("admin.token")
+
+
+class BrokerSection(Struct, frozen=True, kw_only=True):
+    """RabbitMQ as the master and the selectors reach it, and as mirrors do."""
+
+    url: Secret = Secret("amqp://guest:guest@127.0.0.1:5672/")
+    url_file: Path | None = None
+    management_url: Secret | None = None
+    mirror_url: Secret | None = None
+
+
+class MasterSection(Struct, frozen=True, kw_only=True):
+    """The server that publishes."""
+
+    listen: Listen = Listen("127.0.0.1:8081")
+    data_dir: Path = Path("master")
+    database_url: Secret | None = None
+    trusted_proxies: tuple[str, ...] = ()
+
+
+class SelectorSection(Struct, frozen=True, kw_only=True):
+    """The server that sends visitors to mirrors."""
+
+    listen: Listen = Listen("127.0.0.1:8080")
+    name: str = "selector"
+    trusted_proxies: tuple[str, ...] = ()
+    geoip_file: Path | None = None
+    silent_after: Seconds = Seconds(10)
+
+
+class MirrorSection(Struct, frozen=True, kw_only=True):
+    """A friend's server. Who it is and what it may do stands in the credentials file that ``mirror join`` wrote."""
+
+    listen: Listen = Listen("127.0.0.1:8082")
+    url: str | None = None
+    data_dir: Path = Path("data")
+    credentials_file: Path = Path("credentials.json")
+    slots: int = 20
+    monthly: ByteSize | None = None
+    disk: ByteSize | None = None
+    location: str | None = None
+    country: str = ""
+    fetches: int = 4
+    report_every: Seconds = Seconds(2)
+    trusted_proxies: tuple[str, ...] = ()
+
+
+Section: TypeAlias = SiteSection | BrokerSection | MasterSection | SelectorSection | MirrorSection
+
+SECTIONS: Final[dict[str, type[Section]]] = {
+    "site": SiteSection,
+    "broker": BrokerSection,
+    "master": MasterSection,
+    "selector": SelectorSection,
+    "mirror": MirrorSection,
+}
+
+
+def read_human(kind: type, raw: object) -> object:
+    """Read one of our own types; msgspec calls this for what it does not know itself.
+
+    Raises:
+        ValueError: not one; the message says how to write it.
+        TypeError: not even text or a number.
+    """
+    if isinstance(raw, bool) or not isinstance(raw, str | int | float):
+        raise TypeError(f"expected text, got {type(raw).__name__}")
+    if kind is ByteSize:
+        return ByteSize(raw if isinstance(raw, int) else parse_size(str(raw)))
+    if kind is Seconds:
+        return Seconds(parse_duration(raw) if isinstance(raw, str) else raw)
+    if not isinstance(raw, str):
+        raise TypeError(f"expected text, got {type(raw).__name__}")
+    if kind is Listen:
+        parse_listen(raw)
+        return Listen(raw)
+    return kind(raw)
