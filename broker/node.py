@@ -45,7 +45,6 @@ LOG_TAIL_CHARS: Final = 8000  # RabbitMQ says the cause first and then buries it
 
 AMQP_HEADER: Final = b"AMQP\x00\x00\x09\x01"
 AMQP_METHOD_FRAME: Final = b"\x01"  # what connection.start begins with; a refused version begins with "A"
-PORT_TAKEN_SIGNS: Final = ("eaddrinuse", "already in use")
 
 
 class NodeError(BrokerError):
@@ -71,10 +70,6 @@ class NodeStartError(NodeError):
         self.reason, self.log = reason, log
 
 
-class _PortTakenError(NodeStartError):
-    """Somebody took one of the ports before the node could."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodePorts:
     """Where a node listens, all on 127.0.0.1."""
@@ -83,6 +78,10 @@ class NodePorts:
     management: int
     distribution: int
     epmd: int
+
+    def are_free(self) -> bool:
+        """Tell whether nobody listens on any of them."""
+        return all(is_free(port) for port in (self.amqp, self.management, self.distribution, self.epmd))
 
 
 class PrivateNode:
@@ -138,9 +137,9 @@ class PrivateNode:
         for draws_left in reversed(range(PORT_DRAWS_MAX)):
             try:
                 self._start_on_these_ports()
-            except _PortTakenError:
+            except NodeStartError:
                 self._end_all()
-                if self._ports_known or not draws_left:
+                if self._ports_known or not draws_left or self._ports.are_free():
                     raise
                 self._ports = draw_ports()
             except BaseException:
@@ -215,13 +214,12 @@ class PrivateNode:
             start_new_session=True,
         )
         if not _holds_within(EPMD_TIMEOUT_S, lambda: epmd.poll() is None and _listens(self._ports.epmd)):
-            raise _PortTakenError("its port mapper does not listen", log="")
+            raise NodeStartError("its port mapper does not listen", log="")
 
     def _check_alive(self, deadline_s: float) -> None:
         log = self.log_file.read_text(errors="replace")[-LOG_TAIL_CHARS:]
         if self.pid is None:
-            taken = any(sign in log for sign in PORT_TAKEN_SIGNS)
-            raise (_PortTakenError if taken else NodeStartError)("it ended", log=log)
+            raise NodeStartError("it ended", log=log)
         if time.monotonic() > deadline_s:
             raise NodeStartError(f"it was not ready after {START_TIMEOUT_S:.0f} s", log=log)
 
@@ -292,7 +290,7 @@ def draw_ports() -> NodePorts:
     for port in secrets.SystemRandom().sample(PORTS, len(PORTS)):
         if len(free) == PORTS_A_NODE:
             break
-        if _is_free(port):
+        if is_free(port):
             free.append(port)
     amqp, management, distribution, epmd = free
     return NodePorts(amqp=amqp, management=management, distribution=distribution, epmd=epmd)
@@ -305,8 +303,10 @@ def _installed_epmd() -> str:
     return epmd
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Tell whether nobody listens on a port of 127.0.0.1; connections that are dying away do not count."""
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:

@@ -57,10 +57,15 @@ def vhost(broker_site: BrokerSite) -> Iterator[Vhost]:
 
 
 @pytest.fixture
-def private_node(tmp_path: Path) -> Iterator[PrivateNode]:
-    """A running node of this test's own, to be killed and started again; always Debian's package."""
+def node_package() -> None:
+    """Debian's rabbitmq-server, for what only a node of our own can show."""
     if not SERVER.exists():
         _do_without(f"{SERVER} is not there: apt-get install rabbitmq-server", forced=False)
+
+
+@pytest.fixture
+def private_node(node_package: None, tmp_path: Path) -> Iterator[PrivateNode]:  # noqa: ARG001 - ordered, not used
+    """A running node of this test's own, to be killed and started again."""
     node = PrivateNode(tmp_path / "node")
     try:
         node.start()

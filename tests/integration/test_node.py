@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ import pytest
 from aiormq.exceptions import InvalidFrameError
 
 from broker import node as node_module
-from broker.node import NodeMissingError, NodePorts, NodeStartError, PrivateNode
+from broker.node import NodeMissingError, NodeStartError, PrivateNode
 from broker.site import BrokerSite, SiteError, Vhost
 
 pytestmark = [pytest.mark.rabbitmq]
@@ -62,24 +63,21 @@ async def test_stopped_node_frees_its_ports_and_keeps_its_messages(private_node:
 
 
 @pytest.mark.faults
+@pytest.mark.usefixtures("node_package")
 def test_node_takes_other_ports_when_one_is_snatched_before_it_starts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as snatcher:
         free = node_module.draw_ports()
-        taken = NodePorts(
-            amqp=snatcher.getsockname()[1],
-            management=free.management,
-            distribution=free.distribution,
-            epmd=free.epmd,
-        )
+        taken = replace(node_module.draw_ports(), distribution=snatcher.getsockname()[1])
         draws = iter([taken, free])
         monkeypatch.setattr(node_module, "draw_ports", lambda: next(draws))
         with PrivateNode(tmp_path) as node:
             assert urlsplit(node.amqp_url).port == free.amqp
 
 
+@pytest.mark.usefixtures("node_package")
 def test_node_that_cannot_start_says_what_rabbitmq_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_module, "WAL_BYTES_MAX", "much")
     node = PrivateNode(tmp_path)
@@ -101,7 +99,7 @@ async def test_vhosts_do_not_see_each_other_and_are_gone_when_deleted(broker_sit
     await send_durably(other, [b"theirs"])
     assert await receive(vhost, 1) == [b"mine"]
     await asyncio.to_thread(broker_site.delete_vhost, other.name)
-    with pytest.raises(InvalidFrameError, match="Connection.Close"):
+    with pytest.raises(InvalidFrameError, match=r"Connection\.Close"):
         await send_durably(other, [b"nobody's"])
 
 
