@@ -7,24 +7,47 @@ from typing import Final, cast
 import msgpack
 import msgspec
 
-from events.envelope import Envelope
-from events.errors import UnknownEventTypeError, UnreadableEventError
-from events.schemas import TAGS
+from events.envelope import Envelope, Source, Traceparent
+from events.errors import UnknownEventTypeError, UnreadableEventError, UnspeakableEventError
+from events.schemas import TAGS, tag_of
+from events.schemas.fields import Count, Sequence, TimeNs
 
 CONTENT_TYPE: Final = "application/msgpack"
 
-# The largest event is a page of an inventory: 1,000 digests of 34 bytes. Thirty times that is no event of ours.
+# The largest event is a page of an inventory: 10,000 digests of 34 bytes. Three times that is no event of ours.
 BODY_BYTES_MAX: Final = 1 << 20
 
 _EVENT_POSITION: Final = Envelope.__struct_fields__.index("event")
 
+
+class _Outline(msgspec.Struct, frozen=True, array_like=True):
+    """An envelope as far as it can be judged without knowing the event."""
+
+    source: Source
+    epoch: Count
+    sequence: Sequence
+    time_ns: TimeNs
+    traceparent: Traceparent
+    event: msgspec.Raw
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Envelope)
+_outline_decoder = msgspec.msgpack.Decoder(_Outline)
 
 
 def encode(envelope: Envelope) -> bytes:
-    """Write an envelope as MessagePack."""
-    return _encoder.encode(envelope)
+    """Write an envelope as MessagePack, and make sure that it can be read: what is in the log stays there.
+
+    Raises:
+        UnspeakableEventError: a field holds what it may not, or the whole is too large.
+    """
+    try:
+        body = _encoder.encode(envelope)
+        decode(body)
+    except (UnreadableEventError, msgspec.MsgspecError, OverflowError, TypeError) as error:
+        raise UnspeakableEventError(f"{tag_of(envelope.event)}: {error}") from error
+    return body
 
 
 def decode(body: bytes) -> Envelope:
@@ -39,27 +62,23 @@ def decode(body: bytes) -> Envelope:
     try:
         return _decoder.decode(body)
     except msgspec.DecodeError as error:  # ValidationError is one, too
-        tag = _tag_inside(body)
-        if tag is not None and tag not in TAGS:
+        tag = _unknown_tag(body)
+        if tag is not None:
             raise UnknownEventTypeError(tag) from None
         raise UnreadableEventError(str(error)) from error
     except (RecursionError, UnicodeDecodeError) as error:
         raise UnreadableEventError(f"nested too deeply or not UTF-8: {error}") from error
 
 
-def _tag_inside(body: bytes) -> str | None:
-    """Find the event's tag without any schema, or None where the bytes do not even have our envelope's form."""
+def _unknown_tag(body: bytes) -> str | None:
+    """Find the event's tag where the envelope is sound and the tag is not one of ours; else None."""
     try:
+        _outline_decoder.decode(body)
         outer = cast("object", msgpack.unpackb(body, raw=False, strict_map_key=False))  # pyright: ignore[reportUnknownMemberType] - msgpack has no types
-    except (ValueError, msgpack.UnpackException, RecursionError):
-        return None
-    if not isinstance(outer, list):
-        return None
-    fields = cast("list[object]", outer)
-    if len(fields) <= _EVENT_POSITION:
-        return None
-    inner = fields[_EVENT_POSITION]
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException, msgspec.DecodeError):
+        return None  # TypeError: a map with a key that cannot be one
+    inner = cast("list[object]", outer)[_EVENT_POSITION]
     if not isinstance(inner, list) or not inner:
         return None
     tag = cast("list[object]", inner)[0]
-    return tag if isinstance(tag, str) else None
+    return tag if isinstance(tag, str) and tag not in TAGS else None

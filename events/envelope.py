@@ -7,16 +7,20 @@ one source; nothing orders events of two sources but their place in the log.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 from msgspec import Meta, Struct
 
 from events.names import MirrorName, SelectorName
 from events.schemas import Event
+from events.schemas.fields import Count, Sequence, TimeNs
 
 MASTER_SOURCE: Final = "master"
 SOURCE_LENGTH_MAX: Final = 64  # "selector/" and "mirror/…/load" around a name of 31
 TRACEPARENT_LENGTH_MAX: Final = 55  # W3C Trace Context §3.2.2, version 00
+
+Source: TypeAlias = Annotated[str, Meta(min_length=1, max_length=SOURCE_LENGTH_MAX)]
+Traceparent: TypeAlias = Annotated[str, Meta(max_length=TRACEPARENT_LENGTH_MAX)]
 
 
 class Version(NamedTuple):
@@ -33,11 +37,11 @@ class Envelope(Struct, frozen=True, kw_only=True, array_like=True):
     Trace Context of the action that led to the event, or empty.
     """
 
-    source: Annotated[str, Meta(max_length=SOURCE_LENGTH_MAX)]
-    epoch: Annotated[int, Meta(ge=0)]
-    sequence: Annotated[int, Meta(ge=1)]
-    time_ns: int
-    traceparent: Annotated[str, Meta(max_length=TRACEPARENT_LENGTH_MAX)]
+    source: Source
+    epoch: Count
+    sequence: Sequence
+    time_ns: TimeNs
+    traceparent: Traceparent
     event: Event
 
     @property

@@ -15,6 +15,10 @@ class InvalidNameError(LanguageError):
         self.kind, self.value, self.problem = kind, value, problem
 
 
+class UnspeakableEventError(LanguageError):
+    """We were about to say what no reader would accept. A fault of the speaker's own; nothing was written."""
+
+
 class UnreadableEventError(LanguageError):
     """The bytes are not an event of a known schema. Report once and go on; reading again cannot help."""
 

@@ -50,6 +50,10 @@ MEDIA_TYPE_LENGTH_MAX: Final = 127  # RFC 6838 §4.2
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=:-]{0,63}", re.ASCII)
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*", re.ASCII)
+# Most paths: ASCII, no segment that begins with a dot, no first one that begins with "-". A tenth of the full check.
+_PLAIN_PATH = re.compile(r"[!-,0-\[\]-~][ -.0-\[\]-~]*(?:/[!-\-0-\[\]-~][ -.0-\[\]-~]*)*", re.ASCII)
+# Control characters, invisible marks such as right-to-left override, line and paragraph separators.
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp"})
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
@@ -110,7 +114,8 @@ def parse_media_type(text: str) -> str:
         InvalidNameError: not a media type.
     """
     lowered = text.lower()
-    if len(lowered) > MEDIA_TYPE_LENGTH_MAX or not _MEDIA_TYPE.fullmatch(lowered):
+    # isascii: the Kelvin sign would become a "k".
+    if not text.isascii() or len(lowered) > MEDIA_TYPE_LENGTH_MAX or not _MEDIA_TYPE.fullmatch(lowered):
         raise InvalidNameError("media type", text, "write it like application/zip")
     return lowered
 
@@ -122,6 +127,8 @@ def parse_path(text: str) -> FilePath:
         InvalidNameError: empty, absolute, too long, not NFC, with ``.`` or ``..`` or an empty segment, with a
             backslash or a control character (NUL, CR and LF among them), or under the reserved ``-``.
     """
+    if len(text) <= SEGMENT_BYTES_MAX and _PLAIN_PATH.fullmatch(text):
+        return FilePath(text)
     if problem := _path_problem(text):
         raise InvalidNameError("path", text, problem)
     return FilePath(text)
@@ -134,12 +141,15 @@ def _path_problem(text: str) -> str | None:
         return "not valid Unicode; rename the file"
     if not text or len(encoded) > PATH_BYTES_MAX:
         return f"use 1 to {PATH_BYTES_MAX} bytes"
-    if unicodedata.normalize("NFC", text) != text:
+    if not unicodedata.is_normalized("NFC", text):
         return "not in Unicode normal form C, so that two spellings would look the same; rename the file"
-    # Cc: control; Cf: invisible marks such as right-to-left override; Cs: lone surrogates.
-    if "\\" in text or any(unicodedata.category(character) in {"Cc", "Cf", "Cs"} for character in text):
+    if "\\" in text or (not text.isprintable() and any(map(_is_unseen, text))):
         return "control characters, invisible marks and backslashes are not allowed; rename the file"
     return _segments_problem(text.split("/"))
+
+
+def _is_unseen(character: str) -> bool:
+    return unicodedata.category(character) in _UNSEEN
 
 
 def _segments_problem(segments: list[str]) -> str | None:

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
 
-from events.names import Digest, FilePath, MirrorName, SelectorName
+from msgspec import Meta, Struct
+
+from events.grants import normalise
+from events.names import parse_path
+from events.schemas.fields import (
+    MIRRORS_MAX,
+    Address,
+    Bytes,
+    Code,
+    Generation,
+    GrantId,
+    Mirror,
+    Path,
+    Selector,
+    Sha256,
+    TimeS,
+    tidy,
+)
 
 
 class DownloadGranted(Struct, frozen=True, kw_only=True, array_like=True, tag="download.granted/1"):
@@ -14,42 +31,55 @@ class DownloadGranted(Struct, frozen=True, kw_only=True, array_like=True, tag="d
     mirror that was not chosen with its reject reason's code.
     """
 
-    selector: SelectorName
-    grant_id: bytes
-    mirror: MirrorName
-    path: FilePath
-    generation: int
-    sha256: Digest
-    size_bytes: int
-    address: str
-    start_by_s: int
-    finish_by_s: int
-    rejected: dict[MirrorName, str] = {}
+    selector: Selector
+    grant_id: GrantId
+    mirror: Mirror
+    path: Path
+    generation: Generation
+    sha256: Sha256
+    size_bytes: Bytes
+    address: Address
+    start_by_s: TimeS
+    finish_by_s: TimeS
+    rejected: Annotated[dict[Mirror, Code], Meta(max_length=MIRRORS_MAX)] = {}
+
+    def __post_init__(self) -> None:
+        """Check what a pattern cannot."""
+        parse_path(self.path)
+        normalise(self.address)
 
 
 class DownloadStarted(Struct, frozen=True, kw_only=True, array_like=True, tag="download.started/1"):
     """The first byte of a granted download left the mirror (or the master, as ``origin``)."""
 
-    mirror: MirrorName
-    grant_id: bytes
-    sha256: Digest
-    address: str
+    mirror: Mirror
+    grant_id: GrantId
+    sha256: Sha256
+    address: Address
+
+    def __post_init__(self) -> None:
+        """Check what a pattern cannot."""
+        normalise(self.address)
 
 
 class DownloadFinished(Struct, frozen=True, kw_only=True, array_like=True, tag="download.finished/1"):
     """All bytes that the visitor asked for in one request were sent."""
 
-    mirror: MirrorName
-    grant_id: bytes
-    sha256: Digest
-    sent_bytes: int
+    mirror: Mirror
+    grant_id: GrantId
+    sha256: Sha256
+    sent_bytes: Bytes
 
 
 class DownloadAborted(Struct, frozen=True, kw_only=True, array_like=True, tag="download.aborted/1"):
     """A transfer ended early; ``sent_bytes`` is what really left."""
 
-    mirror: MirrorName
-    grant_id: bytes
-    sha256: Digest
-    sent_bytes: int
+    mirror: Mirror
+    grant_id: GrantId
+    sha256: Sha256
+    sent_bytes: Bytes
     reason: str
+
+    def __post_init__(self) -> None:
+        """Keep the text short and plain, whoever wrote it."""
+        tidy(self, "reason")

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-from msgspec import Struct, field
+from ipaddress import ip_network
+from typing import Annotated
 
-from events.names import ChannelName, Digest, FilePath, Tag
+from msgspec import Meta, Struct, field
+
+from events.names import parse_path
+from events.schemas.fields import (
+    MEDIA_TYPES_MAX,
+    NETWORKS_MAX,
+    Bytes,
+    Channel,
+    Generation,
+    Globs,
+    MediaType,
+    MediaTypePattern,
+    Network,
+    Path,
+    Sequence,
+    Sha256,
+    Tags,
+    TimeNs,
+    tidy,
+)
 
 
 class Filter(Struct, frozen=True, kw_only=True, array_like=True):
@@ -14,27 +34,31 @@ class Filter(Struct, frozen=True, kw_only=True, array_like=True):
     does not. A media type may end in ``/*``.
     """
 
-    size_bytes_min: int | None = None
-    size_bytes_max: int | None = None
-    tags_any: tuple[Tag, ...] = ()
-    tags_none: tuple[Tag, ...] = ()
-    paths_any: tuple[str, ...] = ()
-    paths_none: tuple[str, ...] = ()
-    media_types: tuple[str, ...] = ()
+    size_bytes_min: Bytes | None = None
+    size_bytes_max: Bytes | None = None
+    tags_any: Tags = ()
+    tags_none: Tags = ()
+    paths_any: Globs = ()
+    paths_none: Globs = ()
+    media_types: Annotated[tuple[MediaTypePattern, ...], Meta(max_length=MEDIA_TYPES_MAX)] = ()
 
 
 class ChannelDefined(Struct, frozen=True, kw_only=True, array_like=True, tag="channel.defined/1"):
     """A channel exists, with this filter. Said again, whole, whenever the filter changes."""
 
-    channel: ChannelName
+    channel: Channel
     filter: Filter
     description: str = ""
+
+    def __post_init__(self) -> None:
+        """Keep the text short and plain, whoever wrote it."""
+        tidy(self, "description")
 
 
 class ChannelRemoved(Struct, frozen=True, kw_only=True, array_like=True, tag="channel.removed/1"):
     """A channel is gone. Its files were withdrawn from it before this was said."""
 
-    channel: ChannelName
+    channel: Channel
 
 
 class Access(Struct, frozen=True, kw_only=True, array_like=True):
@@ -43,7 +67,12 @@ class Access(Struct, frozen=True, kw_only=True, array_like=True):
     ``networks`` are CIDR blocks (``192.0.2.0/24``, ``2001:db8::/32``); an address in one of them has access.
     """
 
-    networks: tuple[str, ...] = ()
+    networks: Annotated[tuple[Network, ...], Meta(max_length=NETWORKS_MAX)] = ()
+
+    def __post_init__(self) -> None:
+        """Check what a pattern cannot."""
+        for network in self.networks:
+            ip_network(network)
 
 
 PUBLIC = Access()
@@ -56,16 +85,20 @@ class FilePublished(Struct, frozen=True, kw_only=True, array_like=True, tag="fil
     one channel without a gap, so that a reader of that channel alone notices what it missed.
     """
 
-    channel: ChannelName
-    channel_sequence: int
-    path: FilePath
-    generation: int
-    size_bytes: int
-    sha256: Digest
-    media_type: str
-    tags: tuple[Tag, ...] = ()
+    channel: Channel
+    channel_sequence: Sequence
+    path: Path
+    generation: Generation
+    size_bytes: Bytes
+    sha256: Sha256
+    media_type: MediaType
+    tags: Tags = ()
     access: Access = field(default=PUBLIC)
-    published_at_ns: int = 0
+    published_at_ns: TimeNs = 0
+
+    def __post_init__(self) -> None:
+        """Check what a pattern cannot."""
+        parse_path(self.path)
 
 
 class FileWithdrawn(Struct, frozen=True, kw_only=True, array_like=True, tag="file.withdrawn/1"):
@@ -75,9 +108,14 @@ class FileWithdrawn(Struct, frozen=True, kw_only=True, array_like=True, tag="fil
     the same or a lower generation and a lower ``channel_sequence``, whatever arrives first.
     """
 
-    channel: ChannelName
-    channel_sequence: int
-    path: FilePath
-    generation: int
-    sha256: Digest
+    channel: Channel
+    channel_sequence: Sequence
+    path: Path
+    generation: Generation
+    sha256: Sha256
     reason: str
+
+    def __post_init__(self) -> None:
+        """Check what a pattern cannot."""
+        parse_path(self.path)
+        tidy(self, "reason")

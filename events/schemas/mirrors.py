@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from events.names import ChannelName, Digest, FilePath, MirrorName, SelectorName
+from events.names import parse_path
+from events.schemas.fields import (
+    CHANNELS_MAX,
+    INVENTORY_PAGE_MAX,
+    INVENTORY_PAGES_MAX,
+    SELECTORS_MAX,
+    Bytes,
+    Channel,
+    Count,
+    Country,
+    Generation,
+    Latitude,
+    Longitude,
+    Mirror,
+    Path,
+    RetryAfterS,
+    Selector,
+    Sequence,
+    Sha256,
+    Slots,
+    TimeNs,
+    Url,
+    tidy,
+)
 
 
 class Location(Struct, frozen=True, kw_only=True, array_like=True):
     """Where a server stands: degrees north and east, and the ISO 3166-1 alpha-2 country in upper case."""
 
-    latitude: float
-    longitude: float
-    country: str = ""
+    latitude: Latitude
+    longitude: Longitude
+    country: Country = ""
 
 
 class Profile(Struct, frozen=True, kw_only=True, array_like=True):
@@ -24,75 +48,93 @@ class Profile(Struct, frozen=True, kw_only=True, array_like=True):
     served at once. ``monthly_bytes`` is None where the operator sets no limit. ``location`` is None where unknown.
     """
 
-    url: str
-    slots: int
-    monthly_bytes: int | None = None
+    url: Url
+    slots: Slots
+    monthly_bytes: Bytes | None = None
     location: Location | None = None
     software: str = ""
+
+    def __post_init__(self) -> None:
+        """Keep the text short and plain, whoever wrote it."""
+        tidy(self, "software")
 
 
 class MirrorInvited(Struct, frozen=True, kw_only=True, array_like=True, tag="mirror.invited/1"):
     """The master invited a mirror to these channels. The secret of the invitation is in no event."""
 
-    mirror: MirrorName
-    channels: tuple[ChannelName, ...]
-    expires_at_ns: int
+    mirror: Mirror
+    channels: Annotated[tuple[Channel, ...], Meta(max_length=CHANNELS_MAX)]
+    expires_at_ns: TimeNs
 
 
 class MirrorJoined(Struct, frozen=True, kw_only=True, array_like=True, tag="mirror.joined/1"):
     """A mirror took up its invitation with this profile. Key epochs of its grants begin at 1."""
 
-    mirror: MirrorName
+    mirror: Mirror
     profile: Profile
 
 
 class MirrorLeft(Struct, frozen=True, kw_only=True, array_like=True, tag="mirror.left/1"):
     """A mirror is no longer part of the fleet. Its queue and its broker user are gone."""
 
-    mirror: MirrorName
+    mirror: Mirror
     reason: str
+
+    def __post_init__(self) -> None:
+        """Keep the text short and plain, whoever wrote it."""
+        tidy(self, "reason")
 
 
 class SubscriptionGranted(Struct, frozen=True, kw_only=True, array_like=True, tag="subscription.granted/1"):
     """A mirror has leave to follow a channel."""
 
-    mirror: MirrorName
-    channel: ChannelName
+    mirror: Mirror
+    channel: Channel
 
 
 class SubscriptionRevoked(Struct, frozen=True, kw_only=True, array_like=True, tag="subscription.revoked/1"):
     """A mirror's leave to follow a channel ended."""
 
-    mirror: MirrorName
-    channel: ChannelName
+    mirror: Mirror
+    channel: Channel
 
 
 class MirrorCameOnline(Struct, frozen=True, kw_only=True, array_like=True, tag="mirror.online/1"):
     """A mirror has (re)connected. It may be chosen once an inventory with a later ``as_of`` is complete."""
 
-    mirror: MirrorName
+    mirror: Mirror
     profile: Profile
 
 
 class MirrorWentOffline(Struct, frozen=True, kw_only=True, array_like=True, tag="mirror.offline/1"):
     """A mirror stopped in an orderly way. One that fell silent is noticed by its missing load reports."""
 
-    mirror: MirrorName
+    mirror: Mirror
     reason: str
+
+    def __post_init__(self) -> None:
+        """Keep the text short and plain, whoever wrote it."""
+        tidy(self, "reason")
 
 
 class InventoryAnnounced(Struct, frozen=True, kw_only=True, array_like=True, tag="inventory.announced/1"):
     """One page of all that a mirror holds.
 
     ``as_of`` is the mirror's event sequence at which the inventory was taken, the same on each of its
-    ``pages``. A complete inventory replaces whatever the mirror said about its replicas before that.
+    ``pages``; ``page`` counts from 1. A complete inventory replaces whatever the mirror said about its
+    replicas before that.
     """
 
-    mirror: MirrorName
-    as_of: int
-    page: int
-    pages: int
-    sha256s: tuple[Digest, ...]
+    mirror: Mirror
+    as_of: Sequence
+    page: Annotated[int, Meta(ge=1, le=INVENTORY_PAGES_MAX)]
+    pages: Annotated[int, Meta(ge=1, le=INVENTORY_PAGES_MAX)]
+    sha256s: Annotated[tuple[Sha256, ...], Meta(max_length=INVENTORY_PAGE_MAX)]
+
+    def __post_init__(self) -> None:
+        """Check what a pattern cannot."""
+        if self.page > self.pages:
+            raise ValueError(f"page {self.page} of {self.pages}")
 
 
 class ReplicaReady(Struct, frozen=True, kw_only=True, array_like=True, tag="replica.ready/1"):
@@ -101,11 +143,15 @@ class ReplicaReady(Struct, frozen=True, kw_only=True, array_like=True, tag="repl
     The content (``sha256``) is what counts; ``path`` and ``generation`` name the file it was fetched for.
     """
 
-    mirror: MirrorName
-    sha256: Digest
-    size_bytes: int
-    path: FilePath
-    generation: int
+    mirror: Mirror
+    sha256: Sha256
+    size_bytes: Bytes
+    path: Path
+    generation: Generation
+
+    def __post_init__(self) -> None:
+        """Check what a pattern cannot."""
+        parse_path(self.path)
 
 
 class LossReason(Enum):
@@ -120,10 +166,14 @@ class LossReason(Enum):
 class ReplicaLost(Struct, frozen=True, kw_only=True, array_like=True, tag="replica.lost/1"):
     """A mirror no longer serves a copy. Said before the bytes go."""
 
-    mirror: MirrorName
-    sha256: Digest
-    path: FilePath
+    mirror: Mirror
+    sha256: Sha256
+    path: Path
     reason: LossReason
+
+    def __post_init__(self) -> None:
+        """Check what a pattern cannot."""
+        parse_path(self.path)
 
 
 class DeclineReason(Enum):
@@ -138,13 +188,18 @@ class DeclineReason(Enum):
 class ReplicaDeclined(Struct, frozen=True, kw_only=True, array_like=True, tag="replica.declined/1"):
     """A mirror could not fetch a file. It tries again after ``retry_after_s`` seconds; nothing is forgotten."""
 
-    mirror: MirrorName
-    sha256: Digest
-    path: FilePath
-    generation: int
+    mirror: Mirror
+    sha256: Sha256
+    path: Path
+    generation: Generation
     reason: DeclineReason
     detail: str
-    retry_after_s: float
+    retry_after_s: RetryAfterS
+
+    def __post_init__(self) -> None:
+        """Check what a pattern cannot."""
+        parse_path(self.path)
+        tidy(self, "detail")
 
 
 class LoadReported(Struct, frozen=True, kw_only=True, array_like=True, tag="load.reported/1"):
@@ -155,10 +210,10 @@ class LoadReported(Struct, frozen=True, kw_only=True, array_like=True, tag="load
     sequence of its events that this report already counts.
     """
 
-    mirror: MirrorName
-    slots: int
-    active: int
-    reserved: int
-    transmit_bytes_per_second: int
-    quota_left_bytes: int | None = None
-    grants_seen: dict[SelectorName, int] = {}
+    mirror: Mirror
+    slots: Slots
+    active: Slots
+    reserved: Slots
+    transmit_bytes_per_second: Bytes
+    quota_left_bytes: Bytes | None = None
+    grants_seen: Annotated[dict[Selector, Count], Meta(max_length=SELECTORS_MAX)] = {}

@@ -1,0 +1,100 @@
+r"""What the fields of events may hold. A reader trusts a decoded event, so the wire is checked here, once.
+
+The patterns are anchored by ``$(?!\n)`` because Python's ``$`` also stands before a last line feed, and JSON Schema
+knows no ``\Z``. Numbers end where a database's 64 bit integers do.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, TypeAlias
+
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
+
+from events.grants import GRANT_ID_BYTES
+from events.names import (
+    MEDIA_TYPE_LENGTH_MAX,
+    PATH_BYTES_MAX,
+    SHA256_BYTES,
+    ChannelName,
+    Digest,
+    FilePath,
+    MirrorName,
+    SelectorName,
+    Tag,
+)
+
+INTEGER_MAX: Final = 2**63 - 1
+TIMESTAMP_S_MAX: Final = 2**32 - 1  # a grant's token has four bytes for each of its moments
+GENERATION_MAX: Final = 2**31 - 1  # a new content every second for 68 years
+TEXT_LENGTH_MAX: Final = 500  # a sentence or two for people; the details belong in the speaker's own log
+URL_LENGTH_MAX: Final = 2000  # what all browsers and proxies take
+NETWORK_LENGTH_MAX: Final = 49  # an IPv6 address written out, with a prefix
+ADDRESS_LENGTH_MAX: Final = 45  # an IPv4-mapped IPv6 address written out
+TAGS_MAX: Final = 64  # a handful each; a rule of a filter may name a few dozen
+MEDIA_TYPES_MAX: Final = 100  # whole families can be named by one pattern
+NETWORKS_MAX: Final = 1000  # a university has dozens
+GLOBS_MAX: Final = 1000  # a filter is written by a person
+CHANNELS_MAX: Final = 10_000  # an invitation to every channel that a large site may have
+SELECTORS_MAX: Final = 1000  # one process each
+MIRRORS_MAX: Final = 10_000  # beyond the largest fleets known, about 1,000
+INVENTORY_PAGE_MAX: Final = 10_000  # digests; speakers write 1,000
+INVENTORY_PAGES_MAX: Final = 1_000_000
+SLOTS_MAX: Final = 1_000_000  # no server holds more connections
+RETRY_AFTER_S_MAX: Final = 366 * 24 * 3600
+
+_NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,30}$(?!\n)"
+
+Mirror: TypeAlias = Annotated[MirrorName, Meta(pattern=_NAME_PATTERN)]
+Channel: TypeAlias = Annotated[ChannelName, Meta(pattern=_NAME_PATTERN)]
+Selector: TypeAlias = Annotated[SelectorName, Meta(pattern=_NAME_PATTERN)]
+Reader: TypeAlias = Annotated[
+    str, Meta(pattern=r"^(master|(mirror|selector)/[a-z0-9][a-z0-9-]{0,30})$(?!\n)", description="a source")
+]
+Sha256: TypeAlias = Annotated[Digest, Meta(min_length=SHA256_BYTES, max_length=SHA256_BYTES)]
+GrantId: TypeAlias = Annotated[bytes, Meta(min_length=GRANT_ID_BYTES, max_length=GRANT_ID_BYTES)]
+Path: TypeAlias = Annotated[FilePath, Meta(min_length=1, max_length=PATH_BYTES_MAX)]
+TagName: TypeAlias = Annotated[Tag, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=:-]{0,63}$(?!\n)")]
+Tags: TypeAlias = Annotated[tuple[TagName, ...], Meta(max_length=TAGS_MAX)]
+MediaType: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*$(?!\n)",
+        max_length=MEDIA_TYPE_LENGTH_MAX,
+    ),
+]
+MediaTypePattern: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MEDIA_TYPE_LENGTH_MAX)]
+Network: TypeAlias = Annotated[str, Meta(max_length=NETWORK_LENGTH_MAX)]
+Glob: TypeAlias = Annotated[str, Meta(min_length=1, max_length=PATH_BYTES_MAX)]
+Globs: TypeAlias = Annotated[tuple[Glob, ...], Meta(max_length=GLOBS_MAX)]
+Bytes: TypeAlias = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+Sequence: TypeAlias = Annotated[int, Meta(ge=1, le=INTEGER_MAX)]
+Generation: TypeAlias = Annotated[int, Meta(ge=1, le=GENERATION_MAX)]
+Slots: TypeAlias = Annotated[int, Meta(ge=0, le=SLOTS_MAX)]
+TimeNs: TypeAlias = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
+TimeS: TypeAlias = Annotated[int, Meta(ge=0, le=TIMESTAMP_S_MAX)]
+RetryAfterS: TypeAlias = Annotated[float, Meta(ge=0, le=RETRY_AFTER_S_MAX)]
+Address: TypeAlias = Annotated[str, Meta(min_length=2, max_length=ADDRESS_LENGTH_MAX)]
+Url: TypeAlias = Annotated[str, Meta(pattern=r"^https?://[!-~]+$(?!\n)", max_length=URL_LENGTH_MAX)]
+Country: TypeAlias = Annotated[str, Meta(pattern=r"^([A-Z]{2})?$(?!\n)")]
+Latitude: TypeAlias = Annotated[float, Meta(ge=-90, le=90)]
+Longitude: TypeAlias = Annotated[float, Meta(ge=-180, le=180)]
+Code: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)")]
+
+
+def tidy(event: Struct, *names: str) -> None:
+    """Make the named fields of a new event plain text: short, on one line, nothing that steers a terminal.
+
+    Cut and not refused: a speaker that reports a long error must be heard.
+    """
+    for name in names:
+        text: str = getattr(event, name)
+        if len(text) > TEXT_LENGTH_MAX or not text.isprintable():
+            force_setattr(event, name, plain(text))
+
+
+def plain(text: str) -> str:
+    """Put a sign in the place of each character that cannot be seen, and cut the text to a sentence or two."""
+    cut = text if len(text) <= TEXT_LENGTH_MAX else text[: TEXT_LENGTH_MAX - 1] + "…"
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in cut)
