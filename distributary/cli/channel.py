@@ -55,8 +55,11 @@ def filter_of(options: dict[str, object]) -> JsonObject:
         "not_paths": "paths_none",
         "media_types": "media_types",
     }
-    values = {name: options[option] for option, name in names.items() if options.get(option) not in (None, ())}
-    return {name: list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value for name, value in values.items()}
+    said = {name: options[option] for option, name in names.items() if options.get(option) not in (None, ())}
+    return {
+        name: list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
+        for name, value in said.items()
+    }
 
 
 def describe(rules: JsonObject) -> str:

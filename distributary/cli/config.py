@@ -10,8 +10,12 @@ import msgspec
 from distributary.cli.command import LazyGroup
 from distributary.cli.invocation import current
 from distributary.client import JsonObject
-from distributary.config.load import Settings, is_secret
+from distributary.config.load import ConfigError, Settings, is_secret
 from distributary.config.schema import SECTIONS
+from distributary.config.services.master import master_config
+from distributary.config.services.mirror import mirror_config
+from distributary.config.services.selector import selector_config
+from distributary.errors import UsageError
 
 REDACTED = "(secret)"
 
@@ -40,11 +44,30 @@ def check() -> None:
     """Check the configuration: every unknown key and wrong value, by line. Exits 2 where there is one."""
     invocation = current()
     settings = invocation.settings
+    check_services(settings)
     output = invocation.output
     if output.json:
         output.snapshot("config.check", {"file": _file(settings), "ok": True})
     else:
         output.text(f"{_file(settings) or 'the defaults'}: ok")
+
+
+def check_services(settings: Settings) -> None:
+    """Let each service that is configured check its part, secrets included.
+
+    Raises:
+        ConfigError: with the problems of all of them.
+    """
+    site_is_here = settings.site.secret_file.exists() or settings.mirror is None
+    makers = [master_config, selector_config] if site_is_here else []
+    problems: list[str] = []
+    for make in (*makers, *([mirror_config] if settings.mirror is not None else [])):
+        try:
+            make(settings)
+        except UsageError as error:
+            problems += error.problems if isinstance(error, ConfigError) else [error.message]
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
 
 
 def shown(settings: Settings) -> list[JsonObject]:

@@ -55,7 +55,7 @@ class BrokerSection(Struct, frozen=True, kw_only=True):
     url: Secret = Secret("amqp://guest:guest@127.0.0.1:5672/")
     url_file: Path | None = None
     management_url: Secret | None = None
-    mirror_url: Secret | None = None
+    mirror_url: str | None = None
 
 
 class MasterSection(Struct, frozen=True, kw_only=True):
@@ -75,6 +75,8 @@ class SelectorSection(Struct, frozen=True, kw_only=True):
     trusted_proxies: tuple[str, ...] = ()
     geoip_file: Path | None = None
     silent_after: Seconds = Seconds(10)
+    load_threshold: float = 1.0
+    near_km: float = 200.0
 
 
 class MirrorSection(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,34 @@
+"""What the selector is told."""
+
+from __future__ import annotations
+
+from distributary.config.load import Settings
+from distributary.config.secrets import read_site_secret
+from distributary.config.services.shared import broker_config, checked
+from events.names import SelectorName
+from selection.config import SelectorConfig
+
+
+def selector_config(settings: Settings) -> SelectorConfig:
+    """Configure the selector.
+
+    Raises:
+        ConfigError: with all problems.
+        UsageError: a secret cannot be read.
+    """
+    section = settings.selector
+    config = SelectorConfig(
+        name=SelectorName(section.name),
+        listen_host=section.listen.host,
+        listen_port=section.listen.port,
+        site_url=settings.site.url,
+        master_url=settings.site.master_url,
+        broker=broker_config(settings, name=f"selector {section.name}"),
+        secret=read_site_secret(settings),
+        geoip_file=section.geoip_file,
+        trusted_proxies=section.trusted_proxies,
+        silent_after_s=section.silent_after,
+        load_threshold=section.load_threshold,
+        near_km=section.near_km,
+    )
+    return checked(config, settings, "selector")

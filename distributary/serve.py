@@ -1,0 +1,160 @@
+"""Running roles: the right event loop, a clean stop on SIGTERM and SIGINT, a word when they are ready.
+
+One role is one process; ``all`` runs master, selector and, where one is configured, the mirror in one. The mirror needs
+asyncio's own loop for its ``sendfile``, which uvloop does not have; the others run on uvloop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, TypeAlias, assert_never, cast
+
+import structlog
+import uvloop
+
+from broker.port import AccessRefusedError
+from distributary.config.load import Settings
+from distributary.errors import CommandError, UnavailableError
+from distributary.exits import ExitCode
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+Announce: TypeAlias = Callable[[str, str], None]
+"""Takes the role and the base URL it listens on, once it is ready."""
+
+Run: TypeAlias = Callable[[Callable[[str], None]], Awaitable[None]]
+
+log = structlog.stdlib.get_logger()
+
+
+class Role(Enum):
+    """What a process can be."""
+
+    MASTER = "master"
+    MIRROR = "mirror"
+    SELECTOR = "selector"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One role, configured, ready to run."""
+
+    role: Role
+    run: Run
+
+
+def serve(role: Role, settings: Settings, announce: Announce) -> None:
+    """Run a role until a signal ends it.
+
+    Raises:
+        CommandError: the configuration is wrong, the address is taken, or the broker refuses us.
+    """
+    services = services_of(role, settings)
+    needs_asyncio = any(each.role is Role.MIRROR for each in services)
+    with asyncio.Runner(loop_factory=None if needs_asyncio else uvloop.new_event_loop) as runner:
+        runner.run(run_until_signal(services, announce))
+
+
+def services_of(role: Role, settings: Settings) -> tuple[Service, ...]:
+    """Configure the services of a role. Each is imported only where it is run."""
+    match role:
+        case Role.MASTER:
+            return (_master(settings),)
+        case Role.SELECTOR:
+            return (_selector(settings),)
+        case Role.MIRROR:
+            return (_mirror(settings),)
+        case Role.ALL:
+            site = (_master(settings), _selector(settings))
+            return site if settings.mirror is None else (*site, _mirror(settings))
+        case _:
+            assert_never(role)
+
+
+def _master(settings: Settings) -> Service:
+    from master.app import run  # noqa: PLC0415 - see above
+
+    from distributary.config.services.master import master_config  # noqa: PLC0415 - a mirror must not pay for it
+
+    config = master_config(settings)
+    return Service(Role.MASTER, lambda on_ready: run(config, on_ready=on_ready))
+
+
+def _selector(settings: Settings) -> Service:
+    from selection.app import run  # noqa: PLC0415 - see above
+
+    from distributary.config.services.selector import selector_config  # noqa: PLC0415 - see above
+
+    config = selector_config(settings)
+    return Service(Role.SELECTOR, lambda on_ready: run(config, on_ready=on_ready))
+
+
+def _mirror(settings: Settings) -> Service:
+    from mirror.app import run  # noqa: PLC0415 - see above
+
+    from distributary.config.services.mirror import mirror_config  # noqa: PLC0415 - see above
+
+    config = mirror_config(settings)
+    return Service(Role.MIRROR, lambda on_ready: run(config, on_ready=on_ready))
+
+
+async def run_until_signal(services: Sequence[Service], announce: Announce) -> None:
+    """Run the services until SIGTERM or SIGINT; when one fails, end all and raise its error."""
+    loop, whole = asyncio.get_running_loop(), asyncio.current_task()
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        if not stopping and whole is not None:
+            stopping = True
+            log.info("serve.stopping")
+            whole.cancel()
+
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop)
+    try:
+        await _run_all(services, announce)
+    except asyncio.CancelledError:
+        if not stopping:
+            raise
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+async def _run_all(services: Sequence[Service], announce: Announce) -> None:
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for service in services:
+                tasks.create_task(_run_one(service, announce), name=service.role.value)
+    except BaseExceptionGroup as group:
+        raise _as_command_error(_first(group)) from group
+
+
+async def _run_one(service: Service, announce: Announce) -> None:
+    await service.run(lambda url: announce(service.role.value, url))
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error
+
+
+def _as_command_error(error: BaseException) -> BaseException:
+    """Turn what an operator can mend into an error with an exit code; a defect stays what it is."""
+    match error:
+        case CommandError():
+            return error
+        case AccessRefusedError():
+            return CommandError("broker_refused", f"the broker refuses us: {error}", exit_code=ExitCode.REFUSED)
+        case OSError():
+            return UnavailableError("system_refused", str(error), hint="is another process on that address already?")
+        case _:
+            log.error("serve.failed", exc_info=error)
+            return CommandError("serve_failed", f"{type(error).__name__}: {error}", hint="the log has the details")
