@@ -27,6 +27,9 @@ MIRROR_QUEUE_LENGTH_MAX: Final = 100_000  # past that a resync is cheaper than t
 MIRROR_QUEUE_DELIVERIES_MAX: Final = 1000
 MIRROR_CONNECTIONS_MAX: Final = 4  # one in use, one still timing out, and two to spare
 
+_LOG_PREFIX: Final = "log.g"
+_LOAD_PREFIX: Final = "load.g"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
@@ -69,12 +72,17 @@ class Account:
 
 def log_stream(generation: int) -> str:
     """Name the log's stream. A generation's name is never used again: a new stream restarts its offsets."""
-    return f"log.g{generation}"
+    return f"{_LOG_PREFIX}{generation}"
 
 
 def load_stream(generation: int) -> str:
     """Name the telemetry's stream."""
-    return f"load.g{generation}"
+    return f"{_LOAD_PREFIX}{generation}"
+
+
+def is_stream(name: str) -> bool:
+    """Tell a stream from a queue by its name."""
+    return name.startswith((_LOG_PREFIX, _LOAD_PREFIX))
 
 
 def mirror_queue(mirror: MirrorName) -> str:

@@ -1,0 +1,74 @@
+"""``RabbitBroker``: the port, put together from session, publisher, consumer and follower."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Self
+
+from broker.config import BrokerConfig
+from broker.port import PREFETCH_MAX, DisconnectedError, Fold, From, Handler, Health, Message, Start
+from broker.rabbitmq.consumer import Consumer
+from broker.rabbitmq.declarations import exists
+from broker.rabbitmq.follower import Follower
+from broker.rabbitmq.publisher import Publisher
+from broker.rabbitmq.session import RPC_TIMEOUT_S, Session
+
+
+class RabbitBroker:
+    """One user's connection to RabbitMQ; implements ``broker.port.Broker``. ``async with RabbitBroker(config)``."""
+
+    def __init__(self, config: BrokerConfig, *, rng: random.Random | None = None) -> None:
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
+        self._session = Session(config, rng=self._rng)
+        self._publisher = Publisher(self._session, config)
+
+    @property
+    def health(self) -> Health:
+        """Tell how the connection fares now."""
+        return self._session.health
+
+    async def __aenter__(self) -> Self:
+        """Connect; try until the broker is there.
+
+        Raises:
+            AccessRefusedError: wrong user, password or virtual host.
+        """
+        await self._session.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Disconnect, within a few seconds even from a broker that does not answer."""
+        await self._session.close()
+
+    async def publish(self, message: Message) -> None:
+        """Hand a message over; return once it is safe with the broker. See ``broker.port.Broker.publish``."""
+        await self._publisher.publish(message)
+
+    async def consume(self, queue: str, handler: Handler, *, prefetch: int = PREFETCH_MAX) -> None:
+        """Hand the messages of a queue to the handler, until cancelled. See ``broker.port.Broker.consume``."""
+        await Consumer(self._session, queue, handler, prefetch=prefetch, rng=self._rng).run()
+
+    async def follow(self, stream: str, fold: Fold, *, start: Start = From.FIRST) -> None:
+        """Hand the entries of a stream to ``fold``, until cancelled. See ``broker.port.Broker.follow``."""
+        await Follower(self._session, stream, fold, start=start, rng=self._rng).run()
+
+    async def exists(self, queue: str) -> bool:
+        """Tell whether a queue or stream is there. See ``broker.port.Broker.exists``."""
+        try:
+            async with asyncio.timeout(RPC_TIMEOUT_S):
+                return await exists(self._session, queue)
+        except TimeoutError:
+            raise DisconnectedError(f"nobody told within {RPC_TIMEOUT_S:.0f} s whether {queue!r} is there") from None
+
+    def on_connected(self, callback: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """Call back after each (re)connection but the first, while the block is entered."""
+        return self._session.on_connected(callback)
