@@ -1,0 +1,31 @@
+"""Who may download a file: the first criterion. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Final
+
+from events.grants import IPAddress
+from events.schemas import Access
+
+_LISTS_KEPT: Final = 1024  # files share few lists; each takes about a kilobyte
+
+
+def has_access(access: Access, address: IPAddress) -> bool:
+    """Tell whether a visitor at this address may download. An entry that is no CIDR block lets nobody in."""
+    if not access.networks:
+        return True
+    return any(address in network for network in _networks(access.networks))
+
+
+@lru_cache(maxsize=_LISTS_KEPT)
+def _networks(texts: tuple[str, ...]) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(network for text in texts if (network := _network(text)) is not None)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None

@@ -1,0 +1,134 @@
+"""The JSON that the selector answers with (``docs/http-api.md``). Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final, TypeAlias
+
+from events.names import MirrorName
+from events.schemas import FilePublished, Location
+from selection.choice import Candidate, Rejection, RejectReason
+from selection.fleet import FleetView
+from selection.place import Place
+from selection.policy import Standing, Visitor
+from selection.redirector import Explanation
+from selection.roster import Mirror
+
+Json: TypeAlias = dict[str, object]
+
+READY: Final = "ready"
+_NS_PER_S: Final = 1_000_000_000
+
+
+def explanation(explained: Explanation) -> Json:
+    """Give a choice with the reason for each mirror."""
+    file, choice = explained.file, explained.choice
+    return {
+        "path": file.path,
+        "size_bytes": file.size_bytes,
+        "sha256": file.sha256.hex(),
+        "generation": file.generation,
+        "visitor": _visitor(explained.visitor),
+        "access": choice.access,
+        "chosen": choice.best.mirror if choice.best else None,
+        "fallback": choice.fallback,
+        "ranked": [_candidate(candidate) for candidate in choice.ranked],
+        "rejected": [_rejection(name, rejection) for name, rejection in sorted(choice.rejected.items())],
+    }
+
+
+def files(view: FleetView) -> Json:
+    """Give all files, with the mirrors that hold each."""
+    mirrors = view.mirrors()
+    return {"files": [_file(file, view, mirrors) for file in view.catalogue.files()]}
+
+
+def mirrors(standing: Standing) -> Json:
+    """Give the fleet."""
+    return {"mirrors": [mirror(one, standing) for one in standing.view.mirrors()]}
+
+
+def mirror(one: Mirror, standing: Standing) -> Json:
+    """Give one mirror: its state (``ready``, or the code of what it fails, whatever the file) and its figures."""
+    rejection, report = state_of(one, standing), one.load.report if one.load else None
+    profile = one.profile
+    return {
+        "mirror": one.name,
+        "state": rejection.reason.code if rejection else READY,
+        "reason": rejection.reason.text if rejection else "",
+        "detail": rejection.detail if rejection else "",
+        "url": profile.url if profile else None,
+        "location": _location(profile.location if profile else None),
+        "channels": list(standing.view.followed_by(one)),
+        "copies": standing.view.copies(one),
+        "slots": report.slots if report else None,
+        "active": report.active if report else None,
+        "reserved": report.reserved if report else None,
+        "free_slots": standing.free_slots(one),
+        "transmit_bytes_per_second": report.transmit_bytes_per_second if report else None,
+        "monthly_bytes": profile.monthly_bytes if profile else None,
+        "quota_left_bytes": standing.quota_left_bytes(one),
+        "last_report_s": standing.now_s - one.load.heard_s if one.load else None,
+    }
+
+
+def state_of(one: Mirror, standing: Standing) -> Rejection | None:
+    """Say what keeps a mirror from being chosen whatever the file, or None."""
+    if rejection := standing.attendance(one):
+        return rejection
+    if standing.free_slots(one) == 0:
+        return Rejection(RejectReason.FULL)
+    if standing.quota_left_bytes(one) == 0:
+        return Rejection(RejectReason.QUOTA_SPENT)
+    return None
+
+
+def _visitor(visitor: Visitor) -> Json:
+    place: Place = visitor.place
+    return {
+        "ip": str(visitor.address),
+        "country": place.country,
+        "latitude": place.latitude,
+        "longitude": place.longitude,
+    }
+
+
+def _candidate(candidate: Candidate) -> Json:
+    return {
+        "mirror": candidate.mirror,
+        "distance_km": None if candidate.distance_km is None else round(candidate.distance_km, 1),
+        "free_slots": candidate.free_slots,
+        "quota_left_bytes": candidate.quota_left_bytes,
+    }
+
+
+def _rejection(name: MirrorName, rejection: Rejection) -> Json:
+    reason = rejection.reason
+    return {
+        "mirror": name,
+        "reason": reason.code,
+        "criterion": reason.criterion,
+        "text": reason.text,
+        "detail": rejection.detail,
+    }
+
+
+def _file(file: FilePublished, view: FleetView, fleet: tuple[Mirror, ...]) -> Json:
+    holders = view.holders(file.sha256)
+    return {
+        "path": file.path,
+        "size_bytes": file.size_bytes,
+        "sha256": file.sha256.hex(),
+        "generation": file.generation,
+        "media_type": file.media_type,
+        "tags": list(file.tags),
+        "channels": list(view.channels_of(file)),
+        "mirrors": [one.name for one in fleet if holders & 1 << one.number],
+        "published_at": datetime.fromtimestamp(file.published_at_ns / _NS_PER_S, tz=UTC).isoformat(),
+    }
+
+
+def _location(location: Location | None) -> Json | None:
+    if location is None:
+        return None
+    return {"latitude": location.latitude, "longitude": location.longitude, "country": location.country}

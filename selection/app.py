@@ -1,0 +1,112 @@
+"""The selector's composition root: all parts are made, joined and ended here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from random import SystemRandom
+
+import structlog
+
+from broker.port import Broker
+from broker.rabbitmq import RabbitBroker
+from edge.server import serve
+from edge.visitors import parse_proxies
+from selection.announcer import Announcer
+from selection.config import SelectorConfig
+from selection.fleet import FleetView
+from selection.follower import Follower
+from selection.geo import Places, open_places
+from selection.granting import Keys, Terms
+from selection.policy import Rules
+from selection.redirector import Office, Redirector
+from selection.reservations import Reservations
+from selection.web import Endpoint
+
+log = structlog.stdlib.get_logger()
+
+
+async def run(config: SelectorConfig, *, on_ready: Callable[[str], None]) -> None:
+    """Send visitors to mirrors until cancelled.
+
+    Listens once the view has caught up with the log, and calls ``on_ready`` with the base URL then.
+
+    Raises:
+        GeoFileError: the location database cannot be read.
+        AccessRefusedError: the broker does not let us in, read the log or write grants (in an exception group).
+        OSError: the address cannot be listened on (in an exception group).
+    """
+    with open_places(config.geoip_file) as places:
+        async with RabbitBroker(config.broker) as broker:
+            await run_on(broker, config, places=places, on_ready=on_ready)
+
+
+async def run_on(broker: Broker, config: SelectorConfig, *, places: Places, on_ready: Callable[[str], None]) -> None:
+    """Do the same on a connected broker, whatever adapter it is."""
+    announcer = Announcer(broker, config.name, clock_ns=time.time_ns)
+    follower, endpoint = _joined(broker, announcer, config, places)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(announcer.run(), name="announce")
+        tasks.create_task(follower.run(), name="follow")
+        await follower.caught_up.wait()
+        async with serve(endpoint.app(), host=config.listen_host, port=config.listen_port) as base_url:
+            log.info("selector.ready", url=base_url, selector=config.name)
+            on_ready(base_url)
+            await asyncio.Event().wait()
+
+
+def _joined(broker: Broker, announcer: Announcer, config: SelectorConfig, places: Places) -> tuple[Follower, Endpoint]:
+    """Make all parts around one view."""
+    view, reservations = FleetView(), Reservations()
+    follower = Follower(
+        broker,
+        announcer,
+        view=view,
+        reservations=reservations,
+        selector=config.name,
+        vhost=config.broker.vhost,
+        silent_after_s=config.silent_after_s,
+        clock_s=time.time,
+    )
+    office = Office(
+        selector=config.name,
+        master_url=config.master_url,
+        rules=_rules(config),
+        terms=_terms(config),
+        keys=Keys(config.secret),
+        view=view,
+        reservations=reservations,
+        hearing=follower.hearing,
+        places=places,
+        rng=SystemRandom(),
+        clock_s=time.time,
+    )
+    endpoint = Endpoint(
+        redirector=Redirector(office, announcer),
+        view=view,
+        follower=follower,
+        announcer=announcer,
+        proxies=parse_proxies(config.trusted_proxies),
+        hops_max=config.hops_max,
+        site_url=config.site_url,
+        geoip=places.database,
+    )
+    return follower, endpoint
+
+
+def _rules(config: SelectorConfig) -> Rules:
+    return Rules(
+        silent_after_s=config.silent_after_s,
+        load_threshold=config.load_threshold,
+        near_km=config.near_km,
+        hops_max=config.hops_max,
+    )
+
+
+def _terms(config: SelectorConfig) -> Terms:
+    return Terms(
+        start_by_s=config.start_by_s,
+        finish_within_s=config.finish_within_s,
+        finish_bytes_per_second=config.finish_bytes_per_second,
+    )

@@ -1,0 +1,78 @@
+"""The published files and the channels that hold them, folded from what the master says. Pure.
+
+A publication or withdrawal of a path in a channel is ranked by ``(generation, channel_sequence, sequence)``; the
+highest rank holds, whatever arrives first. So a withdrawal beats every older publication of the path, the
+withdrawal of a replaced generation does not touch the new one, and a withdrawn file can be published again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath
+from events.schemas import FilePublished, FileWithdrawn
+
+
+class _Rank(NamedTuple):
+    generation: int
+    channel_sequence: int
+    sequence: int
+
+
+class _Entry(NamedTuple):
+    rank: _Rank
+    file: FilePublished | None  # None: withdrawn. The tombstone stays, or a late publication would undo it
+
+
+class _Membership(NamedTuple):
+    rank: _Rank
+    sha256: Digest | None
+
+
+class Catalogue:
+    """All published files by path, and for each the channels that hold its present content."""
+
+    def __init__(self) -> None:
+        self._entries: dict[FilePath, _Entry] = {}
+        self._memberships: dict[FilePath, dict[ChannelName, _Membership]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Count the published files."""
+        return self._count
+
+    def apply(self, event: FilePublished | FileWithdrawn, *, sequence: int) -> None:
+        """Fold one fact; ``sequence`` is the master's."""
+        rank = _Rank(event.generation, event.channel_sequence, sequence)
+        published = event if isinstance(event, FilePublished) else None
+        if event.channel == ORIGIN_CHANNEL:
+            self._enter(event.path, _Entry(rank, published))
+            return
+        channels = self._memberships.setdefault(event.path, {})
+        known = channels.get(event.channel)
+        if known is None or known.rank < rank:
+            channels[event.channel] = _Membership(rank, published.sha256 if published else None)
+
+    def file(self, path: FilePath) -> FilePublished | None:
+        """Find a published file."""
+        entry = self._entries.get(path)
+        return entry.file if entry else None
+
+    def files(self) -> Iterator[FilePublished]:
+        """Give all published files, by path."""
+        for path in sorted(self._entries):
+            if file := self._entries[path].file:
+                yield file
+
+    def channels_of(self, file: FilePublished) -> tuple[ChannelName, ...]:
+        """Give the channels that hold exactly this content under this path, by name."""
+        memberships = self._memberships.get(file.path, {})
+        return tuple(sorted(channel for channel, held in memberships.items() if held.sha256 == file.sha256))
+
+    def _enter(self, path: FilePath, entry: _Entry) -> None:
+        known = self._entries.get(path)
+        if known is not None and known.rank >= entry.rank:
+            return
+        self._count += (entry.file is not None) - (known is not None and known.file is not None)
+        self._entries[path] = entry

@@ -1,0 +1,75 @@
+"""What a choice says: the mirrors that qualify, best first, and why not each other one, for a person to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from events.names import MirrorName
+
+
+class RejectReason(Enum):
+    """Why a mirror was not chosen: a stable code, the number of the criterion that decided, and a sentence.
+
+    Criterion 0 stands beside the six: the visitor comes from mirrors that could not serve him.
+    """
+
+    ASKED_NOT = ("asked_not", 0, "it has just sent this visitor back")
+    HOPS_SPENT = ("hops_spent", 0, "too many mirrors have just sent this visitor back: the master serves him")
+    NO_ACCESS = ("no_access", 1, "the visitor has no access to the file")
+    NOT_SUBSCRIBED = ("not_subscribed", 2, "it is subscribed to no channel that holds the file")
+    NO_COPY = ("no_copy", 2, "it has no copy of the file")
+    FETCH_DECLINED = ("fetch_declined", 2, "it has no copy: it could not fetch the file")
+    NEVER_ONLINE = ("never_online", 3, "it has never come online")
+    OFFLINE = ("offline", 3, "it is offline")
+    URL_UNUSABLE = ("url_unusable", 3, "its URL is none that a visitor can follow")
+    INVENTORY_INCOMPLETE = ("inventory_incomplete", 3, "it came online and has yet to say all that it holds")
+    SILENT = ("silent", 3, "it has not reported its load lately")
+    FULL = ("full", 4, "its load is at the threshold: no slot is free")
+    QUOTA_SPENT = ("quota_spent", 5, "too little of its quota is left for the file")
+    NEAR_EQUAL = ("near_equal", 6, "it is as near, and the draw by free slots fell on another")
+    FARTHER = ("farther", 6, "it is farther from the visitor")
+
+    def __init__(self, code: str, criterion: int, text: str) -> None:
+        self.code, self.criterion, self.text = code, criterion, text
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why this mirror; ``detail`` gives the figures of the case, or nothing."""
+
+    reason: RejectReason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A mirror that passed the first five criteria. ``free_slots`` are those under the threshold, at least 1.
+
+    ``distance_km`` is None where a place is unknown, ``quota_left_bytes`` is None without a limit.
+    """
+
+    mirror: MirrorName
+    base_url: str
+    distance_km: float | None
+    free_slots: int
+    quota_left_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """The verdict. The first of ``ranked`` is chosen; all others stand in ``rejected``, the rest of ``ranked`` too."""
+
+    access: bool
+    ranked: tuple[Candidate, ...]
+    rejected: dict[MirrorName, Rejection]
+
+    @property
+    def best(self) -> Candidate | None:
+        """Give the mirror to send the visitor to, or None."""
+        return self.ranked[0] if self.ranked else None
+
+    @property
+    def fallback(self) -> bool:
+        """Tell whether the master is to serve the file itself."""
+        return self.access and not self.ranked

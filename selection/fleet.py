@@ -1,0 +1,176 @@
+"""The fleet view: the state that the events of the log and the load reports add up to. Pure.
+
+The view is the same whatever the order of the events and however often each is repeated: every thing that can be said
+has one source that says it, and keeps what that source said last by ``(epoch, sequence)``. A higher epoch is a new
+numbering by a source that lost the old one, so it ends whatever was said under lower ones. Two sources are never
+compared: nothing but the log orders them.
+
+A new generation of the log (``LogOpened``) takes nothing away: its events repeat or add.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from events.envelope import MASTER_SOURCE, Envelope, mirror_source
+from events.names import ChannelName, Digest, FilePath, MirrorName
+from events.schemas import (
+    ChannelDefined,
+    ChannelRemoved,
+    DownloadAborted,
+    DownloadFinished,
+    DownloadGranted,
+    DownloadStarted,
+    EventUnreadable,
+    FilePublished,
+    FileWithdrawn,
+    InventoryAnnounced,
+    LoadReported,
+    LogOpened,
+    LossReason,
+    MirrorCameOnline,
+    MirrorInvited,
+    MirrorJoined,
+    MirrorLeft,
+    MirrorWentOffline,
+    ReplicaDeclined,
+    ReplicaLost,
+    ReplicaReady,
+    SelectorCameOnline,
+    SubscriptionGranted,
+    SubscriptionRevoked,
+)
+from selection.catalogue import Catalogue
+from selection.replicas import Replicas
+from selection.roster import Mirror, Roster
+from selection.sequences import SequenceTrack
+
+_MIRROR_PREFIX = mirror_source(MirrorName(""))
+
+
+class FleetView:
+    """What is published, which mirrors there are, who holds what and how each fares."""
+
+    def __init__(self) -> None:
+        self._catalogue = Catalogue()
+        self._roster = Roster()
+        self._replicas = Replicas()
+        self._tracks: dict[str, SequenceTrack] = {}
+        self.log_generation = 0
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Give the published files."""
+        return self._catalogue
+
+    def apply(self, envelope: Envelope, *, heard_s: float) -> None:  # noqa: C901 - one case for each kind of event
+        """Fold one event. ``heard_s`` is when it arrived, on the listener's clock; it counts for load reports alone."""
+        event, sequence = envelope.event, envelope.sequence
+        if isinstance(event, LoadReported):  # telemetry may have gaps and keeps no history
+            self._roster.weigh(event, version=envelope.version, heard_s=heard_s)
+            return
+        if not self._is_current(envelope):
+            return
+        match event:
+            case FilePublished() | FileWithdrawn():
+                self._catalogue.apply(event, sequence=sequence)
+            case MirrorJoined() | MirrorLeft():
+                self._roster.enrol(event, sequence=sequence)
+            case SubscriptionGranted() | SubscriptionRevoked():
+                self._roster.subscribe(event, sequence=sequence)
+            case MirrorCameOnline() | MirrorWentOffline():
+                self._roster.attend(event, sequence=sequence)
+            case ReplicaReady() | ReplicaLost():
+                self._replicas.apply(self._number(event.mirror), event, sequence=sequence)
+            case ReplicaDeclined():
+                self._replicas.decline(self._number(event.mirror), event, sequence=sequence)
+            case InventoryAnnounced():
+                self._replicas.page(self._number(event.mirror), event)
+            case LogOpened():
+                self.log_generation = max(self.log_generation, event.generation)
+            case (
+                ChannelDefined()  # what a channel holds is said file by file
+                | ChannelRemoved()
+                | MirrorInvited()
+                | DownloadGranted()
+                | DownloadStarted()
+                | DownloadFinished()
+                | DownloadAborted()
+                | SelectorCameOnline()
+                | EventUnreadable()
+            ):
+                pass
+            case _:
+                assert_never(event)
+
+    def file(self, path: FilePath) -> FilePublished | None:
+        """Find a published file."""
+        return self._catalogue.file(path)
+
+    def channels_of(self, file: FilePublished) -> tuple[ChannelName, ...]:
+        """Give the channels that hold this content of this file."""
+        return self._catalogue.channels_of(file)
+
+    def mirrors(self) -> tuple[Mirror, ...]:
+        """Give the mirrors of the fleet, by name."""
+        return self._roster.fleet()
+
+    def followed_by(self, mirror: Mirror) -> tuple[ChannelName, ...]:
+        """Give the channels that a mirror has leave to follow."""
+        return self._roster.channels_of(mirror.name)
+
+    def followers(self, file: FilePublished) -> int:
+        """Give the mirrors that may serve a file, as a bit set: they follow a channel that holds it."""
+        found = 0
+        for channel in self._catalogue.channels_of(file):
+            found |= self._roster.followers(channel)
+        return found
+
+    def holders(self, sha256: Digest) -> int:
+        """Give the mirrors that hold a content, as a bit set."""
+        return self._replicas.holders(sha256)
+
+    def copies(self, mirror: Mirror) -> int:
+        """Count the contents that a mirror holds."""
+        return self._replicas.copies(mirror.number)
+
+    def announced(self, mirror: Mirror) -> bool:
+        """Tell whether a mirror is online and has said all that it holds since it came."""
+        return mirror.online and self._replicas.inventory_as_of(mirror.number) >= mirror.online_sequence
+
+    def loss(self, mirror: Mirror, sha256: Digest) -> LossReason | None:
+        """Give the reason for which a mirror lost a content, where that was its last word on it."""
+        return self._replicas.loss(mirror.number, sha256)
+
+    def declined(self, mirror: Mirror, sha256: Digest) -> ReplicaDeclined | None:
+        """Give a mirror's last word on why it could not fetch a content."""
+        return self._replicas.declined(mirror.number, sha256)
+
+    def missing_events(self) -> dict[str, int]:
+        """Count, for each source with a gap in its numbers, the events that never arrived."""
+        return {source: missing for source, track in sorted(self._tracks.items()) if (missing := track.missing)}
+
+    def _number(self, mirror: MirrorName) -> int:
+        return self._roster.mirror(mirror).number
+
+    def _is_current(self, envelope: Envelope) -> bool:
+        """Note the event's number; tell whether it belongs to its source's newest epoch, which ends older ones."""
+        track = self._tracks.get(envelope.source)
+        if track is not None and envelope.epoch == track.epoch:
+            track.note(envelope.sequence)
+            return True
+        if track is not None and envelope.epoch < track.epoch:
+            return False
+        if track is not None:
+            self._forget(envelope.source)
+        self._tracks[envelope.source] = SequenceTrack(envelope.epoch, envelope.sequence, envelope.sequence)
+        return True
+
+    def _forget(self, source: str) -> None:
+        if source == MASTER_SOURCE:
+            self._catalogue = Catalogue()
+            self._roster.forget_master()
+        elif source.startswith(_MIRROR_PREFIX):
+            name = MirrorName(source.removeprefix(_MIRROR_PREFIX))
+            self._roster.forget_mirror(name)
+            self._replicas.forget(self._number(name))

@@ -1,0 +1,82 @@
+"""From a choice to leave for one download: the grant, its token for one mirror, and the notice of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from events.grants import Grant, IPAddress, bind, derive_key, mint
+from events.names import MirrorName, SelectorName
+from events.schemas import DownloadGranted, FilePublished
+from selection.choice import Choice
+
+KEY_EPOCH: Final = 1  # of every grant so far: nobody says another one yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How long a grant holds."""
+
+    start_by_s: int
+    finish_within_s: int
+    finish_bytes_per_second: int
+
+
+class Keys:
+    """The grant keys of all mirrors, derived from the site's secret and kept."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+        self._keys: dict[MirrorName, bytes] = {}
+
+    def of(self, mirror: MirrorName) -> bytes:
+        """Give the present key of a mirror."""
+        if mirror not in self._keys:
+            self._keys[mirror] = derive_key(self._secret, mirror, KEY_EPOCH)
+        return self._keys[mirror]
+
+
+def grant_for(file: FilePublished, address: IPAddress, terms: Terms, *, now_s: float, grant_id: bytes) -> Grant:
+    """Give leave to download a file, from now, to the visitor at an address."""
+    bound, prefix_bits = bind(address)
+    start_by_s = int(now_s) + terms.start_by_s
+    return Grant(
+        grant_id=grant_id,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        start_by_s=start_by_s,
+        finish_by_s=start_by_s + terms.finish_within_s + file.size_bytes // terms.finish_bytes_per_second,
+        address=bound,
+        prefix_bits=prefix_bits,
+        key_epoch=KEY_EPOCH,
+    )
+
+
+def token_for(grant: Grant, mirror: MirrorName, keys: Keys) -> str:
+    """Write a grant as a token for one mirror."""
+    return mint(grant, mirror=mirror, key=keys.of(mirror))
+
+
+def notice_of(
+    grant: Grant,
+    file: FilePublished,
+    choice: Choice,
+    *,
+    selector: SelectorName,
+    mirror: MirrorName,
+    address: IPAddress,
+) -> DownloadGranted:
+    """Tell the mirror, and the log, who was given leave and why no other mirror was chosen."""
+    return DownloadGranted(
+        selector=selector,
+        grant_id=grant.grant_id,
+        mirror=mirror,
+        path=file.path,
+        generation=file.generation,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        address=str(address),
+        start_by_s=grant.start_by_s,
+        finish_by_s=grant.finish_by_s,
+        rejected={name: rejection.reason.code for name, rejection in choice.rejected.items()},
+    )

@@ -1,0 +1,37 @@
+"""The clock on which mirrors fall silent: it goes only while load reports could be heard. Pure.
+
+While the broker is away nobody is heard, and the last view must go on. So this clock then stands still. A dead
+connection is noticed only after some seconds; those are taken back, to the moment of the last report from anybody.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TICK_EVERY_S: Final = 0.5
+TICK_S_MAX: Final = 1.0  # a longer pause was our own (a replay, a suspended machine), and the reports are queued
+
+
+class HearingClock:
+    """Seconds of listening so far."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+        self._last_heard_s = 0.0
+
+    @property
+    def now_s(self) -> float:
+        """Give the present moment on this clock."""
+        return self._now_s
+
+    def heard(self) -> float:
+        """Take note that a report arrived; give the moment."""
+        self._last_heard_s = self._now_s
+        return self._now_s
+
+    def tick(self, elapsed_s: float, *, hearing: bool) -> None:
+        """Go on by what has passed, or stand still where nothing could be heard."""
+        if hearing:
+            self._now_s += min(elapsed_s, TICK_S_MAX)
+        else:
+            self._now_s = self._last_heard_s

@@ -1,0 +1,36 @@
+"""The unique URL on a mirror that a visitor is sent to, and what may be its base. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from events.names import FilePath, MirrorName, file_name
+
+URL_LENGTH_MAX: Final = 2048  # with token and name it still fits the 8190 bytes of a header that clients take
+
+_URLS_KEPT: Final = 4096  # each mirror's is looked at for every visitor
+
+
+@lru_cache(maxsize=_URLS_KEPT)
+def is_base_url(url: str) -> bool:
+    """Tell whether a mirror's word for its URL may stand at the beginning of a Location header."""
+    if len(url) > URL_LENGTH_MAX or not (url.isascii() and url.isprintable()) or set(url) & set(' "<>\\^`{|}?#@'):
+        return False
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a wrong one is noticed only when it is asked for
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
+def download_url(base_url: str, token: str, path: FilePath, asked_not: tuple[MirrorName, ...] = ()) -> str:
+    """Write the URL of a granted download.
+
+    ``asked_not`` travels along, so that a mirror that has to send the visitor back can add itself to the list, and he
+    does not go to and fro between two.
+    """
+    query = "?" + "&".join(f"not={mirror}" for mirror in asked_not) if asked_not else ""
+    return f"{base_url.rstrip('/')}/d/{token}/{quote(file_name(path), safe='')}{query}"

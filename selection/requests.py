@@ -1,0 +1,43 @@
+"""What a visitor's request asks for: parsed once, here. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from events.envelope import TRACEPARENT_LENGTH_MAX
+from events.errors import InvalidNameError
+from events.names import FilePath, MirrorName, parse_mirror, parse_path
+
+_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+
+
+def path_of(raw_path: str) -> FilePath:
+    """Read the path of a request target, still percent-encoded, with its first slash. It is decoded exactly once.
+
+    Raises:
+        InvalidNameError: no file can have this path; answer as for an unknown one.
+    """
+    try:
+        text = unquote_to_bytes(raw_path.removeprefix("/")).decode()
+    except UnicodeError:  # bytes that are no UTF-8, encoded or not
+        raise InvalidNameError("path", raw_path, "not UTF-8") from None
+    return parse_path(text)
+
+
+def asked_not_of(values: Sequence[str], *, hops_max: int) -> tuple[MirrorName, ...]:
+    """Read the mirrors that are to be left out, each once; what is no mirror's name is left out itself."""
+    found: dict[MirrorName, None] = {}
+    for value in values:
+        try:
+            found[parse_mirror(value)] = None
+        except InvalidNameError:
+            continue
+    return tuple(found)[:hops_max]
+
+
+def traceparent_of(text: str) -> str:
+    """Give a W3C trace context as it is, or nothing for anything else."""
+    return text if len(text) == TRACEPARENT_LENGTH_MAX and _TRACEPARENT.fullmatch(text) else ""

@@ -1,0 +1,154 @@
+"""The mirrors of the fleet, folded from what the master, each mirror and its telemetry say. Pure.
+
+Two sources speak of one mirror, and no order exists between them, so they never overwrite each other: each fact has
+one owner. The master alone says who belongs to the fleet and follows what; the mirror alone says whether it is online.
+Both give a profile; the mirror's own holds once it has said one, since its operator may have changed it since joining.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from events.envelope import Version
+from events.names import ChannelName, MirrorName
+from events.schemas import (
+    LoadReported,
+    MirrorCameOnline,
+    MirrorJoined,
+    MirrorLeft,
+    MirrorWentOffline,
+    Profile,
+    SubscriptionGranted,
+    SubscriptionRevoked,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A mirror's last report, and when it was first heard (on the listener's clock)."""
+
+    version: Version
+    report: LoadReported
+    heard_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """All that is known of a mirror but its replicas. ``…_sequence`` is that of the last such event, 0 for none yet."""
+
+    name: MirrorName
+    number: int
+    joined_sequence: int = 0
+    left_sequence: int = 0
+    profile_joined: Profile | None = None
+    online_sequence: int = 0
+    offline_sequence: int = 0
+    offline_reason: str = ""
+    profile_said: Profile | None = None
+    load: Load | None = None
+
+    @property
+    def in_fleet(self) -> bool:
+        """Tell whether it joined and has not left since."""
+        return self.joined_sequence > self.left_sequence
+
+    @property
+    def online(self) -> bool:
+        """Tell whether its last word was that it is online."""
+        return self.online_sequence > self.offline_sequence
+
+    @property
+    def profile(self) -> Profile | None:
+        """Give what its operator offers: the mirror's own word before the master's."""
+        return self.profile_said or self.profile_joined
+
+
+class Roster:
+    """The mirrors by name, each with a number for bit sets that it keeps for ever, and who follows which channel."""
+
+    def __init__(self) -> None:
+        self._mirrors: dict[MirrorName, Mirror] = {}
+        self._fleet: tuple[MirrorName, ...] = ()
+        self._leave: dict[tuple[MirrorName, ChannelName], tuple[int, bool]] = {}
+        self._followers: dict[ChannelName, int] = {}
+
+    def fleet(self) -> tuple[Mirror, ...]:
+        """Give the mirrors that belong to the fleet, by name."""
+        return tuple(self._mirrors[name] for name in self._fleet)
+
+    def mirror(self, name: MirrorName) -> Mirror:
+        """Give a mirror; one that nobody spoke of yet is given its number."""
+        known = self._mirrors.get(name)
+        if known is None:
+            known = self._mirrors[name] = Mirror(name=name, number=len(self._mirrors))
+        return known
+
+    def followers(self, channel: ChannelName) -> int:
+        """Give the mirrors with leave to follow a channel, as a bit set."""
+        return self._followers.get(channel, 0)
+
+    def channels_of(self, name: MirrorName) -> tuple[ChannelName, ...]:
+        """Give the channels that a mirror has leave to follow, by name."""
+        bit = 1 << self.mirror(name).number
+        return tuple(sorted(channel for channel, followers in self._followers.items() if followers & bit))
+
+    def enrol(self, event: MirrorJoined | MirrorLeft, *, sequence: int) -> None:
+        """Fold the master's word on who belongs to the fleet. Who leaves loses the leave to follow anything."""
+        mirror = self.mirror(event.mirror)
+        if isinstance(event, MirrorLeft):
+            self._put(replace(mirror, left_sequence=max(mirror.left_sequence, sequence)))
+        elif sequence > mirror.joined_sequence:
+            self._put(replace(mirror, joined_sequence=sequence, profile_joined=event.profile))
+        self._fleet = tuple(sorted(mirror.name for mirror in self._mirrors.values() if mirror.in_fleet))
+        for name, channel in self._leave:
+            if name == event.mirror:
+                self._recount(name, channel)
+
+    def subscribe(self, event: SubscriptionGranted | SubscriptionRevoked, *, sequence: int) -> None:
+        """Fold the master's word on who may follow what."""
+        key = (event.mirror, event.channel)
+        known, _ = self._leave.get(key, (0, False))
+        if sequence > known:
+            self._leave[key] = (sequence, isinstance(event, SubscriptionGranted))
+            self._recount(*key)
+
+    def attend(self, event: MirrorCameOnline | MirrorWentOffline, *, sequence: int) -> None:
+        """Fold a mirror's own word on whether it is there."""
+        mirror = self.mirror(event.mirror)
+        if isinstance(event, MirrorCameOnline):
+            if sequence > mirror.online_sequence:
+                self._put(replace(mirror, online_sequence=sequence, profile_said=event.profile))
+        elif sequence > mirror.offline_sequence:
+            self._put(replace(mirror, offline_sequence=sequence, offline_reason=event.reason))
+
+    def weigh(self, report: LoadReported, *, version: Version, heard_s: float) -> None:
+        """Fold a load report. Telemetry has a numbering of its own, which a mirror begins anew at each start."""
+        mirror = self.mirror(report.mirror)
+        if mirror.load is None or version > mirror.load.version:
+            self._put(replace(mirror, load=Load(version=version, report=report, heard_s=heard_s)))
+
+    def forget_master(self) -> None:
+        """Forget who belongs to the fleet and follows what."""
+        self._leave.clear()
+        self._followers.clear()
+        self._fleet = ()
+        for mirror in list(self._mirrors.values()):
+            self._put(replace(mirror, joined_sequence=0, left_sequence=0, profile_joined=None))
+
+    def forget_mirror(self, name: MirrorName) -> None:
+        """Forget what a mirror said of itself in the log."""
+        known = self.mirror(name)
+        self._put(replace(known, online_sequence=0, offline_sequence=0, offline_reason="", profile_said=None))
+
+    def _put(self, mirror: Mirror) -> None:
+        self._mirrors[mirror.name] = mirror
+
+    def _recount(self, name: MirrorName, channel: ChannelName) -> None:
+        """Set one mirror's bit for one channel. Leave that was granted before the mirror last left is void."""
+        mirror = self.mirror(name)
+        sequence, granted = self._leave[name, channel]
+        bit = 1 << mirror.number
+        followers = self._followers.get(channel, 0) & ~bit
+        if granted and sequence > mirror.left_sequence:
+            followers |= bit
+        self._followers[channel] = followers

@@ -1,0 +1,146 @@
+"""The site's public address: redirects visitors, explains choices, shows the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from edge.errors import ApiError
+from edge.health import Check, add_health
+from edge.server import new_app
+from edge.visitors import ForwardedForError, IPNetwork, visitor_of
+from events.errors import InvalidNameError
+from events.grants import IPAddress, normalise
+from events.names import FilePath, parse_path
+from selection import answers
+from selection.announcer import Announcer
+from selection.fleet import FleetView
+from selection.follower import Follower
+from selection.redirector import NoAccessError, Redirector, UnknownFileError
+from selection.requests import asked_not_of, path_of, traceparent_of
+
+_NO_STORE: Final = {hdrs.CACHE_CONTROL: "no-store"}
+_REDIRECT_HEADERS: Final = {**_NO_STORE, "Referrer-Policy": "no-referrer"}
+_JSON: Final = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """The selector over HTTP. ``site_url`` is the public one, where it is known."""
+
+    redirector: Redirector
+    view: FleetView
+    follower: Follower
+    announcer: Announcer
+    proxies: tuple[IPNetwork, ...]
+    hops_max: int
+    site_url: str | None
+    geoip: str
+
+    def app(self) -> web.Application:
+        """Make the application."""
+        app = new_app()
+        add_health(app, self.checks)
+        app.router.add_get("/-/api/v1/where", self.where)
+        app.router.add_get("/-/api/v1/files", self.files)
+        app.router.add_get("/-/api/v1/mirrors", self.mirrors)
+        app.router.add_get("/-/api/v1/status", self.status)
+        app.router.add_get("/{path:.*}", self.redirect)
+        return app
+
+    async def redirect(self, request: web.Request) -> web.Response:
+        """Send a visitor to the best mirror."""
+        address = self._visitor(request)
+        asked_not = asked_not_of(request.query.getall("not", []), hops_max=self.hops_max)
+        traceparent = traceparent_of(request.headers.get("traceparent", ""))
+        try:
+            path = path_of(request.rel_url.raw_path)
+            location = self.redirector.redirect(path, address, asked_not, traceparent=traceparent)
+        except (InvalidNameError, UnknownFileError):
+            return _refusal(request, _unknown())
+        except NoAccessError:
+            return _refusal(request, _no_access())
+        return web.Response(status=HTTPStatus.FOUND, headers={hdrs.LOCATION: location, **_REDIRECT_HEADERS})
+
+    async def where(self, request: web.Request) -> web.Response:
+        """Explain the choice as it would be now."""
+        path = _wanted_path(request)
+        address = self._wanted_address(request)
+        asked_not = asked_not_of(request.query.getall("not", []), hops_max=self.hops_max)
+        try:
+            explained = self.redirector.explain(path, address, asked_not)
+        except UnknownFileError:
+            raise _unknown() from None
+        return _json(answers.explanation(explained))
+
+    async def files(self, _request: web.Request) -> web.Response:
+        """Give all files."""
+        return _json(answers.files(self.view))
+
+    async def mirrors(self, _request: web.Request) -> web.Response:
+        """Give the fleet."""
+        return _json(answers.mirrors(self.redirector.standing()))
+
+    async def status(self, _request: web.Request) -> web.Response:
+        """Give the view in numbers, and how it is kept."""
+        return _json({"site_url": self.site_url, "geoip": self.geoip, **self._numbers(), **self.follower.status()})
+
+    def checks(self) -> Iterable[Check]:
+        """Tell what the selector needs and how that is. Once caught up it stays ready on the view that it has."""
+        yield self.follower.log_check()
+        yield self.follower.broker_check()
+        dropped = self.announcer.dropped
+        yield Check(name="notices", ok=not dropped, detail=f"{dropped} notices of grants dropped", vital=False)
+
+    def _numbers(self) -> answers.Json:
+        return {
+            "files": len(self.view.catalogue),
+            "mirrors": len(self.view.mirrors()),
+            "notices": {"waiting": self.announcer.waiting, "dropped": self.announcer.dropped},
+            "missing_events": self.view.missing_events(),
+        }
+
+    def _visitor(self, request: web.Request) -> IPAddress:
+        try:
+            return visitor_of(request, self.proxies)
+        except ForwardedForError as error:
+            raise ApiError("forwarded_for_invalid", str(error), "tell the operator of the proxy") from error
+
+    def _wanted_address(self, request: web.Request) -> IPAddress:
+        text = request.query.get("ip")
+        if text is None:
+            return self._visitor(request)
+        try:
+            return normalise(text)
+        except ValueError:
+            raise ApiError("address_invalid", f"{text!r} is no IP address", "write ?ip=203.0.113.9") from None
+
+
+def _wanted_path(request: web.Request) -> FilePath:
+    try:
+        return parse_path(request.query.get("path", "").removeprefix("/"))
+    except InvalidNameError as error:
+        raise ApiError("path_invalid", str(error), "write ?path=dir/name, as in the list of files") from error
+
+
+def _unknown() -> ApiError:
+    return ApiError("file_unknown", "there is no such file here", "see /-/api/v1/files", status=HTTPStatus.NOT_FOUND)
+
+
+def _no_access() -> ApiError:
+    return ApiError("no_access", "this file is not for your network", status=HTTPStatus.FORBIDDEN)
+
+
+def _refusal(request: web.Request, error: ApiError) -> web.Response:
+    """Answer a visitor: a sentence for a person, JSON for a program that asks for it."""
+    if _JSON in request.headers.get(hdrs.ACCEPT, ""):
+        raise error
+    return web.Response(status=error.status, text=f"{error.message}\n", headers=_NO_STORE)
+
+
+def _json(body: answers.Json) -> web.Response:
+    return web.json_response(body, headers=_NO_STORE)
