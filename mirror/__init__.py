@@ -1,1 +1,5 @@
-"""The mirror: follows channels, fetches and verifies files, serves them to visitors who were granted leave."""
+"""The mirror: follows its channels, fetches and verifies what is in them, serves it to visitors with a grant.
+
+``app`` composes; ``web``, ``store``, ``objects``, ``origin`` and ``keeper`` touch the world; ``plan``, ``quota``,
+``slots`` and ``request`` decide and are pure.
+"""

@@ -1,0 +1,53 @@
+"""Says that the mirror is online and what it holds: at the start, after each reconnection, for each new log."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from events.names import MirrorName
+from events.schemas import MirrorWentOffline, Profile
+from mirror.store import Store, StoreError
+
+RETRY_AFTER_S: Final = 1.0  # a full disk takes longer to mend, a busy one does not
+
+log = structlog.stdlib.get_logger()
+
+
+class Announcer:
+    """Announces one mirror."""
+
+    def __init__(self, mirror: MirrorName, profile: Profile, store: Store) -> None:
+        self._mirror = mirror
+        self._profile = profile
+        self._store = store
+        self._awake = asyncio.Event()
+        self._awake.set()
+
+    def request(self) -> None:
+        """Announce again, soon."""
+        self._awake.set()
+
+    async def run(self) -> None:
+        """Announce at once, and whenever it is asked for, until cancelled."""
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            try:
+                replicas = await self._store.announce(self._profile)
+            except StoreError as error:
+                log.warning("mirror.unannounced", error=str(error))
+                await asyncio.sleep(RETRY_AFTER_S)
+                self._awake.set()
+            else:
+                log.info("mirror.announced", mirror=self._mirror, replicas=replicas)
+
+    async def say_goodbye(self, reason: str) -> None:
+        """Say that the mirror stops.
+
+        Raises:
+            StoreError: it was not said; the missing load reports will tell.
+        """
+        await self._store.say(MirrorWentOffline(mirror=self._mirror, reason=reason))

@@ -1,0 +1,251 @@
+"""The mirror's composition root: makes the parts, ties them together, runs them until it is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+import structlog
+
+from broker.config import BrokerConfig
+from broker.rabbitmq import RabbitBroker
+from edge.clients import new_session
+from edge.health import Check
+from edge.server import serve
+from edge.visitors import parse_proxies
+from events.names import Digest
+from events.schemas import DownloadGranted, LossReason, Profile
+from mirror.announce import Announcer
+from mirror.config import MirrorConfig
+from mirror.fetch import Fetcher
+from mirror.handler import Handler, Reactions
+from mirror.keeper import Keeper, reconcile
+from mirror.link import Connect, Link
+from mirror.load import LoadReporter
+from mirror.objects import Objects
+from mirror.origin import Origin
+from mirror.plan import Action, Drop, Fetch, Resync
+from mirror.quota import Quota, month_of
+from mirror.slots import Slots
+from mirror.status import status_of
+from mirror.store import Store, StoreError
+from mirror.sync import Sync
+from mirror.traffic import Traffic
+from mirror.web import Counter, mirror_app
+
+THREADS_SPARE: Final = 2  # beside one for each fetch: removals and the listing at the start
+
+log = structlog.stdlib.get_logger()
+
+
+class ConfigError(ValueError):
+    """The configuration cannot work; the message lists all problems."""
+
+
+async def run(config: MirrorConfig, *, on_ready: Callable[[str], None], connect: Connect | None = None) -> None:
+    """Be this mirror until cancelled. Broker and master may be away; what is held is served all the same.
+
+    Args:
+        config: what the operator wants.
+        on_ready: called once with the base URL that is listened on.
+        connect: makes a connection to the broker; by default to RabbitMQ, as the credentials say.
+
+    Raises:
+        ConfigError: the configuration cannot work.
+        StoreLockedError: another process uses the data folder.
+        StoreError: the database cannot be opened.
+        OSError: the address cannot be listened on.
+    """
+    if problems := config.problems():
+        raise ConfigError("; ".join(problems))
+    objects = Objects(config.data_folder)
+    with (
+        objects.locked(),
+        ThreadPoolExecutor(config.fetches_max + THREADS_SPARE, thread_name_prefix="mirror-disk") as executor,
+    ):
+        async with (
+            Store.opened(config.data_folder / "state.db", config.name, time.time_ns) as store,
+            new_session(read_timeout_s=config.limits.stall_after_s) as session,
+        ):
+            origin = Origin(session, config.credentials.master_url, config.credentials.token)
+            fetcher = Fetcher(origin, objects, executor, config.limits)
+            keeper = Keeper(config, store, objects, fetcher, executor, Random())  # noqa: S311 - jitter
+            keeper.consider(*await reconcile(store, objects, executor))
+            traffic = await _traffic(config, store)
+            mirror = _Mirror(config, store, objects, keeper, origin, traffic, connect or _rabbitmq(config))
+            await mirror.run(on_ready)
+
+
+def _rabbitmq(config: MirrorConfig) -> Connect:
+    broker = BrokerConfig(url=config.credentials.broker_url, name=f"mirror {config.name}")
+    return lambda: RabbitBroker(broker)
+
+
+async def _traffic(config: MirrorConfig, store: Store) -> Traffic:
+    ledger = await store.load_ledger(month_of(time.time()))
+    quota = Quota(config.monthly_bytes, ledger)
+    return Traffic(config.name, Slots(config.slots), quota, store, clock_s=time.time)
+
+
+@dataclass(slots=True)
+class _Mirror:
+    """All parts of a running mirror."""
+
+    config: MirrorConfig
+    store: Store
+    objects: Objects
+    keeper: Keeper
+    origin: Origin
+    traffic: Traffic
+    connect: Connect
+    sync: Sync = field(init=False)
+    link: Link | None = field(init=False, default=None)
+    announcer: Announcer | None = field(init=False, default=None)
+    left_because: str | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.sync = Sync(
+            self.origin,
+            self.store,
+            self._perform,
+            limits=self.config.limits,
+            rng=Random(),  # noqa: S311 - jitter
+        )
+
+    async def run(self, on_ready: Callable[[str], None]) -> None:
+        """Serve; while serving, keep up with the master and the broker."""
+        app = mirror_app(self._counter(), checks=self._checks, status=self._status)
+        async with asyncio.TaskGroup() as tasks:
+            try:
+                async with serve(app, host=self.config.listen_host, port=self.config.listen_port) as url:
+                    self._start(tasks, url)
+                    log.info("mirror.serving", mirror=self.config.name, url=url, replicas=len(self.store.replicas))
+                    on_ready(url)
+                    await asyncio.Event().wait()
+            finally:
+                await self._stop()
+
+    def _start(self, tasks: asyncio.TaskGroup, url: str) -> None:
+        handler = Handler(self.config.name, self.store, self._reactions(), vhost=self._vhost())
+        self.announcer = Announcer(self.config.name, self._profile(url), self.store)
+        reporter = LoadReporter(
+            self.config.name,
+            self.traffic,
+            every_s=self.config.report_every_s,
+            clock_ns=time.time_ns,
+            grants_seen=lambda: handler.grants_seen,
+            silenced=lambda: self.left_because is not None,
+        )
+        self.link = Link(
+            self.config.name,
+            self.connect,
+            self.store,
+            handler=handler,
+            reporter=reporter,
+            reconnected=self._reconnected,
+        )
+        parts = {
+            "inbox": handler.inbox.run(),
+            "traffic": self.traffic.run(),
+            "keeper": self.keeper.run(),
+            "sync": self.sync.run(),
+            "announcer": self.announcer.run(),
+            "link": self.link.run(),
+        }
+        for name, part in parts.items():
+            tasks.create_task(part, name=name)
+
+    async def _stop(self) -> None:
+        """Write down and say what is left. Whatever fails here is made up for at the next start."""
+        await self.traffic.close()
+        if self.announcer is None or self.link is None:
+            return
+        try:
+            if self.left_because is None:
+                await self.announcer.say_goodbye("stopped by its operator")
+            await self.link.say_last_words()
+        except StoreError as error:
+            log.warning("mirror.goodbye_unsaid", error=str(error))
+        log.info("mirror.stopped", mirror=self.config.name)
+
+    def _reactions(self) -> Reactions:
+        return Reactions(
+            perform=self._perform,
+            subscription_told=self.sync.note_subscription_event,
+            log_opened=self._announce,
+            granted=self._expect,
+            left=self._leave,
+        )
+
+    def _perform(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            match action:
+                case Fetch():
+                    self.keeper.consider(action.entry.sha256)
+                case Drop():
+                    self.keeper.consider(action.sha256)
+                case Resync():
+                    self.sync.request(action.channel)
+
+    def _announce(self) -> None:
+        if self.announcer is not None and self.left_because is None:
+            self.announcer.request()
+
+    def _reconnected(self) -> None:
+        """Events may be missing should the queue not have survived, and the selectors' view may be a new one."""
+        self._announce()
+        self.sync.doubt_queue()
+
+    def _expect(self, notice: DownloadGranted) -> None:
+        self.traffic.slots.expect(notice.grant_id, start_by_s=notice.start_by_s, now_s=time.time())
+
+    def _leave(self, reason: str) -> None:
+        self.left_because = reason
+        log.critical("mirror.left", mirror=self.config.name, reason=reason)
+
+    async def _lost(self, sha256: Digest) -> None:
+        await self.store.lose_replicas({sha256: LossReason.MISSING})
+        self.keeper.consider(sha256)
+
+    def _vhost(self) -> str:
+        return BrokerConfig(url=self.config.credentials.broker_url).vhost
+
+    def _profile(self, url: str) -> Profile:
+        return Profile(
+            url=self.config.url or url,
+            slots=self.config.slots,
+            monthly_bytes=self.config.monthly_bytes,
+            location=self.config.location,
+        )
+
+    def _counter(self) -> Counter:
+        return Counter(
+            name=self.config.name,
+            site_url=self.config.credentials.site_url,
+            grant_keys=self.config.credentials.grant_keys,
+            proxies=parse_proxies(self.config.trusted_proxies),
+            store=self.store,
+            objects=self.objects,
+            traffic=self.traffic,
+            lost=self._lost,
+            left=lambda: self.left_because,
+            clock_s=time.time,
+        )
+
+    def _checks(self) -> tuple[Check, ...]:
+        health = self.link.health if self.link is not None else None
+        connected = health is not None and health.connected
+        detail = "" if connected or self.link is None else self.link.last_error or "not connected"
+        return (
+            Check(name="member", ok=self.left_because is None, detail=self.left_because or ""),
+            Check(name="broker", ok=connected, detail=detail, vital=False),
+            Check(name="master", ok=not self.sync.last_error, detail=self.sync.last_error, vital=False),
+        )
+
+    def _status(self) -> dict[str, object]:
+        return status_of(self.config, self.store, self.keeper, self.traffic, self._checks())

@@ -1,0 +1,135 @@
+"""What a mirror does with each delivery from its queue: write it down in one transaction, then acknowledge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import structlog
+
+from broker.port import Delivery, Outcome
+from broker.reading import read_envelope
+from events.envelope import Envelope, Version, mirror_source
+from events.errors import ForgedEventError, UnknownEventTypeError, UnreadableEventError
+from events.names import MirrorName, SelectorName
+from events.schemas import (
+    DownloadGranted,
+    EventUnreadable,
+    FilePublished,
+    FileWithdrawn,
+    LogOpened,
+    MirrorLeft,
+    SubscriptionGranted,
+    SubscriptionRevoked,
+    tag_of,
+)
+from mirror.batch import Batch
+from mirror.plan import Action, Catalogue, Journal
+from mirror.store import Store
+
+CLAIM_LENGTH_MAX: Final = 255  # AMQP's short string; what a message claims of itself is no longer
+REASON_LENGTH_MAX: Final = 500
+SELECTORS_MAX: Final = 1000  # nobody runs more; one who invents names must not fill our memory
+
+CatalogueFact: TypeAlias = FilePublished | FileWithdrawn | SubscriptionGranted | SubscriptionRevoked
+
+log = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reactions:
+    """What the handler sets going elsewhere. None of it waits."""
+
+    perform: Callable[[Iterable[Action]], None]
+    subscription_told: Callable[[], None]
+    log_opened: Callable[[], None]
+    granted: Callable[[DownloadGranted], None]
+    left: Callable[[str], None]
+
+
+class Handler:
+    """Handles the deliveries of one mirror's queue. ``run`` its ``inbox`` beside it."""
+
+    def __init__(self, mirror: MirrorName, store: Store, reactions: Reactions, *, vhost: str) -> None:
+        self._mirror = mirror
+        self._store = store
+        self._reactions = reactions
+        self._vhost = vhost
+        self._seen: dict[SelectorName, Version] = {}
+        self.unknown: Counter[str] = Counter()
+        self.inbox: Batch[CatalogueFact] = Batch(self._write_down)
+
+    @property
+    def grants_seen(self) -> dict[SelectorName, int]:
+        """For each selector the highest sequence of its notices that was taken in."""
+        return {selector: version.sequence for selector, version in self._seen.items()}
+
+    async def __call__(self, delivery: Delivery) -> Outcome:
+        """Take one delivery in. A StoreError goes through to the broker's adapter, which delivers again later."""
+        try:
+            envelope = read_envelope(delivery, vhost=self._vhost)
+        except UnknownEventTypeError as error:
+            self.unknown[error.tag] += 1
+            log.info("event.unknown", tag=error.tag)
+            return Outcome.ACK
+        except (UnreadableEventError, ForgedEventError) as error:
+            await self._report(delivery, error)
+            return Outcome.DISCARD
+        await self._react(envelope)
+        return Outcome.ACK
+
+    async def _react(self, envelope: Envelope) -> None:
+        match envelope.event:
+            case FilePublished() | FileWithdrawn() as fact:
+                await self.inbox.submit(fact)
+            case SubscriptionGranted() | SubscriptionRevoked() as fact if fact.mirror == self._mirror:
+                self._reactions.subscription_told()
+                await self.inbox.submit(fact)
+            case LogOpened():
+                self._reactions.log_opened()
+            case DownloadGranted() as notice if notice.mirror == self._mirror:
+                self._note_grant(notice, envelope.version)
+            case MirrorLeft() as left if left.mirror == self._mirror:
+                self._reactions.left(left.reason)
+            case other:
+                log.debug("event.ignored", tag=tag_of(other))
+
+    def _note_grant(self, notice: DownloadGranted, version: Version) -> None:
+        seen = self._seen.get(notice.selector)
+        if (seen is None and len(self._seen) < SELECTORS_MAX) or (seen is not None and version > seen):
+            self._seen[notice.selector] = version
+        self._reactions.granted(notice)
+
+    async def _write_down(self, facts: list[CatalogueFact]) -> None:
+        def change(catalogue: Catalogue, journal: Journal) -> None:
+            for fact in facts:
+                _apply(catalogue, fact, journal)
+
+        self._reactions.perform(await self._store.fold(change))
+
+    async def _report(self, delivery: Delivery, error: Exception) -> None:
+        log.error(
+            "event.unreadable", message_id=delivery.message_id, routing_key=delivery.routing_key, error=str(error)
+        )
+        await self._store.say(
+            EventUnreadable(
+                reader=mirror_source(self._mirror),
+                message_id=delivery.message_id[:CLAIM_LENGTH_MAX],
+                exchange=delivery.exchange[:CLAIM_LENGTH_MAX],
+                routing_key=delivery.routing_key[:CLAIM_LENGTH_MAX],
+                user_id=delivery.user_id[:CLAIM_LENGTH_MAX],
+                reason=str(error)[:REASON_LENGTH_MAX],
+            )
+        )
+
+
+def _apply(catalogue: Catalogue, fact: CatalogueFact, journal: Journal) -> None:
+    match fact:
+        case FilePublished() | FileWithdrawn():
+            catalogue.apply(fact, journal)
+        case SubscriptionGranted():
+            catalogue.follow(fact.channel, journal)
+        case SubscriptionRevoked():
+            catalogue.unfollow(fact.channel, journal)

@@ -1,0 +1,252 @@
+"""Makes the store hold what is wanted: fetches what is missing, removes what nobody wants, tries again what failed.
+
+It is driven by levels and not by edges: whoever changes something asks it to ``consider`` a content, and it looks at
+what is wanted and what is held at the moment that it gets there. One content is never worked on twice at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+import structlog
+
+from events.names import Digest, MirrorName
+from events.schemas import DeclineReason, LossReason, ReplicaDeclined
+from mirror.config import FetchLimits, MirrorConfig
+from mirror.fetch import Fetcher, UnwantedError
+from mirror.objects import DigestMismatchError, DiskFailedError, DiskFullError, Objects
+from mirror.origin import OriginConfusedError, OriginError, OriginRefusedError, OriginUnavailableError
+from mirror.plan import Entry
+from mirror.store import Store, StoreError
+
+DISK_FREE_BYTES_MIN: Final = 4 << 20  # left for our own database, which has to say that the disk is full
+DETAIL_LENGTH_MAX: Final = 300  # a sentence; the log has all of it
+JITTER: Final = 0.2  # so that mirrors that lost the same source do not come back in step
+
+log = structlog.stdlib.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a content could not be fetched at the last attempt, for the status page."""
+
+    reason: str
+    detail: str
+    attempts: int
+
+
+class Keeper:
+    """Keeps one store in line with one catalogue."""
+
+    def __init__(
+        self, config: MirrorConfig, store: Store, objects: Objects, fetcher: Fetcher, executor: Executor, rng: Random
+    ) -> None:
+        self._mirror: MirrorName = config.name
+        self._limits = config.limits
+        self._disk_bytes_max = config.disk_bytes_max
+        self._fetches_max = config.fetches_max
+        self._store = store
+        self._objects = objects
+        self._fetcher = fetcher
+        self._executor = executor
+        self._rng = rng
+        self._fetches: asyncio.Queue[Digest] = asyncio.Queue()
+        self._removals: asyncio.Queue[Digest] = asyncio.Queue()
+        self._queued: set[Digest] = set()
+        self._busy: dict[Digest, int] = {}
+        self._again: set[Digest] = set()
+        self._timers: dict[Digest, asyncio.TimerHandle] = {}
+        self._troubles: dict[Digest, Trouble] = {}
+
+    @property
+    def fetching(self) -> tuple[Digest, ...]:
+        """What is being worked on now."""
+        return tuple(self._busy)
+
+    @property
+    def troubles(self) -> dict[Digest, Trouble]:
+        """What failed and will be tried again."""
+        return dict(self._troubles)
+
+    def consider(self, *sha256s: Digest) -> None:
+        """Look at these contents again, soon."""
+        for sha256 in sha256s:
+            if sha256 in self._busy:
+                self._again.add(sha256)
+            elif sha256 not in self._queued:
+                self._queued.add(sha256)
+                wanted = self._store.catalogue.wanted(sha256) is not None
+                (self._fetches if wanted else self._removals).put_nowait(sha256)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as workers:
+                workers.create_task(self._work(self._removals), name="remove")
+                for number in range(self._fetches_max):
+                    workers.create_task(self._work(self._fetches), name=f"fetch-{number}")
+        finally:
+            for timer in self._timers.values():
+                timer.cancel()
+
+    async def _work(self, queue: asyncio.Queue[Digest]) -> None:
+        while True:
+            sha256 = await queue.get()
+            self._queued.discard(sha256)
+            self._busy[sha256] = 0
+            try:
+                await self._settle(sha256)
+            except Exception as error:  # the next content may do better
+                log.exception("replica.failed", sha256=sha256.hex())
+                self._later(sha256, type(error).__name__, str(error))
+            finally:
+                del self._busy[sha256]
+                if sha256 in self._again:
+                    self._again.discard(sha256)
+                    self.consider(sha256)
+
+    async def _settle(self, sha256: Digest) -> None:
+        if (timer := self._timers.pop(sha256, None)) is not None:
+            timer.cancel()
+        wanted = self._store.catalogue.wanted(sha256)
+        if wanted is None:
+            await self._remove(sha256)
+        elif sha256 not in self._store.replicas:
+            await self._fetch(wanted)
+
+    async def _remove(self, sha256: Digest) -> None:
+        await self._store.lose_replicas({sha256: LossReason.WITHDRAWN})  # passed over where it was said already
+        await self._in_thread(lambda: self._objects.remove(sha256))
+        self._troubles.pop(sha256, None)
+        self.consider(*(short for short, trouble in self._troubles.items() if trouble.reason == _DISK_FULL))
+
+    async def _fetch(self, wanted: Entry) -> None:
+        sha256, size_bytes = wanted.sha256, wanted.size_bytes
+        self._busy[sha256] = size_bytes
+        try:
+            self._make_sure_of_room(wanted)
+            await self._fetcher.fetch(sha256, size_bytes, wanted=lambda: self._is_wanted(sha256))
+            await self._take_in(sha256, size_bytes)
+        except UnwantedError:
+            self._again.add(sha256)
+        except DiskFullError as error:
+            await self._decline(wanted, DeclineReason.DISK_FULL, error)
+        except (DigestMismatchError, OriginConfusedError) as error:
+            await self._decline(wanted, DeclineReason.DIGEST_MISMATCH, error)
+        except OriginRefusedError as error:
+            await self._decline(wanted, DeclineReason.SOURCE_REFUSED, error)
+        except (OriginUnavailableError, OriginError) as error:
+            await self._decline(wanted, DeclineReason.SOURCE_UNAVAILABLE, error)
+        except (DiskFailedError, StoreError) as error:
+            log.warning("replica.stalled", sha256=sha256.hex(), path=wanted.path, error=str(error))
+            self._later(sha256, type(error).__name__, str(error))
+        else:
+            self._troubles.pop(sha256, None)
+
+    async def _take_in(self, sha256: Digest, size_bytes: int) -> None:
+        """Commit what stands in its place already. Should that fail, the bytes go back among the parts."""
+        try:
+            added = await self._store.add_replica(sha256, size_bytes)
+        except StoreError:
+            await self._in_thread(lambda: self._objects.demote(sha256))
+            raise
+        if added:
+            log.info("replica.ready", sha256=sha256.hex(), size_bytes=size_bytes)
+        else:
+            self._again.add(sha256)
+
+    def _make_sure_of_room(self, wanted: Entry) -> None:
+        """Keep the operator's limit, and room for our own database.
+
+        Raises:
+            DiskFullError: there is not enough.
+        """
+        free_bytes = self._objects.free_bytes()
+        missing_bytes = wanted.size_bytes - self._objects.part_bytes(wanted.sha256)
+        if free_bytes < missing_bytes + DISK_FREE_BYTES_MIN:
+            raise DiskFullError(f"{wanted.path}: {missing_bytes} bytes to come, {free_bytes} free")
+        if self._disk_bytes_max is None:
+            return
+        used_bytes = sum(replica.size_bytes for replica in self._store.replicas.values()) + sum(self._busy.values())
+        if used_bytes > self._disk_bytes_max:
+            raise DiskFullError(f"{wanted.path}: {used_bytes} bytes with it, {self._disk_bytes_max} allowed")
+
+    def _is_wanted(self, sha256: Digest) -> bool:
+        return self._store.catalogue.wanted(sha256) is not None
+
+    async def _decline(self, wanted: Entry, reason: DeclineReason, error: Exception) -> None:
+        detail = str(error)[:DETAIL_LENGTH_MAX]
+        delay_s = self._later(wanted.sha256, reason.name, detail)
+        log.warning(
+            "replica.declined", path=wanted.path, reason=reason.name, detail=detail, retry_after_s=retry_after_s
+        )
+        declined = ReplicaDeclined(
+            mirror=self._mirror,
+            sha256=wanted.sha256,
+            path=wanted.path,
+            generation=wanted.generation,
+            reason=reason,
+            detail=detail,
+            retry_after_s=delay_s,
+        )
+        try:
+            await self._store.say(declined)
+        except StoreError as failure:  # the disk is so full that it cannot even be said; the next attempt says it
+            log.warning("replica.decline_unsaid", path=wanted.path, error=str(failure))
+
+    def _later(self, sha256: Digest, reason: str, detail: str) -> float:
+        """Come back to a content after a while, longer each time."""
+        known = self._troubles.get(sha256)
+        attempts = known.attempts + 1 if known is not None else 1
+        self._troubles[sha256] = Trouble(reason, detail, attempts)
+        delay_s = retry_after_s(attempts, self._limits, self._rng)
+        self._timers[sha256] = asyncio.get_running_loop().call_later(delay_s, self.consider, sha256)
+        return delay_s
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+_DISK_FULL: Final = DeclineReason.DISK_FULL.name
+
+
+def retry_after_s(attempts: int, limits: FetchLimits, rng: Random) -> float:
+    """Give how long to wait after so many failures in a row."""
+    doublings = min(attempts - 1, 30)  # beyond that the limit decides anyway, and the power would only grow
+    delay_s = min(limits.retry_first_s * 2**doublings, limits.retry_max_s)
+    return delay_s * (1 + JITTER * rng.random())
+
+
+async def reconcile(store: Store, objects: Objects, executor: Executor) -> set[Digest]:
+    """Bring tables and bytes into line after a start; give all contents that are to be considered.
+
+    A row without its bytes is lost and said to be. Bytes without a row are what a crash left between the two; they
+    are hashed again before they are trusted, if anybody wants them.
+    """
+    loop = asyncio.get_running_loop()
+    found = await loop.run_in_executor(executor, lambda: dict(objects.listing()))
+    lost = {
+        sha256: LossReason.MISSING
+        for sha256, replica in store.replicas.items()
+        if found.get(sha256) != replica.size_bytes
+    }
+    await store.lose_replicas(lost)
+    for sha256 in lost:
+        log.error("replica.missing", sha256=sha256.hex(), found_bytes=found.get(sha256))
+
+    def tidy() -> list[Digest]:
+        for sha256, size_bytes in found.items():
+            if sha256 in lost or size_bytes < 0:
+                objects.remove(sha256)
+            elif sha256 not in store.replicas:
+                objects.demote(sha256)
+        return objects.parts()
+
+    parts = await loop.run_in_executor(executor, tidy)
+    wanted = set(store.catalogue.wanted_digests())
+    return (wanted - store.replicas.keys()) | (store.replicas.keys() - wanted) | set(parts)

@@ -1,0 +1,181 @@
+"""The master over HTTP, as a mirror asks it: what is in a channel, what may I follow, heal my queue, the bytes.
+
+Answers are capped and validated; redirects are not followed; nothing is decompressed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Annotated, Final, TypeVar
+
+import aiohttp
+import msgspec
+from aiohttp import hdrs
+from msgspec import Meta, Struct
+
+from events.names import ChannelName, Digest, FilePath, parse_channel, parse_digest, parse_path
+from mirror.plan import Entry, Snapshot
+
+ANSWER_BYTES_MAX: Final = 256 << 20  # a snapshot of a million files
+ERROR_BYTES_MAX: Final = 2_000  # enough of an error page for a log line
+REQUEST_TIMEOUT_S: Final = 60.0  # for a whole answer that is no file; a healed queue is proved within a few seconds
+
+_T = TypeVar("_T")
+
+
+class OriginError(Exception):
+    """The master did not do it. See the subclass for what may be done."""
+
+
+class OriginUnavailableError(OriginError):
+    """The master cannot be reached, or fails. Ask again after a while; nothing that was fetched is wasted."""
+
+
+class OriginRefusedError(OriginError):
+    """The master says no. Asking again helps only after something changed there."""
+
+    def __init__(self, request: str, status: int, detail: str) -> None:
+        super().__init__(f"{request}: {status} {detail}")
+        self.request, self.status = request, status
+
+
+class OriginConfusedError(OriginError):
+    """The answer makes no sense: not the range that was asked for, too long, or not in the agreed form."""
+
+
+class _File(Struct):
+    path: str
+    generation: int
+    size_bytes: Annotated[int, Meta(ge=0)]
+    sha256: str
+    channel_sequence: int
+    media_type: str = "application/octet-stream"
+
+
+class _SnapshotAnswer(Struct):
+    channel: str
+    channel_sequence: int
+    files: list[_File]
+
+
+class _ChannelsAnswer(Struct):
+    channels: list[str]
+
+
+class _QueueAnswer(Struct):
+    healed: bool = False
+
+
+class Origin:
+    """One master, asked as one mirror."""
+
+    def __init__(self, session: aiohttp.ClientSession, master_url: str, token: str) -> None:
+        self._session = session
+        self._base = master_url
+        self._headers = {hdrs.AUTHORIZATION: f"Bearer {token}"}
+
+    async def snapshot(self, channel: ChannelName) -> Snapshot:
+        """Read all that is in a channel now.
+
+        Raises:
+            OriginError: see the subclass.
+        """
+        answer = await self._ask("GET", f"/-/api/v1/channels/{channel}/snapshot", _SnapshotAnswer)
+        if answer.channel != channel:
+            raise OriginConfusedError(f"asked for channel {channel}, was told of {answer.channel!r}")
+        try:
+            entries = tuple(_entry(channel, file) for file in answer.files)
+        except ValueError as error:
+            raise OriginConfusedError(f"snapshot of {channel}: {error}") from error
+        return Snapshot(channel=channel, sequence=answer.channel_sequence, entries=entries)
+
+    async def subscriptions(self) -> frozenset[ChannelName]:
+        """Read which channels this mirror has leave to follow.
+
+        Raises:
+            OriginError: see the subclass.
+        """
+        answer = await self._ask("GET", "/-/api/v1/mirrors/self/subscriptions", _ChannelsAnswer)
+        try:
+            return frozenset(parse_channel(channel) for channel in answer.channels)
+        except ValueError as error:
+            raise OriginConfusedError(f"subscriptions: {error}") from error
+
+    async def heal_queue(self) -> bool:
+        """Let the master put our queue right and prove it; tell whether it was broken, so that events may be missing.
+
+        Raises:
+            OriginError: see the subclass.
+        """
+        return (await self._ask("POST", "/-/api/v1/mirrors/self/queue", _QueueAnswer)).healed
+
+    @asynccontextmanager
+    async def content(self, sha256: Digest, *, offset: int) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Ask for the bytes of a content from ``offset`` on. The answer may begin at 0 all the same: see its status.
+
+        Raises:
+            OriginError: see the subclass.
+        """
+        headers = dict(self._headers)
+        if offset:
+            headers |= {hdrs.RANGE: f"bytes={offset}-", hdrs.IF_RANGE: f'"{sha256.hex()}"'}
+        request = f"GET {sha256.hex()}"
+        try:
+            async with self._session.get(
+                f"{self._base}/-/origin/{sha256.hex()}", headers=headers, allow_redirects=False
+            ) as response:
+                if response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+                    raise await _refusal(request, response)
+                if response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
+                    raise OriginConfusedError(f"{request}: sent as {response.headers[hdrs.CONTENT_ENCODING]!r}")
+                yield response
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise OriginUnavailableError(f"{request}: {error!r}") from error
+
+    async def _ask(self, method: str, path: str, kind: type[_T]) -> _T:
+        request = f"{method} {path}"
+        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+        try:
+            async with self._session.request(
+                method, self._base + path, headers=self._headers, allow_redirects=False, timeout=timeout
+            ) as response:
+                if response.status != HTTPStatus.OK:
+                    raise await _refusal(request, response)
+                body = await _capped(response, ANSWER_BYTES_MAX)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise OriginUnavailableError(f"{request}: {error!r}") from error
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.DecodeError as error:
+            raise OriginConfusedError(f"{request}: {error}") from error
+
+
+async def _capped(response: aiohttp.ClientResponse, bytes_max: int) -> bytes:
+    blocks = bytearray()
+    async for block in response.content.iter_any():
+        blocks += block
+        if len(blocks) > bytes_max:
+            raise OriginConfusedError(f"an answer of more than {bytes_max} bytes")
+    return bytes(blocks)
+
+
+async def _refusal(request: str, response: aiohttp.ClientResponse) -> OriginError:
+    detail = (await response.content.read(ERROR_BYTES_MAX)).decode("utf-8", "replace")
+    if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status == HTTPStatus.TOO_MANY_REQUESTS:
+        return OriginUnavailableError(f"{request}: {response.status} {detail}")
+    return OriginRefusedError(request, response.status, detail)
+
+
+def _entry(channel: ChannelName, file: _File) -> Entry:
+    path: FilePath = parse_path(file.path)
+    return Entry(
+        channel=channel,
+        path=path,
+        sequence=file.channel_sequence,
+        generation=file.generation,
+        sha256=parse_digest(file.sha256),
+        size_bytes=file.size_bytes,
+        media_type=file.media_type,
+    )

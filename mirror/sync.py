@@ -1,0 +1,136 @@
+"""Reads from the master what events did not tell: after a start, a gap, a new subscription, a broken queue.
+
+While the master is away it is asked again, less and less often; the mirror serves what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from random import Random
+
+import structlog
+
+from events.names import ChannelName
+from mirror.config import FetchLimits
+from mirror.keeper import retry_after_s
+from mirror.origin import Origin, OriginError, OriginRefusedError
+from mirror.plan import Action, Catalogue, Journal
+from mirror.store import Store, StoreError
+
+log = structlog.stdlib.get_logger()
+
+
+class Sync:
+    """Brings the catalogue in line with the master's."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        store: Store,
+        perform: Callable[[Iterable[Action]], None],
+        *,
+        limits: FetchLimits,
+        rng: Random,
+    ) -> None:
+        self._origin = origin
+        self._store = store
+        self._perform = perform
+        self._limits = limits
+        self._rng = rng
+        self._channels: set[ChannelName] = set()
+        self._queue_doubted = True
+        self._subscriptions_doubted = True
+        self._subscription_events = 0
+        self._awake = asyncio.Event()
+        self._awake.set()
+        self.last_error = ""
+
+    def request(self, channel: ChannelName) -> None:
+        """Read a channel's snapshot, soon."""
+        self._channels.add(channel)
+        self._awake.set()
+
+    def doubt_queue(self) -> None:
+        """Let the master prove our queue, soon; should it have been broken, everything is read again."""
+        self._queue_doubted = True
+        self._awake.set()
+
+    def note_subscription_event(self) -> None:
+        """Take note that an event told of a subscription: an answer that is under way may be older than it."""
+        self._subscription_events += 1
+
+    async def run(self) -> None:
+        """Read what is asked for until cancelled."""
+        failures = 0
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            try:
+                await self._catch_up()
+            except (OriginError, StoreError) as error:
+                failures += 1
+                delay_s = retry_after_s(failures, self._limits, self._rng)
+                self.last_error = str(error)
+                log.warning("sync.stalled", error=self.last_error, retry_after_s=delay_s)
+                await asyncio.sleep(delay_s)
+                self._awake.set()
+            else:
+                failures, self.last_error = 0, ""
+
+    async def _catch_up(self) -> None:
+        if self._queue_doubted:
+            await self._prove_queue()
+        if self._subscriptions_doubted:
+            await self._read_subscriptions()
+        for channel in sorted(self._channels):
+            await self._read_channel(channel)
+
+    async def _prove_queue(self) -> None:
+        self._queue_doubted = False
+        try:
+            healed = await self._origin.heal_queue()
+        except OriginError:
+            self._queue_doubted = True
+            raise
+        if healed:
+            log.warning("queue.healed")
+            self._subscriptions_doubted = True
+
+    async def _read_subscriptions(self) -> None:
+        self._subscriptions_doubted = False
+        events_before = self._subscription_events
+        try:
+            channels = await self._origin.subscriptions()
+        except OriginError:
+            self._subscriptions_doubted = True
+            raise
+        if self._subscription_events != events_before:
+            self._subscriptions_doubted = True
+            self._awake.set()
+            return
+
+        def change(catalogue: Catalogue, journal: Journal) -> None:
+            for channel in catalogue.positions.keys() - channels:
+                catalogue.unfollow(channel, journal)
+            for channel in channels:
+                catalogue.follow(channel, journal)
+
+        self._channels |= channels
+        self._perform(await self._store.fold(change))
+
+    async def _read_channel(self, channel: ChannelName) -> None:
+        self._channels.discard(channel)
+        if channel not in self._store.catalogue.positions:
+            return
+        try:
+            snapshot = await self._origin.snapshot(channel)
+            actions = await self._store.fold(lambda catalogue, journal: catalogue.replace(snapshot, journal))
+        except (OriginError, StoreError) as error:
+            self._channels.add(channel)
+            if isinstance(error, OriginRefusedError) and error.status in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
+                self._subscriptions_doubted = True
+            raise
+        log.info("channel.synced", channel=channel, sequence=snapshot.sequence, files=len(snapshot.entries))
+        self._perform(actions)

@@ -1,0 +1,215 @@
+"""What a mirror answers over HTTP: files for tokens, its state for the operator.
+
+Whatever cannot be served for a good token is a redirect back to the site, which finds another place; its target is made
+of the configured address and our own tables, never of what the visitor sent. Tokens reach no log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import quote
+
+import structlog
+from aiohttp import hdrs, web
+
+from edge.errors import ApiError
+from edge.files import Content, ContentGoneError, etag_of, send_file
+from edge.health import Check, add_health
+from edge.ranges import Conditions, NotModified, Part, PreconditionFailed, Unsatisfiable, Whole, select
+from edge.server import new_app
+from edge.visitors import FORWARDED_FOR, ForwardedForError, IPNetwork, visitor_of
+from events.errors import ExpiredGrantError, ForeignGrantError, InvalidNameError, MalformedGrantError
+from events.grants import Grant, IPAddress, check, normalise, read
+from events.names import Digest, MirrorName, file_name, parse_mirror
+from mirror.objects import Objects
+from mirror.slots import Refusal
+from mirror.store import Store
+from mirror.traffic import Traffic
+
+DETOURS_MAX: Final = 3  # then the master serves
+DEFAULT_MEDIA_TYPE: Final = "application/octet-stream"
+
+log = structlog.stdlib.get_logger()
+
+
+class _DetourError(Exception):
+    """A good token that cannot be served here. Send the visitor back to the site."""
+
+    def __init__(self, grant: Grant, refusal: Refusal) -> None:
+        super().__init__(refusal.value)
+        self.grant, self.refusal = grant, refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """Where visitors hand in their tokens: all that serving one needs."""
+
+    name: MirrorName
+    site_url: str
+    grant_keys: Mapping[int, bytes]
+    proxies: tuple[IPNetwork, ...]
+    store: Store
+    objects: Objects
+    traffic: Traffic
+    lost: Callable[[Digest], Awaitable[None]]
+    left: Callable[[], str | None]
+    clock_s: Callable[[], float]
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``/d/<token>/<name>``."""
+        grant, address = self._proved(request)
+        try:
+            self._check(grant, address)
+            content = self._content(grant, request.match_info["name"])
+            return await self._send(request, grant, address, content)
+        except _DetourError as detour:
+            return self._detour(request, detour)
+
+    def _proved(self, request: web.Request) -> tuple[Grant, IPAddress]:
+        try:
+            address = visitor_of(request, self.proxies)
+            return read(request.match_info["token"], mirror=self.name, keys=self.grant_keys), address
+        except MalformedGrantError:
+            raise ApiError("not_found", "there is nothing here", status=HTTPStatus.NOT_FOUND) from None
+        except ForwardedForError as error:
+            raise ApiError("forwarded_for", "a proxy in front of this mirror gave no address") from error
+
+    def _check(self, grant: Grant, address: IPAddress) -> None:
+        started = self.traffic.slots.started(grant.grant_id)
+        try:
+            check(grant, address=address, now_s=self.clock_s(), started=started)
+        except ForeignGrantError as error:
+            raise ApiError(
+                "foreign_grant", str(error), "ask the site for a link of your own", status=HTTPStatus.FORBIDDEN
+            ) from None
+        except ExpiredGrantError:
+            raise _DetourError(grant, Refusal.EXPIRED) from None
+        if self.left() is not None:
+            raise _DetourError(grant, Refusal.LEFT)
+
+    def _content(self, grant: Grant, name: str) -> Content:
+        """Find what a grant is for. The name that it is saved as is the catalogue's; the visitor's only picks one."""
+        replica = self.store.replicas.get(grant.sha256)
+        if replica is None or replica.size_bytes != grant.size_bytes:
+            raise _DetourError(grant, Refusal.GONE)
+        entry = self.store.catalogue.wanted(grant.sha256, name=name)
+        return Content(
+            path=self.objects.path(grant.sha256),
+            size_bytes=replica.size_bytes,
+            sha256=grant.sha256,
+            media_type=entry.media_type if entry is not None and entry.media_type else DEFAULT_MEDIA_TYPE,
+            file_name=file_name(entry.path if entry is not None else replica.path),
+        )
+
+    async def _send(
+        self, request: web.Request, grant: Grant, address: IPAddress, content: Content
+    ) -> web.StreamResponse:
+        asked_bytes = _asked_bytes(request, content)
+        try:
+            if asked_bytes == 0:
+                return (await send_file(request, content, meter=_nothing_leaves)).response
+            return await self._send_counted(request, grant, address, content, asked_bytes)
+        except ContentGoneError as error:
+            log.error("replica.missing", sha256=grant.sha256.hex(), problem=error.problem)  # noqa: TRY400 - no bug of ours
+            await self.lost(grant.sha256)
+            raise _DetourError(grant, Refusal.GONE) from None
+
+    async def _send_counted(
+        self, request: web.Request, grant: Grant, address: IPAddress, content: Content, asked_bytes: int
+    ) -> web.StreamResponse:
+        if refusal := await self.traffic.admit(grant, asked_bytes=asked_bytes):
+            raise _DetourError(grant, refusal)
+        visit = self.traffic.visit(grant, asked_bytes=asked_bytes, address=address)
+        try:
+            sent = await send_file(request, content, meter=visit.meter)
+        except BaseException:
+            visit.end(None)
+            raise
+        visit.end(sent)
+        return sent.response
+
+    def _detour(self, request: web.Request, detour: _DetourError) -> web.Response:
+        path = self.store.path_of(detour.grant.sha256, request.match_info["name"])
+        log.info("visitor.detoured", grant_id=detour.grant.grant_id.hex(), reason=detour.refusal.name, path=path)
+        if path is None:
+            raise ApiError(
+                "gone", detour.refusal.value, "follow the site's own link again", status=HTTPStatus.NOT_FOUND
+            )
+        avoid = "&".join(f"not={name}" for name in (*_former_detours(request), self.name))
+        return web.Response(
+            status=HTTPStatus.FOUND,
+            headers={
+                hdrs.LOCATION: f"{self.site_url}/{quote(path)}?{avoid}",
+                hdrs.CACHE_CONTROL: "no-store",
+                "Referrer-Policy": "no-referrer",
+            },
+        )
+
+
+def mirror_app(
+    counter: Counter, *, checks: Callable[[], Iterable[Check]], status: Callable[[], dict[str, object]]
+) -> web.Application:
+    """Make the mirror's application."""
+
+    async def show_status(request: web.Request) -> web.Response:
+        _require_loopback(request)
+        return web.json_response(status(), headers={hdrs.CACHE_CONTROL: "no-store"})
+
+    app = new_app()
+    app.router.add_get("/d/{token}/{name}", counter.serve)  # HEAD, too
+    app.router.add_get("/-/api/v1/status", show_status)
+    add_health(app, checks)
+    return app
+
+
+def _require_loopback(request: web.Request) -> None:
+    """Refuse all but the operator on this machine; a proxy on it speaks for somebody else."""
+    peer = request.remote or ""
+    if FORWARDED_FOR in request.headers or hdrs.FORWARDED in request.headers or not _is_loopback(peer):
+        raise ApiError(
+            "loopback_only", "this page is for the operator", "ask on the machine itself", status=HTTPStatus.FORBIDDEN
+        )
+
+
+def _is_loopback(peer: str) -> bool:
+    try:
+        return normalise(peer).is_loopback
+    except ValueError:
+        return False
+
+
+def _asked_bytes(request: web.Request, content: Content) -> int:
+    """Give how long the body will be that ``send_file`` sends."""
+    conditions = Conditions(
+        if_match=request.headers.get(hdrs.IF_MATCH),
+        if_none_match=request.headers.get(hdrs.IF_NONE_MATCH),
+        if_range=request.headers.get(hdrs.IF_RANGE),
+        range=request.headers.get(hdrs.RANGE),
+    )
+    if request.method != hdrs.METH_GET:
+        return 0
+    selection = select(conditions, method=request.method, etag=etag_of(content.sha256), size_bytes=content.size_bytes)
+    match selection:
+        case Whole():
+            return content.size_bytes
+        case Part():
+            return selection.stop - selection.start
+        case NotModified() | PreconditionFailed() | Unsatisfiable():
+            return 0
+
+
+def _nothing_leaves(sent_bytes: int) -> None:
+    assert sent_bytes == 0, "an answer without a body sent bytes"  # noqa: S101 - the two decisions would differ
+
+
+def _former_detours(request: web.Request) -> list[MirrorName]:
+    """Give the mirrors that sent this visitor back before us, so that the site counts on."""
+    found: list[MirrorName] = []
+    for name in request.query.getall("not", [])[: DETOURS_MAX - 1]:
+        with suppress(InvalidNameError):
+            found.append(parse_mirror(name))
+    return found

@@ -1,0 +1,306 @@
+"""A stage for one mirror: a master over real HTTP, a broker in memory, and the mirror itself."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from broker.memory import MemoryAdmin, MemoryBroker, MemorySite
+from broker.port import Delivery, Message
+from broker.relay import message_of
+from broker.topology import load_stream, log_stream, mirror_topology, site_topology
+from events.codec import decode
+from events.envelope import MASTER_SOURCE, Envelope, selector_source
+from events.grants import Grant, bind, derive_key, mint
+from events.names import ChannelName, Digest, FilePath, MirrorName, SelectorName
+from events.schemas import DownloadGranted, Event, FilePublished, FileWithdrawn, ReplicaReady
+from mirror.app import run
+from mirror.config import FetchLimits, MirrorConfig, MirrorCredentials
+
+ANA = MirrorName("ana")
+ISO = ChannelName("iso")
+SELECTOR = SelectorName("sel")
+KEY = derive_key(b"s" * 32, ANA, 1)
+TOKEN = "mirror-token"
+SITE_URL = "http://site.example"
+DEADLINE_S = 20.0
+EventT = TypeVar("EventT")
+Answer = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class FakeMaster:
+    """Speaks the master's HTTP interface as far as a mirror uses it, and misbehaves on request."""
+
+    contents: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    files: dict[ChannelName, dict[FilePath, FilePublished]] = field(
+        default_factory=dict[ChannelName, dict[FilePath, FilePublished]]
+    )
+    sequences: dict[ChannelName, int] = field(default_factory=dict[ChannelName, int])
+    answers: list[Answer] = field(default_factory=list[Answer])
+    """Used up one by one by the next requests for content; afterwards the master behaves."""
+    asked: list[str] = field(default_factory=list[str])
+    ranges: list[str] = field(default_factory=list[str])
+    heal: Callable[[], Awaitable[bool]] | None = None
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/-/api/v1/channels/{channel}/snapshot", self._snapshot)
+        app.router.add_get("/-/api/v1/mirrors/self/subscriptions", self._subscriptions)
+        app.router.add_post("/-/api/v1/mirrors/self/queue", self._queue)
+        app.router.add_get("/-/origin/{sha256}", self._content)
+        return app
+
+    def publish(self, path: str, content: bytes, *, channel: ChannelName = ISO) -> FilePublished:
+        digest = hashlib.sha256(content).digest()
+        self.contents[digest.hex()] = content
+        self.sequences[channel] = self.sequences.get(channel, 0) + 1
+        event = FilePublished(
+            channel=channel,
+            channel_sequence=self.sequences[channel],
+            path=FilePath(path),
+            generation=1,
+            size_bytes=len(content),
+            sha256=Digest(digest),
+            media_type="application/zip",
+        )
+        self.files.setdefault(channel, {})[event.path] = event
+        return event
+
+    def withdraw(self, path: str, *, channel: ChannelName = ISO) -> FileWithdrawn:
+        gone = self.files[channel].pop(FilePath(path))
+        self.sequences[channel] += 1
+        return FileWithdrawn(
+            channel=channel,
+            channel_sequence=self.sequences[channel],
+            path=gone.path,
+            generation=gone.generation,
+            sha256=gone.sha256,
+            reason="withdrawn by a person",
+        )
+
+    async def _snapshot(self, request: web.Request) -> web.Response:
+        self._note(request)
+        channel = ChannelName(request.match_info["channel"])
+        files = [
+            {
+                "path": file.path,
+                "generation": file.generation,
+                "size_bytes": file.size_bytes,
+                "sha256": file.sha256.hex(),
+                "media_type": file.media_type,
+                "channel_sequence": file.channel_sequence,
+            }
+            for file in self.files.get(channel, {}).values()
+        ]
+        return web.json_response(
+            {"channel": channel, "channel_sequence": self.sequences.get(channel, 0), "files": files}
+        )
+
+    async def _subscriptions(self, request: web.Request) -> web.Response:
+        self._note(request)
+        return web.json_response({"channels": sorted(self.files.keys() | {ISO})})
+
+    async def _queue(self, request: web.Request) -> web.Response:
+        self._note(request)
+        return web.json_response({"queue": "mirror.ana", "healed": await self.heal() if self.heal else False})
+
+    async def _content(self, request: web.Request) -> web.StreamResponse:
+        self._note(request)
+        self.ranges.append(request.headers.get("Range", ""))
+        content = self.contents[request.match_info["sha256"]]
+        return await (self.answers.pop(0) if self.answers else honest)(request, content)
+
+    def _note(self, request: web.Request) -> None:
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        self.asked.append(request.path)
+
+
+async def honest(request: web.Request, content: bytes) -> web.StreamResponse:
+    etag = f'"{request.match_info["sha256"]}"'
+    start = 0
+    if "Range" in request.headers and request.headers.get("If-Range") == etag:
+        start = int(request.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+    response = web.Response(body=content[start:], status=206 if start else 200, headers={"ETag": etag})
+    if start:
+        response.headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+    return response
+
+
+@dataclass
+class Log:
+    """All that was said, in order."""
+
+    said: list[Event] = field(default_factory=list[Event])
+    envelopes: list[Envelope] = field(default_factory=list[Envelope])
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def take(self, delivery: Delivery) -> None:
+        envelope = decode(delivery.body)
+        self.envelopes.append(envelope)
+        self.said.append(envelope.event)
+        self._changed.set()
+
+    def of(self, kind: type[EventT]) -> list[EventT]:
+        return [event for event in self.said if isinstance(event, kind)]
+
+    async def until(self, kind: type[EventT], count: int = 1) -> list[EventT]:
+        await self.until_true(lambda: len(self.of(kind)) >= count)
+        return self.of(kind)
+
+    async def until_true(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@dataclass
+class Stage:
+    """One mirror with all around it. Change ``config`` before ``running``."""
+
+    master: FakeMaster
+    site: MemorySite
+    broker: MemoryBroker
+    log: Log
+    load: Log
+    config: MirrorConfig
+    url: str = ""
+    _sequence: int = 0
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[str]:
+        """Run the mirror while the block is entered; leaving stops it in an orderly way."""
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(run(self.config, on_ready=ready.set_result, connect=lambda: MemoryBroker(self.site)))
+        try:
+            await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+            self.url = ready.result()
+            yield self.url
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
+
+    async def say(self, event: Event) -> None:
+        """Say an event as the master or a selector."""
+        self._sequence += 1
+        source = selector_source(SELECTOR) if isinstance(event, DownloadGranted) else MASTER_SOURCE
+        await self.broker.publish(
+            message_of(
+                Envelope(source=source, epoch=1, sequence=self._sequence, time_ns=0, traceparent="", event=event)
+            )
+        )
+
+    async def say_bytes(self, body: bytes, *, exchange: str = "files", routing_key: str = "file.iso.published") -> None:
+        """Put anything at all into the mirror's queue."""
+        message = Message(
+            exchange=exchange, routing_key=routing_key, message_id=secrets.token_hex(4), type="odd", body=body
+        )
+        await self.broker.publish(message)
+
+    async def publish(self, path: str, content: bytes, *, channel: ChannelName = ISO) -> FilePublished:
+        """Publish a file at the master, and say so."""
+        event = self.master.publish(path, content, channel=channel)
+        await self.say(event)
+        return event
+
+    async def publish_ready(self, path: str, content: bytes) -> FilePublished:
+        """Publish a file and wait until the mirror holds it."""
+        event = await self.publish(path, content)
+        await self.log.until_true(lambda: event.sha256 in {ready.sha256 for ready in self.log.of(ReplicaReady)})
+        return event
+
+    def grant(self, event: FilePublished, *, address: str = "127.0.0.1", start_in_s: int = 60) -> Grant:
+        bound, prefix_bits = bind(ip_address(address))
+        now_s = int(time.time())
+        return Grant(
+            grant_id=secrets.token_bytes(16),
+            sha256=event.sha256,
+            size_bytes=event.size_bytes,
+            start_by_s=now_s + start_in_s,
+            finish_by_s=now_s + max(start_in_s, 0) + 3600,
+            address=bound,
+            prefix_bits=prefix_bits,
+        )
+
+    def link(self, grant: Grant, name: str = "x.bin", *, key: bytes = KEY, mirror: MirrorName = ANA) -> str:
+        return f"{self.url}/d/{mint(grant, mirror=mirror, key=key)}/{name}"
+
+    def object_path(self, sha256: bytes) -> Path:
+        name = sha256.hex()
+        return self.config.data_folder / "obj" / name[:2] / name[2:4] / name
+
+    async def status(self, http: aiohttp.ClientSession) -> dict[str, object]:
+        async with http.get(f"{self.url}/-/api/v1/status") as response:
+            assert response.status == 200
+            return await response.json()
+
+    def reconfigure(self, **changes: object) -> None:
+        self.config = replace(self.config, **changes)  # pyright: ignore[reportArgumentType] - the tests name fields
+
+
+@pytest.fixture
+async def master() -> AsyncIterator[tuple[FakeMaster, TestServer]]:
+    fake = FakeMaster()
+    async with TestServer(fake.app()) as server:
+        yield fake, server
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, master: tuple[FakeMaster, TestServer]) -> AsyncIterator[Stage]:
+    fake, server = master
+    site = MemorySite()
+    admin = MemoryAdmin(site)
+    topology = site_topology(1)
+    for exchange in topology.exchanges:
+        await admin.ensure_exchange(exchange)
+    for queue in (*topology.queues, mirror_topology(ANA, (ISO,))):
+        await admin.ensure_queue(queue)
+    config = MirrorConfig(
+        name=ANA,
+        data_folder=tmp_path / "ana",
+        credentials=MirrorCredentials(
+            mirror=ANA,
+            broker_url="amqp://127.0.0.1/memory",
+            token=TOKEN,
+            grant_keys={1: KEY},
+            master_url=str(server.make_url("/")).rstrip("/"),
+            site_url=SITE_URL,
+        ),
+        limits=FetchLimits(retry_first_s=0.02, retry_max_s=0.1, stall_after_s=0.5),
+        report_every_s=0.2,
+    )
+    broker, log, load = MemoryBroker(site), Log(), Log()
+    readers = [
+        asyncio.create_task(broker.follow(log_stream(1), log.take)),
+        asyncio.create_task(broker.follow(load_stream(1), load.take)),
+    ]
+    yield Stage(master=fake, site=site, broker=broker, log=log, load=load, config=config)
+    for reader in readers:
+        reader.cancel()
+    await asyncio.wait(readers)
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    """A visitor who follows no redirects."""
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(auto_decompress=False, connector=connector) as session:
+        yield session
