@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import structlog
 
-from broker.port import Broker, Message, PublishError
+from broker.port import AccessRefusedError, Broker, BrokerError, Message
 from events.codec import encode
 from events.envelope import Envelope
 from events.routing import address_of
@@ -69,42 +69,64 @@ class Relay:
         self._broker = broker
         self._awake = asyncio.Event()
         self._awake.set()
+        self._problem = ""
+
+    @property
+    def problem(self) -> str:
+        """Why the outbox does not empty, for health checks and people; empty while it does."""
+        return self._problem
 
     def wake(self) -> None:
         """Tell that there may be something to publish. Cheap; call it after every commit."""
         self._awake.set()
 
     async def run(self) -> None:
-        """Publish until cancelled."""
+        """Publish until cancelled.
+
+        What the broker refuses stays in the outbox like everything else: permissions can be put right, and an event
+        that was committed with its state must not be lost.
+        """
         retry_after_s = RETRY_AFTER_S
         while True:
             await self._awake.wait()
             self._awake.clear()
             try:
                 await self.drain()
-            except PublishError as error:
-                log.warning("outbox.stalled", error=str(error), retry_after_s=retry_after_s)
+            except BrokerError as error:
+                self._problem = str(error)
+                refused = isinstance(error, AccessRefusedError)
+                report = log.error if refused else log.warning
+                report("outbox.refused" if refused else "outbox.stalled", error=str(error), retry_after_s=retry_after_s)
                 await asyncio.sleep(retry_after_s)
                 retry_after_s = min(retry_after_s * 2, RETRY_AFTER_S_MAX)
                 self._awake.set()
             else:
+                self._problem = ""
                 retry_after_s = RETRY_AFTER_S
 
     async def drain(self) -> int:
         """Publish all that is pending now; return how many.
 
+        Rows that fail do not hold up the ones behind them while any go through.
+
         Raises:
-            PublishError: some could not be published. They stay, the confirmed ones are forgotten.
+            BrokerError: some could not be published. They stay, the confirmed ones are forgotten.
         """
         published = 0
         while batch := await self._outbox.pending(BATCH_MAX):
-            results = await asyncio.gather(
-                *(self._broker.publish(pending.message) for pending in batch), return_exceptions=True
-            )
-            confirmed = [row.position for row, error in zip(batch, results, strict=True) if error is None]
+            errors = await asyncio.gather(*(self._error_of(row.message) for row in batch))
+            confirmed = [row.position for row, error in zip(batch, errors, strict=True) if error is None]
             if confirmed:
                 await self._outbox.forget(confirmed)
-            if failed := next((error for error in results if error is not None), None):
+            failed = next((error for error in errors if error is not None), None)
+            if failed is not None and (not confirmed or len(batch) < BATCH_MAX):
                 raise failed
             published += len(confirmed)
         return published
+
+    async def _error_of(self, message: Message) -> BrokerError | None:
+        try:
+            await self._broker.publish(message)
+        except BrokerError as error:
+            return error
+        return None
