@@ -168,5 +168,5 @@ def _lack_of_container() -> str:
 
 def _do_without(reason: str, *, forced: bool) -> NoReturn:
     if forced or os.environ.get("CI"):
-        pytest.fail(f"no RabbitMQ for the tests: {reason}")
+        pytest.fail(f"no RabbitMQ for the tests: {reason}", pytrace=False)
     pytest.skip(f"no RabbitMQ for the tests: {reason}")
