@@ -10,7 +10,7 @@ import re
 from decimal import Decimal
 from typing import Final
 
-_SIZE = re.compile(r"(?P<number>\d{1,18}(?:\.\d{1,9})?)\s*(?P<unit>[a-z]*)", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"(?P<number>\d{1,19}(?:\.\d{1,9})?)\s*(?P<unit>[a-z]*)", re.IGNORECASE | re.ASCII)
 _DURATION_PART = re.compile(r"(?P<number>\d{1,12}(?:\.\d{1,9})?)\s*(?P<unit>[a-z]+)", re.IGNORECASE | re.ASCII)
 
 _DECIMAL_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")

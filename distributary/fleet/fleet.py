@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -88,6 +88,7 @@ class Fleet:
         return Api(self.selector.url, role="selector")
 
     def __enter__(self) -> Self:
+        """Start the site; when that fails, stop what runs."""
         try:
             self.start_site()
         except BaseException:
@@ -98,6 +99,7 @@ class Fleet:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        """Stop everything."""
         self.stop()
 
     def start_site(self) -> None:
@@ -158,14 +160,16 @@ class Fleet:
 
     def wait_copies(self, paths: Sequence[str], mirrors: Sequence[str], *, within_s: float = SETTLE_TIMEOUT_S) -> None:
         """Wait until each mirror holds each file, as the selector sees it."""
-        wanted = set(mirrors)
         wait_until(
-            lambda: (
-                set(paths) <= {text(each, "path") for each in self.files() if wanted <= set(words(each, "mirrors"))}
-            ),
+            lambda: set(paths) <= self.held_by_all(mirrors),
             within_s=within_s,
             what=f"{', '.join(mirrors)} hold {', '.join(paths)}",
         )
+
+    def held_by_all(self, mirrors: Iterable[str]) -> set[str]:
+        """Give the paths of the files that all these mirrors hold."""
+        wanted = set(mirrors)
+        return {text(each, "path") for each in self.files() if wanted <= set(words(each, "mirrors"))}
 
     def where(self, path: str, ip: str) -> JsonObject:
         """Ask which mirror a visitor would get, and why not the others."""

@@ -87,6 +87,10 @@ class RoleProcess:
         self._signal(signal.SIGKILL)
         self._reap(STOP_TIMEOUT_S)
 
+    def ask_to_stop(self) -> None:
+        """Tell it to end, and do not wait."""
+        self._signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """End it in good order; one that does not end is killed. Does nothing when it does not run."""
         self._signal(signal.SIGTERM)
@@ -116,9 +120,8 @@ class RoleProcess:
         while not line.endswith(b"\n"):
             readable, _, _ = select.select([process.stdout], [], [], max(0.0, deadline_s - time.monotonic()))
             if not readable:
-                raise DeadlineError(
-                    "role_not_ready", f"{self.command.name} is not ready:\n{log_tail(self.command.log_file)}"
-                )
+                told = log_tail(self.command.log_file)
+                raise DeadlineError("role_not_ready", f"{self.command.name} is not ready:\n{told}")
             chunk = os.read(process.stdout.fileno(), 4096)
             if not chunk:
                 raise RoleStartError(self.command.name, self.command.log_file)
@@ -141,7 +144,7 @@ class RoleProcess:
 def stop_all(processes: Sequence[RoleProcess]) -> None:
     """Stop several at once: each gets its signal first, then all are waited for."""
     for process in processes:
-        process._signal(signal.SIGTERM)  # noqa: SLF001 - same module
+        process.ask_to_stop()
     for process in processes:
         process.stop()
 

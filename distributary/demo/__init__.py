@@ -1,0 +1,1 @@
+"""``distributary demo``: everything once, on this machine, with real files."""

@@ -1,0 +1,192 @@
+"""The command line without any server: help, usage, exit codes, JSON errors, the documentation."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from distributary.cli.app import root
+from distributary.cli.colour import Colour, wants_colour
+from distributary.exits import MEANINGS, ExitCode
+from events.invitation import Invitation, write_invitation
+from events.names import MirrorName
+
+CLI_MD = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+HEAVY = ("sqlalchemy", "aiohttp", "aio_pika", "uvloop", "rich", "msgspec", "structlog", "asyncio")
+
+
+class Run(Protocol):
+    """Runs the command with these arguments."""
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> Result: ...
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command in an empty folder, with nothing of ours in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISTRIBUTARY_AMQP_URL", "DISTRIBUTARY_MANAGEMENT_URL", "DISTRIBUTARY_CONFIG", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run_it(*arguments: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(root, list(arguments), input=stdin)
+
+    return run_it
+
+
+def commands(group: click.Group = root, prefix: str = "") -> Iterator[str]:
+    """Name every command, sub-commands included."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        if isinstance(found, click.Group):
+            yield from commands(found, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from distributary.cli.app import root\n"
+        "try: root.main(['--help'], 'distributary')\n"
+        f"except SystemExit: print('loaded:', [each for each in {HEAVY!r} if each in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    assert "Commands:" in done.stdout
+    assert "loaded: []" in done.stdout
+
+
+def test_every_command_is_in_the_docs_and_nothing_else_is() -> None:
+    documented = {match[1] for match in re.finditer(r"^\| `([a-z ]+?)(?: [A-Z[][^`]*)?` \|", CLI_MD, re.MULTILINE)}
+    assert documented == set(commands())
+
+
+def test_every_exit_code_is_in_the_docs_with_its_meaning() -> None:
+    documented = {
+        (int(match[1]), match[2], match[3])
+        for match in re.finditer(r"^\| (\d+) \| ([A-Z_]+) \| (.+) \|$", CLI_MD, re.MULTILINE)
+    }
+    assert documented == {(code.value, code.name, MEANINGS[code]) for code in ExitCode}
+
+
+@pytest.mark.parametrize("name", list(commands()))
+def test_every_command_has_help_and_the_common_options(run: Run, name: str) -> None:
+    result = run(*name.split(), "--help")
+    assert result.exit_code == 0
+    for option in ("--json", "--config", "--set", "--color"):
+        assert option in result.stdout
+
+
+def test_version_is_told(run: Run) -> None:
+    assert re.fullmatch(r"distributary \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+def test_wrong_usage_is_exit_code_2_and_in_json_one_object_on_stderr(run: Run) -> None:
+    assert run("publish").exit_code == ExitCode.USAGE
+    result = run("--json", "ls", "--no-such-option")
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stdout == ""
+    assert json.loads(result.stderr)["error"]["code"] == "usage"
+
+
+def test_unreachable_server_is_exit_code_5_with_a_hint(run: Run) -> None:
+    result = run("ls", "--json", "--set", "site.url=http://127.0.0.1:9")
+    assert result.exit_code == ExitCode.UNAVAILABLE
+    error = json.loads(result.stderr)["error"]
+    assert error["code"] == "selector_unreachable"
+    assert "distributary serve selector" in error["hint"]
+
+
+def test_wrong_configuration_is_exit_code_2_with_its_line(run: Run) -> None:
+    Path("distributary.toml").write_text("[site]\nmaster = 1\n")
+    result = run("config", "check")
+    assert result.exit_code == ExitCode.USAGE
+    assert "distributary.toml:2: unknown key site.master" in result.stderr
+
+
+def test_init_writes_private_files_and_keeps_them_when_run_again(run: Run) -> None:
+    assert run("init", "site").exit_code == 0
+    files = {path.name: path.read_text() for path in Path("site").iterdir()}
+    assert set(files) == {"distributary.toml", "site.secret", "admin.token"}
+    assert {path.stat().st_mode & 0o777 for path in Path("site").iterdir()} == {0o600}
+    again = run("init", "site", "--json")
+    assert json.loads(again.stdout)["schema"] == "distributary/init/1"
+    assert not any(each["new"] for each in json.loads(again.stdout)["files"])
+    assert {path.name: path.read_text() for path in Path("site").iterdir()} == files
+    assert run("config", "check", "--config", "site").exit_code == 0
+
+
+def test_config_show_gives_origins_and_hides_secrets(run: Run) -> None:
+    run("init")
+    result = run("config", "show", "--json", "--set", "selector.name=two")
+    settings = {each["key"]: each for each in json.loads(result.stdout)["settings"]}
+    assert settings["selector.name"] == {"key": "selector.name", "value": "two", "origin": "--set selector.name"}
+    assert settings["broker.url"]["value"] == "(secret)"
+    assert settings["broker.url"]["origin"].endswith("distributary.toml:11")
+    assert "guest" not in run("config", "show").output
+
+
+def test_what_takes_something_away_wants_a_yes_where_nobody_can_be_asked(run: Run) -> None:
+    result = run("mirror", "unsubscribe", "ana", "iso", "--json")
+    assert result.exit_code == ExitCode.USAGE
+    assert json.loads(result.stderr)["error"]["code"] == "confirmation_needed"
+
+
+def test_token_among_the_arguments_is_refused(run: Run) -> None:
+    result = run("mirror", "join", "DT1.abc", "--url", "http://m", "--json")
+    assert result.exit_code == ExitCode.USAGE
+    assert json.loads(result.stderr)["error"]["code"] == "token_in_arguments"
+
+
+def test_mistyped_invitation_is_told_as_one_before_anything_is_sent(run: Run) -> None:
+    token = write_invitation(
+        Invitation(url="http://127.0.0.1:9", name=MirrorName("ana"), secret="s", expires_at_s=2**40)
+    )
+    result = run("mirror", "join", "-", "--url", "http://m", "--json", stdin=token[:-1] + "A" + token[-1])
+    assert result.exit_code == ExitCode.USAGE
+    assert json.loads(result.stderr)["error"]["code"] == "invitation_malformed"
+    assert not Path("mirror").exists()
+
+
+def test_expired_invitation_is_refused(run: Run) -> None:
+    token = write_invitation(Invitation(url="http://127.0.0.1:9", name=MirrorName("ana"), secret="s", expires_at_s=1))
+    Path("token").write_text(token)
+    result = run("mirror", "join", "--token-file", "token", "--url", "http://m")
+    assert result.exit_code == ExitCode.REFUSED
+    assert "expired" in result.stderr
+
+
+def test_joining_over_a_mirror_is_refused(run: Run) -> None:
+    Path("mirror").mkdir()
+    Path("mirror/credentials.json").touch()
+    result = run("mirror", "join", "-", "--url", "http://m", "--json", stdin="")
+    assert json.loads(result.stderr)["error"]["code"] == "folder_taken"
+
+
+@pytest.mark.parametrize(
+    ("choice", "environ", "is_tty", "coloured"),
+    [
+        pytest.param(Colour.AUTO, {}, True, True, id="a terminal is coloured"),
+        pytest.param(Colour.AUTO, {}, False, False, id="a pipe is not"),
+        pytest.param(Colour.AUTO, {"NO_COLOR": "1"}, True, False, id="NO_COLOR"),
+        pytest.param(Colour.AUTO, {"NO_COLOR": ""}, True, True, id="an empty NO_COLOR does not count"),
+        pytest.param(Colour.AUTO, {"TERM": "dumb"}, True, False, id="a dumb terminal"),
+        pytest.param(Colour.AUTO, {"FORCE_COLOR": "1"}, False, True, id="FORCE_COLOR"),
+        pytest.param(Colour.AUTO, {"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False, id="NO_COLOR beats FORCE_COLOR"),
+        pytest.param(Colour.ALWAYS, {"NO_COLOR": "1"}, False, True, id="the flag beats all"),
+        pytest.param(Colour.NEVER, {"FORCE_COLOR": "1"}, True, False, id="never is never"),
+    ],
+)
+def test_colour_follows_flag_then_environment_then_stream(
+    choice: Colour, environ: dict[str, str], is_tty: bool, coloured: bool
+) -> None:
+    assert wants_colour(choice, environ, is_tty=is_tty) is coloured

@@ -1,0 +1,157 @@
+"""Settings: where they come from, and how their problems are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from distributary.config.load import ConfigError, Settings, known_settings, load
+from distributary.config.schema import SECTIONS
+from distributary.config.services.master import master_config
+from distributary.config.services.mirror import mirror_config
+from distributary.config.services.selector import selector_config
+from distributary.errors import UsageError
+from distributary.site_folder import SitePlan, write_site
+
+CONFIGURATION_MD = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+Load = Callable[..., Settings]
+
+
+@pytest.fixture
+def load_text(tmp_path: Path) -> Load:
+    """Load settings from a text, with what else a test wants to lay over it."""
+
+    def load_it(text: str, *overrides: str, **environ: str) -> Settings:
+        file = tmp_path / "distributary.toml"
+        file.write_text(text)
+        return load(config=file, overrides=overrides, environ=environ, cwd=tmp_path)
+
+    return load_it
+
+
+def test_unknown_key_is_refused_with_its_line_and_a_suggestion(load_text: Load) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_text('# a comment\n\n[selector]\nname = "one"\nlitsen = "127.0.0.1:1"\n')
+    (problem,) = refused.value.problems
+    assert "distributary.toml:5: unknown key selector.litsen; did you mean 'listen'?" in problem
+
+
+def test_all_problems_are_told_at_once(load_text: Load) -> None:
+    text = 'stray = 1\n[site]\nulr = "x"\n[selektor]\nname = "x"\n[master]\nlisten = "nowhere"\n[mirror]\nmonthly = "50 GX"\n'
+    with pytest.raises(ConfigError) as refused:
+        load_text(text, "no-equals-sign", DISTRIBUTARY_MIRROR_SLOTS="many")
+    told = "\n".join(refused.value.problems)
+    for expected in (
+        ":1: 'stray'", ":3: unknown key site.ulr", ":4: unknown section [selektor]", ":7: master.listen",
+        ":9: mirror.monthly", "--set no-equals-sign", "$DISTRIBUTARY_MIRROR_SLOTS: mirror.slots",
+    ):  # fmt: skip
+        assert expected in told
+
+
+def test_flag_beats_environment_beats_file_beats_default(load_text: Load) -> None:
+    text = '[selector]\nname = "file"\nlisten = "127.0.0.1:1"\nnear_km = 5.0\n'
+    settings = load_text(
+        text, "selector.name=flag", DISTRIBUTARY_SELECTOR_NAME="env", DISTRIBUTARY_SELECTOR_LISTEN="127.0.0.1:2"
+    )
+    assert (settings.selector.name, settings.origins["selector", "name"]) == ("flag", "--set selector.name")
+    assert settings.selector.listen.port == 2
+    assert settings.origins["selector", "listen"] == "$DISTRIBUTARY_SELECTOR_LISTEN"
+    assert settings.selector.near_km == 5
+    assert settings.origins["selector", "near_km"].endswith("distributary.toml:4")
+    assert settings.origins["selector", "silent_after"] == "default"
+
+
+def test_amqp_url_has_a_short_variable(load_text: Load) -> None:
+    assert load_text("", DISTRIBUTARY_AMQP_URL="amqp://broker/").broker.url == "amqp://broker/"
+
+
+def test_secret_is_refused_among_the_arguments(load_text: Load) -> None:
+    with pytest.raises(ConfigError, match="does not belong on the command line"):
+        load_text("", "broker.url=amqp://a:b@c/")
+
+
+def test_paths_start_from_the_files_folder_and_sizes_are_human(load_text: Load, tmp_path: Path) -> None:
+    settings = load_text('[mirror]\ndata_dir = "copies"\nmonthly = "50GB"\nreport_every = "500ms"\n')
+    assert settings.mirror is not None
+    assert settings.mirror.data_dir == tmp_path / "copies"
+    assert settings.mirror.credentials_file == tmp_path / "credentials.json"
+    assert settings.mirror.monthly == 50_000_000_000
+    assert settings.mirror.report_every == 0.5
+
+
+def test_list_in_the_environment_is_separated_by_commas(load_text: Load) -> None:
+    settings = load_text("", DISTRIBUTARY_SELECTOR_TRUSTED_PROXIES="127.0.0.1/32, ::1/128")
+    assert settings.selector.trusted_proxies == ("127.0.0.1/32", "::1/128")
+
+
+def test_broken_toml_is_told_with_its_line(load_text: Load) -> None:
+    with pytest.raises(ConfigError, match="line 2"):
+        load_text("[site]\nurl = \n")
+
+
+def test_file_is_found_by_flag_then_variable_then_folder(tmp_path: Path) -> None:
+    for name in ("flag", "variable"):
+        (tmp_path / f"{name}.toml").write_text(f'[selector]\nname = "{name}"\n')
+    (tmp_path / "distributary.toml").write_text('[selector]\nname = "folder"\n')
+
+    def name_in_force(config: Path | None, environ: dict[str, str]) -> str:
+        return load(config=config, overrides=(), environ=environ, cwd=tmp_path).selector.name
+
+    variable = {"DISTRIBUTARY_CONFIG": "variable.toml"}
+    assert name_in_force(Path("flag.toml"), variable) == "flag"
+    assert name_in_force(None, variable) == "variable"
+    assert name_in_force(None, {}) == "folder"
+    assert name_in_force(tmp_path, {}) == "folder"
+
+
+def test_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"absent\.toml"):
+        load(config=tmp_path / "absent.toml", overrides=(), environ={}, cwd=tmp_path)
+
+
+def test_new_sites_folder_configures_master_and_selector(tmp_path: Path) -> None:
+    write_site(tmp_path, SitePlan(broker_url="amqp://u:p@broker:5672/v", master_listen="127.0.0.1:0"))
+    settings = load(config=tmp_path, overrides=(), environ={}, cwd=tmp_path)
+    master, selector = master_config(settings), selector_config(settings)
+    assert master.secret == selector.secret
+    assert len(master.secret) == 32
+    assert master.broker.vhost == "v"
+    assert (master.listen_port, master.data_folder) == (0, tmp_path / "master")
+
+
+def test_what_a_service_finds_wrong_is_told_by_its_section(tmp_path: Path) -> None:
+    write_site(tmp_path, SitePlan(site_url="ftp://x"))
+    settings = load(config=tmp_path, overrides=["selector.name=NOT A NAME"], environ={}, cwd=tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        selector_config(settings)
+    assert len(refused.value.problems) == 2
+    assert all("[selector]" in problem for problem in refused.value.problems)
+
+
+def test_missing_secret_names_the_file_and_the_way_out(tmp_path: Path) -> None:
+    settings = load(config=None, overrides=(), environ={}, cwd=tmp_path)
+    with pytest.raises(UsageError, match=r"site\.secret") as refused:
+        master_config(settings)
+    assert "distributary init" in refused.value.hint
+
+
+def test_mirror_without_a_section_is_told_how_to_join(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        mirror_config(load(config=None, overrides=(), environ={}, cwd=tmp_path))
+    assert "mirror join" in refused.value.hint
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_is_documented(section: str) -> None:
+    chapter = CONFIGURATION_MD.read_text().split(f"## [{section}]")[1].split("\n## ")[0]
+    documented = {line.split("`")[1] for line in chapter.splitlines() if line.startswith("| `")}
+    assert documented == {field.name for field in msgspec.structs.fields(SECTIONS[section])}
+
+
+def test_every_setting_has_a_variable_of_its_own() -> None:
+    names = [f"{section}_{key}".upper() for section, key in known_settings() if key]
+    assert len(names) == len(set(names))
