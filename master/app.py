@@ -1,0 +1,109 @@
+"""Puts the master together and runs it. All that it knows is in its database, so it may be killed at any point."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeAlias
+
+import structlog
+from aiohttp import web
+
+from broker.config import BrokerConfig
+from broker.port import Admin, Broker
+from broker.rabbitmq import RabbitAdmin, RabbitBroker
+from edge.server import serve
+from edge.visitors import parse_proxies
+from events.grants import derive_key
+from events.names import ORIGIN
+from master.channels import Channels
+from master.config import MasterConfig
+from master.connection import Connection
+from master.downloads import Downloads
+from master.joining import KEY_EPOCH, Joining
+from master.provisioning import MirrorAccess, Provisioner
+from master.publishing import Publisher
+from master.serving import Serving
+from master.store.store import Store, StoredOutbox, open_store
+from master.web.channels import ChannelRoutes
+from master.web.content import FallbackRoutes, OriginRoutes
+from master.web.files import FileRoutes
+from master.web.mirrors import MemberRoutes, MirrorRoutes, Urls
+from master.web.routes import Routes, build_app
+from master.web.status import StatusRoutes
+
+OpenBroker: TypeAlias = Callable[[BrokerConfig], AbstractAsyncContextManager[tuple[Broker, Admin]]]
+
+log = structlog.stdlib.get_logger()
+
+
+@asynccontextmanager
+async def open_rabbitmq(config: BrokerConfig) -> AsyncGenerator[tuple[Broker, Admin]]:
+    """Connect to RabbitMQ, with a connection of its own for what is declared; wait until it is there.
+
+    Raises:
+        AccessRefusedError: wrong user, password or virtual host.
+    """
+    async with RabbitBroker(config) as broker, RabbitAdmin(config) as admin:
+        yield broker, admin
+
+
+async def run(
+    config: MasterConfig, *, on_ready: Callable[[str], None], open_broker: OpenBroker = open_rabbitmq
+) -> None:
+    """Run until cancelled.
+
+    The HTTP interface is there at once. ``on_ready`` is called with the URL that it listens on, as soon as the broker
+    is there too and as it must be.
+
+    Raises:
+        AccessRefusedError: the broker does not let us in.
+        OSError: the address cannot be listened on.
+        sqlalchemy.exc.SQLAlchemyError: the database cannot be opened.
+    """
+    config.data_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with open_store(config.store_url) as store:
+        master = Master(config, store)
+        async with serve(master.web(), host=config.listen_host, port=config.listen_port) as base_url:
+            master.base_url = base_url
+            log.info("master.listening", url=base_url)
+            async with open_broker(config.broker) as (broker, admin):
+                await master.connection.keep(broker, admin, on_provisioned=lambda: on_ready(base_url))
+
+
+class Master:
+    """The services of one master over one database, and its HTTP interface. ``base_url`` is set once it listens."""
+
+    def __init__(self, config: MasterConfig, store: Store) -> None:
+        self._config = config
+        self._store = store
+        self.base_url = ""
+        access = MirrorAccess(url=config.mirrors_broker_url or config.broker.url, secret=config.secret)
+        self._provisioner = Provisioner(store, access)
+        self.connection = Connection(self._provisioner, StoredOutbox(store))
+
+    def web(self) -> web.Application:
+        """Put the HTTP interface together."""
+        config, store, wake = self._config, self._store, self.connection.wake
+        channels = Channels(store, self._provisioner, wake=wake)
+        joining = Joining(store, self._provisioner, secret=config.secret, wake=wake)
+        serving = Serving(store)
+        routes = Routes(
+            files=FileRoutes(Publisher(store, wake=wake), channels),
+            channels=ChannelRoutes(channels),
+            mirrors=MirrorRoutes(joining, self._urls),
+            members=MemberRoutes(joining, channels, self._urls),
+            origin=OriginRoutes(joining, serving),
+            fallback=FallbackRoutes(
+                serving,
+                Downloads(store, wake=wake),
+                keys={KEY_EPOCH: derive_key(config.secret, ORIGIN, KEY_EPOCH)},
+                proxies=parse_proxies(config.proxies),
+                site_url=config.site_url,
+            ),
+            status=StatusRoutes(store, self.connection),
+        )
+        return build_app(routes, admin_token=config.admin_token, checks=self.connection.checks)
+
+    def _urls(self) -> Urls:
+        return Urls(master=self._config.public_url or self.base_url, site=self._config.site_url)

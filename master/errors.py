@@ -1,0 +1,39 @@
+"""What the master refuses, grouped by what the asker may do. Each has a stable ``code``, a message and a hint."""
+
+from __future__ import annotations
+
+
+class RefusedError(Exception):
+    """The master does not do that. ``code`` is stable and for programs; the message and ``hint`` are for people."""
+
+    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.hint = code, message, hint
+
+
+class InvalidRequestError(RefusedError):
+    """The request makes no sense as it is. Mend it; repeating it cannot help."""
+
+
+class NotFoundError(RefusedError):
+    """It names something that does not exist."""
+
+
+class ForbiddenError(RefusedError):
+    """The asker is known and has no leave."""
+
+
+class ConflictError(RefusedError):
+    """It cannot be done in the present state of things. Change that, then ask again."""
+
+
+class GoneError(RefusedError):
+    """It was there once and is used up. Ask a person for a new one."""
+
+
+class UnavailableError(RefusedError):
+    """Something that the master needs is not there now. Ask again after a while; nothing was changed."""
+
+
+class UnusableFileError(RefusedError):
+    """A file on the master's disk cannot be published or served. Others can; the code says what is wrong with it."""

@@ -1,0 +1,93 @@
+"""The database behind the store: how to open it, and how to bring its tables up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+# A writer holds SQLite for milliseconds, and in this process writers queue up elsewhere: only another process (a
+# backup, a person's sqlite3) makes one wait at all.
+SQLITE_BUSY_TIMEOUT_MS: Final = 30_000
+WRITES: Final = "distributary_writes"
+_DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+class _Cursor(Protocol):
+    def execute(self, sql: str) -> object: ...
+    def close(self) -> None: ...
+
+
+class _SqliteConnection(Protocol):
+    isolation_level: str | None
+
+    def cursor(self) -> _Cursor: ...
+
+
+def supported(database_url: str) -> bool:
+    """Tell whether we can keep our state there."""
+    return database_url.partition("://")[0].partition("+")[0] in _DRIVERS
+
+
+def open_engine(database_url: str) -> AsyncEngine:
+    """Open a database by URL; nothing connects yet."""
+    url = make_url(database_url)
+    family = url.drivername.partition("+")[0]
+    engine = create_async_engine(url.set(drivername=_DRIVERS[family]))
+    if family == "sqlite":
+        _prepare_sqlite(engine)
+    return engine
+
+
+def writing(engine: AsyncEngine) -> AsyncEngine:
+    """Give the same engine for transactions that write: on SQLite they take the write lock when they begin."""
+    return engine.execution_options(**{WRITES: True})
+
+
+def reading(engine: AsyncEngine) -> AsyncEngine:
+    """Give the same engine for transactions that look: all of one transaction sees one moment."""
+    if engine.dialect.name == "sqlite":
+        return engine  # in WAL mode it does so anyway
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+async def migrate(engine: AsyncEngine) -> None:
+    """Bring the tables up to date."""
+    async with writing(engine).begin() as connection:
+        await connection.run_sync(_upgrade)
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _prepare_sqlite(engine: AsyncEngine) -> None:
+    def connect(connection: _SqliteConnection, _record: object) -> None:
+        # Python's sqlite3 would begin transactions by itself, and only at the first write: two writers could then
+        # both have read what neither may rely on.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.close()
+
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    _listen(engine, "connect", connect)
+    _listen(engine, "begin", begin)
+
+
+def _listen(engine: AsyncEngine, name: str, callback: Callable[..., None]) -> None:
+    event.listen(engine.sync_engine, name, callback)

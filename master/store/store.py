@@ -1,0 +1,118 @@
+"""The store: opens transactions on the master's database."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from broker.relay import Pending
+from master.store.catalogue import CatalogueTables
+from master.store.engine import migrate, open_engine, reading, writing
+from master.store.fleet import FleetTables
+from master.store.journal import EVENTS, Journal
+from master.store.tables import CounterRow, SettingRow
+
+EPOCH: Final = "epoch"
+LOG_GENERATION: Final = "log_generation"
+
+_NS_PER_MS: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One transaction: all that happens in it is kept together or not at all. ``now_ns`` is when it began."""
+
+    session: AsyncSession
+    catalogue: CatalogueTables
+    fleet: FleetTables
+    journal: Journal
+    now_ns: int
+
+    async def log_generation(self) -> int:
+        """Give the generation of the log that the catalogue was said in; 0 before the first."""
+        row = await self.session.get(SettingRow, LOG_GENERATION)
+        return 0 if row is None else row.value
+
+    async def set_log_generation(self, generation: int) -> None:
+        """Keep the generation of the log."""
+        await self.session.merge(SettingRow(name=LOG_GENERATION, value=generation))
+
+
+class Store:
+    """The master's database, open. ``open_store`` makes one."""
+
+    def __init__(self, engine: AsyncEngine, *, epoch: int, clock_ns: Callable[[], int]) -> None:
+        self._reader, self._writer = reading(engine), writing(engine)
+        self._epoch = epoch
+        self._clock_ns = clock_ns
+        # SQLite lets writers wait by polling, in no order; here they queue up.
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncGenerator[Transaction, None]:
+        """Look at one moment of the database."""
+        async with AsyncSession(self._reader, expire_on_commit=False) as session:
+            yield self._transaction(session)
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncGenerator[Transaction, None]:
+        """Change the database. Such transactions come one after the other; an exception undoes all of it."""
+        async with self._turn, AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+            transaction = self._transaction(session)
+            await transaction.journal.lock()
+            yield transaction
+
+    def _transaction(self, session: AsyncSession) -> Transaction:
+        now_ns = self._clock_ns()
+        return Transaction(
+            session=session,
+            catalogue=CatalogueTables(session),
+            fleet=FleetTables(session),
+            journal=Journal(session, epoch=self._epoch, now_ns=now_ns),
+            now_ns=now_ns,
+        )
+
+
+@asynccontextmanager
+async def open_store(database_url: str, *, clock_ns: Callable[[], int] = time.time_ns) -> AsyncGenerator[Store]:
+    """Open a database while the block is entered, and bring its tables up to date."""
+    engine = open_engine(database_url)
+    try:
+        await migrate(engine)
+        yield Store(engine, epoch=await _begin_numbering(engine, clock_ns), clock_ns=clock_ns)
+    finally:
+        await engine.dispose()
+
+
+class StoredOutbox:
+    """The outbox as the relay wants it, a transaction for each step."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def pending(self, limit: int) -> Sequence[Pending]:
+        """Give the oldest rows, in order."""
+        async with self._store.reading() as transaction:
+            return await transaction.journal.pending(limit)
+
+    async def forget(self, positions: Sequence[int]) -> None:
+        """Delete rows that the broker has taken over."""
+        async with self._store.changing() as transaction:
+            await transaction.journal.forget(positions)
+
+
+async def _begin_numbering(engine: AsyncEngine, clock_ns: Callable[[], int]) -> int:
+    """Give the epoch of this database's numbering. A new database begins a higher one, by the clock."""
+    async with AsyncSession(writing(engine)) as session, session.begin():
+        kept = await session.get(SettingRow, EPOCH)
+        if kept is not None:
+            return kept.value
+        epoch = clock_ns() // _NS_PER_MS
+        session.add_all([SettingRow(name=EPOCH, value=epoch), CounterRow(name=EVENTS, value=0)])
+        return epoch

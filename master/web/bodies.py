@@ -1,0 +1,168 @@
+"""What stands in requests and answers. On the wire of the broker structs are arrays; here everything has its name."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta, Struct
+
+from edge.errors import ApiError
+from events.names import Tag
+from events.schemas import Filter, Location, Profile
+from master.catalogue import PublishedFile
+from master.channels import Definition
+from master.joining import EXPIRES_IN_S_DEFAULT
+from master.store.catalogue import Channel
+
+_Body = TypeVar("_Body", bound=Struct)
+
+URL_LENGTH_MAX = 2000  # longer ones do not fit into a redirect that every client takes
+
+
+class PublishBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``POST /-/api/v1/files``."""
+
+    source: str
+    under: str | None = msgspec.field(default=None, name="as")
+    tags: list[str] = []
+    channels: list[str] | None = None
+    networks: list[str] = []
+    media_type: str | None = None
+    dry_run: bool = False
+
+
+class FilterBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A filter by names."""
+
+    size_bytes_min: int | None = None
+    size_bytes_max: int | None = None
+    tags_any: tuple[Tag, ...] = ()
+    tags_none: tuple[Tag, ...] = ()
+    paths_any: tuple[str, ...] = ()
+    paths_none: tuple[str, ...] = ()
+    media_types: tuple[str, ...] = ()
+
+    def filter(self) -> Filter:
+        """Give the filter itself."""
+        return Filter(**msgspec.structs.asdict(self))
+
+
+class ChannelBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``PUT /-/api/v1/channels/C``."""
+
+    filter: FilterBody = FilterBody()
+    description: str = ""
+
+
+class TestBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``POST /-/api/v1/channels/C/test``."""
+
+    filter: FilterBody | None = None
+
+
+class InviteBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``POST /-/api/v1/mirrors/M/invitation``."""
+
+    channels: list[str] = []
+    expires_in_s: int = EXPIRES_IN_S_DEFAULT
+
+
+class LocationBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a mirror stands."""
+
+    latitude: Annotated[float, Meta(ge=-90, le=90)]
+    longitude: Annotated[float, Meta(ge=-180, le=180)]
+    country: Annotated[str, Meta(pattern="^([A-Z]{2})?$")] = ""
+
+
+class ProfileBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a mirror offers."""
+
+    url: Annotated[str, Meta(pattern="^https?://[^/?#\\s]+(/[^?#\\s]*)?$", max_length=URL_LENGTH_MAX)]
+    slots: Annotated[int, Meta(ge=1)]
+    monthly_bytes: Annotated[int, Meta(ge=0)] | None = None
+    location: LocationBody | None = None
+    software: Annotated[str, Meta(max_length=100)] = ""
+
+    def profile(self) -> Profile:
+        """Give the profile itself."""
+        place = self.location
+        return Profile(
+            url=self.url.rstrip("/"),
+            slots=self.slots,
+            monthly_bytes=self.monthly_bytes,
+            location=None if place is None else Location(**msgspec.structs.asdict(place)),
+            software=self.software,
+        )
+
+
+class JoinBody(Struct, frozen=True, kw_only=True):
+    """``POST /-/api/v1/join``. What a newer mirror says besides is ignored."""
+
+    secret: Annotated[str, Meta(min_length=1, max_length=200)]
+    name: str
+    profile: ProfileBody
+
+
+async def read_body(request: web.Request, kind: type[_Body]) -> _Body:
+    """Read a JSON body; none at all counts as an empty object.
+
+    Raises:
+        msgspec.DecodeError: it is not of this kind.
+        ApiError: it is not JSON in UTF-8 at all.
+    """
+    raw = await request.read() or b"{}"
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except UnicodeDecodeError as error:
+        raise ApiError("body_invalid", f"not UTF-8: {error}") from error
+
+
+def answer(body: object) -> web.Response:
+    """Answer with JSON."""
+    return web.Response(
+        body=msgspec.json.encode(body), content_type="application/json", headers={"Cache-Control": "no-store"}
+    )
+
+
+def filter_json(rules: Filter) -> dict[str, object]:
+    """Write a filter by names."""
+    return msgspec.structs.asdict(rules)
+
+
+def profile_json(profile: Profile) -> dict[str, object]:
+    """Write a profile by names."""
+    place = profile.location
+    named: dict[str, object] = msgspec.structs.asdict(profile)
+    return named | {"location": None if place is None else msgspec.structs.asdict(place)}
+
+
+def channel_json(channel: Channel, *, files: int) -> dict[str, object]:
+    """Write a channel."""
+    return {
+        "channel": channel.name,
+        "filter": filter_json(channel.filter),
+        "description": channel.description,
+        "files": files,
+    }
+
+
+def definition_json(definition: Definition) -> dict[str, object]:
+    """Write what became of a channel."""
+    described = channel_json(definition.channel, files=definition.files)
+    return described | {"entered": definition.entered, "left": definition.left}
+
+
+def file_json(file: PublishedFile) -> dict[str, object]:
+    """Write a file of the catalogue."""
+    return {
+        "path": file.path,
+        "generation": file.generation,
+        "size_bytes": file.size_bytes,
+        "sha256": file.sha256.hex(),
+        "media_type": file.media_type,
+        "tags": file.tags,
+        "networks": file.access.networks,
+    }

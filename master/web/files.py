@@ -1,0 +1,98 @@
+"""Administration: publish, list and withdraw files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from ipaddress import ip_network
+
+import msgspec
+from aiohttp import hdrs, web
+
+from events.names import ORIGIN_CHANNEL, ChannelName, parse_channel, parse_media_type, parse_path, parse_tag
+from events.schemas import Access
+from master.channels import Channels
+from master.errors import InvalidRequestError
+from master.publishing import Order, Plan, Publisher
+from master.web.bodies import PublishBody, answer, file_json, read_body
+
+_NS_PER_S = 1_000_000_000
+
+
+class FileRoutes:
+    """``/-/api/v1/files``."""
+
+    def __init__(self, publisher: Publisher, channels: Channels) -> None:
+        self._publisher = publisher
+        self._channels = channels
+
+    async def publish(self, request: web.Request) -> web.StreamResponse:
+        """Publish, and tell line by line how far it is. A client that leaves stops it after the current file."""
+        plan = await self._publisher.plan(_order(await read_body(request, PublishBody)))
+        response = web.StreamResponse(
+            headers={hdrs.CONTENT_TYPE: "application/x-ndjson", hdrs.CACHE_CONTROL: "no-store"}
+        )
+        await response.prepare(request)
+        await self._report(plan, response)
+        await response.write_eof()
+        return response
+
+    async def list(self, request: web.Request) -> web.Response:
+        """List the catalogue, or one channel of it."""
+        wanted = request.query.get("channel", ORIGIN_CHANNEL)
+        channel = ORIGIN_CHANNEL if wanted == ORIGIN_CHANNEL else parse_channel(wanted)
+        entries = await self._channels.files(channel)
+        memberships = await self._channels.memberships()
+        return answer(
+            {
+                "files": [
+                    file_json(entry.file)
+                    | {
+                        "channels": memberships.get(entry.file.path, []),
+                        "published_at": _rfc3339(entry.file.published_at_ns),
+                    }
+                    for entry in sorted(entries, key=lambda entry: entry.file.path)
+                ]
+            }
+        )
+
+    async def withdraw(self, request: web.Request) -> web.Response:
+        """Withdraw a file."""
+        path = parse_path(request.query.get("path", ""))
+        file = await self._publisher.withdraw(path, reason=request.query.get("reason", ""))
+        return answer({"withdrawn": file_json(file)})
+
+    async def _report(self, plan: Plan, response: web.StreamResponse) -> None:
+        reports = self._publisher.carry_out(plan)
+        try:
+            async for report in reports:
+                await response.write(msgspec.json.encode(report) + b"\n")
+        finally:
+            await reports.aclose()
+
+
+def _order(body: PublishBody) -> Order:
+    return Order(
+        source=body.source,
+        under=body.under,
+        tags=tuple(sorted({parse_tag(tag) for tag in body.tags})),
+        named_channels=_named(body.channels),
+        access=Access(networks=_networks(body.networks)),
+        media_type=None if body.media_type is None else parse_media_type(body.media_type),
+        dry_run=body.dry_run,
+    )
+
+
+def _named(channels: Sequence[str] | None) -> tuple[ChannelName, ...] | None:
+    return None if channels is None else tuple(sorted({parse_channel(channel) for channel in channels}))
+
+
+def _networks(texts: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return tuple(sorted({str(ip_network(text)) for text in texts}))
+    except ValueError as error:
+        raise InvalidRequestError("network_invalid", str(error), hint="write it like 192.0.2.0/24") from error
+
+
+def _rfc3339(time_ns: int) -> str:
+    return datetime.fromtimestamp(time_ns / _NS_PER_S, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

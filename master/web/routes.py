@@ -1,0 +1,86 @@
+"""All routes of the master in one table, and who may take which."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from edge.auth import require_bearer
+from edge.errors import Handler
+from edge.health import Checks, add_health
+from edge.server import new_app
+from master.web.channels import ChannelRoutes
+from master.web.content import FallbackRoutes, OriginRoutes
+from master.web.files import FileRoutes
+from master.web.mirrors import MemberRoutes, MirrorRoutes
+from master.web.refusals import refusals
+from master.web.status import StatusRoutes
+
+API = "/-/api/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routes:
+    """The parts of the interface."""
+
+    files: FileRoutes
+    channels: ChannelRoutes
+    mirrors: MirrorRoutes
+    members: MemberRoutes
+    origin: OriginRoutes
+    fallback: FallbackRoutes
+    status: StatusRoutes
+
+
+def build_app(routes: Routes, *, admin_token: str, checks: Checks) -> web.Application:
+    """Put the interface together."""
+    app = new_app()
+    app.middlewares.append(refusals)
+    add_health(app, checks)
+    for method, path, handler in _for_administrators(routes):
+        app.router.add_route(method, path, _guarded(handler, admin_token))
+    for method, path, handler in _for_everybody(routes):
+        app.router.add_route(method, path, handler)
+    return app
+
+
+def _for_administrators(routes: Routes) -> list[tuple[str, str, Handler]]:
+    return [
+        ("POST", f"{API}/files", routes.files.publish),
+        ("GET", f"{API}/files", routes.files.list),
+        ("DELETE", f"{API}/files", routes.files.withdraw),
+        ("GET", f"{API}/channels", routes.channels.list),
+        ("GET", f"{API}/channels/{{channel}}", routes.channels.get),
+        ("PUT", f"{API}/channels/{{channel}}", routes.channels.put),
+        ("DELETE", f"{API}/channels/{{channel}}", routes.channels.remove),
+        ("POST", f"{API}/channels/{{channel}}/test", routes.channels.test),
+        ("GET", f"{API}/mirrors", routes.mirrors.list),
+        ("DELETE", f"{API}/mirrors/{{mirror}}", routes.mirrors.remove),
+        ("POST", f"{API}/mirrors/{{mirror}}/invitation", routes.mirrors.invite),
+        ("PUT", f"{API}/mirrors/{{mirror}}/subscriptions/{{channel}}", routes.mirrors.subscribe),
+        ("DELETE", f"{API}/mirrors/{{mirror}}/subscriptions/{{channel}}", routes.mirrors.unsubscribe),
+        ("GET", f"{API}/status", routes.status.get),
+    ]
+
+
+def _for_everybody(routes: Routes) -> list[tuple[str, str, Handler]]:
+    """Give the routes whose handlers look at the asker's token, secret or grant themselves."""
+    return [
+        ("POST", f"{API}/join", routes.members.join),
+        ("GET", f"{API}/channels/{{channel}}/snapshot", routes.members.snapshot),
+        ("GET", f"{API}/mirrors/self/subscriptions", routes.members.subscriptions),
+        ("POST", f"{API}/mirrors/self/queue", routes.members.queue),
+        ("GET", "/-/origin/{sha256}", routes.origin.get),
+        ("HEAD", "/-/origin/{sha256}", routes.origin.get),
+        ("GET", "/d/{token}/{name}", routes.fallback.get),
+        ("HEAD", "/d/{token}/{name}", routes.fallback.get),
+    ]
+
+
+def _guarded(handler: Handler, admin_token: str) -> Handler:
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        require_bearer(request, admin_token)
+        return await handler(request)
+
+    return guarded

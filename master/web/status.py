@@ -1,0 +1,37 @@
+"""How the master fares, in numbers."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from events.names import ORIGIN_CHANNEL
+from master.connection import Connection
+from master.store.store import Store
+from master.web.bodies import answer
+
+
+class StatusRoutes:
+    """``/-/api/v1/status``."""
+
+    def __init__(self, store: Store, connection: Connection) -> None:
+        self._store = store
+        self._connection = connection
+
+    async def get(self, _request: web.Request) -> web.Response:
+        """Count what there is."""
+        async with self._store.reading() as transaction:
+            counts = dict(await transaction.catalogue.counts())
+            mirrors = await transaction.fleet.mirrors()
+            pending = await transaction.journal.outbox_length()
+            generation = await transaction.log_generation()
+        files = counts.pop(ORIGIN_CHANNEL)
+        return answer(
+            {
+                "files": files,
+                "channels": counts,
+                "mirrors": len(mirrors),
+                "outbox": {"pending": pending},
+                "broker": self._connection.described(),
+                "log_generation": generation,
+            }
+        )
