@@ -60,7 +60,9 @@ def test_help_imports_nothing_heavy() -> None:
         "try: root.main(['--help'], 'distributary')\n"
         f"except SystemExit: print('loaded:', [each for each in {HEAVY!r} if each in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True
+    )
     assert "Commands:" in done.stdout
     assert "loaded: []" in done.stdout
 
@@ -131,7 +133,7 @@ def test_config_show_gives_origins_and_hides_secrets(run: Run) -> None:
     settings = {each["key"]: each for each in json.loads(result.stdout)["settings"]}
     assert settings["selector.name"] == {"key": "selector.name", "value": "two", "origin": "--set selector.name"}
     assert settings["broker.url"]["value"] == "(secret)"
-    assert settings["broker.url"]["origin"].endswith("distributary.toml:11")
+    assert settings["broker.url"]["origin"].endswith("distributary.toml:12")
     assert "guest" not in run("config", "show").output
 
 
@@ -147,10 +149,14 @@ def test_token_among_the_arguments_is_refused(run: Run) -> None:
     assert json.loads(result.stderr)["error"]["code"] == "token_in_arguments"
 
 
+def invitation(*, expires_at_s: int) -> str:
+    """Write an invitation that leads nowhere."""
+    name = MirrorName("ana")
+    return write_invitation(Invitation(url="http://127.0.0.1:9", name=name, secret="s", expires_at_s=expires_at_s))
+
+
 def test_mistyped_invitation_is_told_as_one_before_anything_is_sent(run: Run) -> None:
-    token = write_invitation(
-        Invitation(url="http://127.0.0.1:9", name=MirrorName("ana"), secret="s", expires_at_s=2**40)
-    )
+    token = invitation(expires_at_s=2**40)
     result = run("mirror", "join", "-", "--url", "http://m", "--json", stdin=token[:-1] + "A" + token[-1])
     assert result.exit_code == ExitCode.USAGE
     assert json.loads(result.stderr)["error"]["code"] == "invitation_malformed"
@@ -158,8 +164,7 @@ def test_mistyped_invitation_is_told_as_one_before_anything_is_sent(run: Run) ->
 
 
 def test_expired_invitation_is_refused(run: Run) -> None:
-    token = write_invitation(Invitation(url="http://127.0.0.1:9", name=MirrorName("ana"), secret="s", expires_at_s=1))
-    Path("token").write_text(token)
+    Path("token").write_text(invitation(expires_at_s=1))
     result = run("mirror", "join", "--token-file", "token", "--url", "http://m")
     assert result.exit_code == ExitCode.REFUSED
     assert "expired" in result.stderr

@@ -41,7 +41,16 @@ def test_unknown_key_is_refused_with_its_line_and_a_suggestion(load_text: Load) 
 
 
 def test_all_problems_are_told_at_once(load_text: Load) -> None:
-    text = 'stray = 1\n[site]\nulr = "x"\n[selektor]\nname = "x"\n[master]\nlisten = "nowhere"\n[mirror]\nmonthly = "50 GX"\n'
+    text = """stray = 1
+[site]
+ulr = "x"
+[selektor]
+name = "x"
+[master]
+listen = "nowhere"
+[mirror]
+monthly = "50 GX"
+"""
     with pytest.raises(ConfigError) as refused:
         load_text(text, "no-equals-sign", DISTRIBUTARY_MIRROR_SLOTS="many")
     told = "\n".join(refused.value.problems)
