@@ -156,6 +156,9 @@ class _Connection(web.RequestHandler):
         self._peers.add(self)
         try:
             await super().start()
+        except asyncio.CancelledError:
+            self.force_close()  # aiohttp leaves an idle one open until all others have ended
+            raise
         finally:
             self._peers.discard(self)
 
@@ -167,10 +170,11 @@ class _Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a head that is begun and not complete keeps its deadline."""
+        heads = self._request_count
         super().data_received(data)
-        if not self._wants_head():
+        if self._request_count > heads:
             self._stop_awaiting_head()
-        elif self._head_deadline is None:
+        elif self._head_deadline is None and self._wants_head():
             self._await_head()
 
     def connection_lost(self, exc: BaseException | None) -> None:
