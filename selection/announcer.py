@@ -22,27 +22,31 @@ _NS_PER_US: Final = 1000
 
 
 class Waiting:
-    """The events that are yet to be published, oldest first; an outbox in memory."""
+    """The events that are yet to be published, oldest first; an outbox in memory.
+
+    An event is written as a message when its turn comes and not while its visitor waits.
+    """
 
     def __init__(self) -> None:
-        self._pending: dict[int, Pending] = {}
+        self._envelopes: dict[int, Envelope] = {}
 
     def __len__(self) -> int:
         """Count them."""
-        return len(self._pending)
+        return len(self._envelopes)
 
-    def add(self, pending: Pending) -> None:
+    def add(self, envelope: Envelope) -> None:
         """Put one at the end."""
-        self._pending[pending.position] = pending
+        self._envelopes[envelope.sequence] = envelope
 
     async def pending(self, limit: int) -> Sequence[Pending]:
         """Give the oldest."""
-        return list(islice(self._pending.values(), limit))
+        oldest = list(islice(self._envelopes.values(), limit))
+        return [Pending(envelope.sequence, message_of(envelope)) for envelope in oldest]
 
     async def forget(self, positions: Sequence[int]) -> None:
         """Drop those that the broker has taken over."""
         for position in positions:
-            del self._pending[position]
+            del self._envelopes[position]
 
 
 class Announcer:
@@ -62,6 +66,11 @@ class Announcer:
         """Count the events that are yet to be published."""
         return len(self._waiting)
 
+    @property
+    def problem(self) -> str:
+        """Tell why nothing can be published; empty while it can."""
+        return self._relay.problem
+
     def say(self, event: Event, *, traceparent: str = "") -> int:
         """Say an event if there is room; give its number, or, where it is dropped, the number of the next one said."""
         if len(self._waiting) >= WAITING_MAX:
@@ -80,7 +89,7 @@ class Announcer:
             traceparent=traceparent,
             event=event,
         )
-        self._waiting.add(Pending(self._last, message_of(envelope)))
+        self._waiting.add(envelope)
         self._relay.wake()
         return envelope
 

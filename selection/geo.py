@@ -16,10 +16,12 @@ import maxminddb
 import structlog
 
 from events.grants import IPAddress
-from selection.place import NOWHERE, Place, is_position
+from selection.place import NOWHERE, Place
 
 PLACES_KEPT: Final = 16_384  # some 4 MB; a look-up in a city database takes 16 µs, one in here 0.4
 COUNTRY_LENGTH: Final = 2
+LATITUDE_MAX: Final = 90.0
+LONGITUDE_MAX: Final = 180.0
 
 log = structlog.stdlib.get_logger()
 
@@ -97,7 +99,8 @@ def _position(fields: dict[str, object]) -> tuple[float, float] | tuple[None, No
         latitude, longitude = float(str(fields["latitude"])), float(str(fields["longitude"]))
     except (KeyError, ValueError):
         return None, None
-    return (latitude, longitude) if is_position(latitude, longitude) else (None, None)
+    on_globe = abs(latitude) <= LATITUDE_MAX and abs(longitude) <= LONGITUDE_MAX  # never true of NaN
+    return (latitude, longitude) if on_globe else (None, None)
 
 
 def _country(fields: dict[str, object]) -> str:

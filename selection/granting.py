@@ -8,6 +8,7 @@ from typing import Final
 from events.grants import Grant, IPAddress, bind, derive_key, mint
 from events.names import MirrorName, SelectorName
 from events.schemas import DownloadGranted, FilePublished
+from events.schemas.fields import TIMESTAMP_S_MAX
 from selection.choice import Choice
 
 KEY_EPOCH: Final = 1  # of every grant so far: nobody says another one yet
@@ -40,12 +41,13 @@ def grant_for(file: FilePublished, address: IPAddress, terms: Terms, *, now_s: f
     """Give leave to download a file, from now, to the visitor at an address."""
     bound, prefix_bits = bind(address)
     start_by_s = int(now_s) + terms.start_by_s
+    finish_by_s = start_by_s + terms.finish_within_s + file.size_bytes // terms.finish_bytes_per_second
     return Grant(
         grant_id=grant_id,
         sha256=file.sha256,
         size_bytes=file.size_bytes,
         start_by_s=start_by_s,
-        finish_by_s=start_by_s + terms.finish_within_s + file.size_bytes // terms.finish_bytes_per_second,
+        finish_by_s=min(finish_by_s, TIMESTAMP_S_MAX),
         address=bound,
         prefix_bits=prefix_bits,
         key_epoch=KEY_EPOCH,

@@ -8,15 +8,14 @@ from urllib.parse import quote, urlsplit
 
 from events.names import FilePath, MirrorName, file_name
 
-URL_LENGTH_MAX: Final = 2048  # with token and name it still fits the 8190 bytes of a header that clients take
-
 _URLS_KEPT: Final = 4096  # each mirror's is looked at for every visitor
+_MISPLACED: Final = frozenset(' "<>\\^`{|}?#@')  # no part of a base: unsafe, a query, a fragment or a password
 
 
 @lru_cache(maxsize=_URLS_KEPT)
 def is_base_url(url: str) -> bool:
     """Tell whether a mirror's word for its URL may stand at the beginning of a Location header."""
-    if len(url) > URL_LENGTH_MAX or not (url.isascii() and url.isprintable()) or set(url) & set(' "<>\\^`{|}?#@'):
+    if not (url.isascii() and url.isprintable()) or set(url) & _MISPLACED:
         return False
     try:
         parts = urlsplit(url)

@@ -9,8 +9,6 @@ from typing import Final
 from events.schemas import Location
 
 EARTH_RADIUS_KM: Final = 6371.0088  # the mean radius (IUGG): a sphere is within 0.6 % of the true distance
-LATITUDE_MAX: Final = 90.0
-LONGITUDE_MAX: Final = 180.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +23,9 @@ class Place:
 NOWHERE: Final = Place()
 
 
-def is_position(latitude: float, longitude: float) -> bool:
-    """Tell whether these are degrees on the globe; NaN and infinities are not."""
-    return abs(latitude) <= LATITUDE_MAX and abs(longitude) <= LONGITUDE_MAX
-
-
 def distance_km(place: Place, location: Location | None) -> float | None:
     """Give the great-circle distance, or None where either end is unknown."""
     if place.latitude is None or place.longitude is None or location is None:
-        return None
-    if not is_position(location.latitude, location.longitude):
         return None
     return great_circle_km(place.latitude, place.longitude, location.latitude, location.longitude)
 

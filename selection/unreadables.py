@@ -13,8 +13,6 @@ from broker.port import Delivery
 from events.schemas import EventUnreadable
 
 REPORTS_MAX: Final = 1000  # enough to mend what is wrong; somebody who floods the log must not make us flood it, too
-FIELD_LENGTH_MAX: Final = 255  # what AMQP allows for keys and names
-REASON_LENGTH_MAX: Final = 500
 _SELECTOR_PREFIX: Final = "selector/"
 
 
@@ -34,11 +32,11 @@ class Unreadables:
         self._due.append(
             EventUnreadable(
                 reader=self._reader,
-                message_id=delivery.message_id[:FIELD_LENGTH_MAX],
-                exchange=delivery.exchange[:FIELD_LENGTH_MAX],
-                routing_key=delivery.routing_key[:FIELD_LENGTH_MAX],
-                user_id=delivery.user_id[:FIELD_LENGTH_MAX],
-                reason=reason[:REASON_LENGTH_MAX],
+                message_id=delivery.message_id,
+                exchange=delivery.exchange,
+                routing_key=delivery.routing_key,
+                user_id=delivery.user_id,
+                reason=reason,
             )
         )
 

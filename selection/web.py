@@ -93,8 +93,9 @@ class Endpoint:
         """Tell what the selector needs and how that is. Once caught up it stays ready on the view that it has."""
         yield self.follower.log_check()
         yield self.follower.broker_check()
-        dropped = self.announcer.dropped
-        yield Check(name="notices", ok=not dropped, detail=f"{dropped} notices of grants dropped", vital=False)
+        problem, waiting, dropped = self.announcer.problem, self.announcer.waiting, self.announcer.dropped
+        detail = problem or f"{waiting} waiting, {dropped} dropped so far"
+        yield Check(name="notices", ok=not problem, detail=detail, vital=False)
 
     def _numbers(self) -> answers.Json:
         return {
