@@ -47,7 +47,7 @@ def read_admin_token(settings: Settings) -> str:
 def read_broker_url(settings: Settings) -> str:
     """Give the broker's URL, from ``broker.url_file`` where one is named."""
     if settings.broker.url_file is None:
-        return settings.broker.url
+        return str(settings.broker.url)
     return _read(settings.broker.url_file, "broker.url_file", settings)
 
 

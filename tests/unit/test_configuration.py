@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,6 +153,26 @@ def test_mirror_without_a_section_is_told_how_to_join(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused:
         mirror_config(load(config=None, overrides=(), environ={}, cwd=tmp_path))
     assert "mirror join" in refused.value.hint
+
+
+def test_mirror_is_told_plain_numbers_since_they_go_into_events(load_text: Load, tmp_path: Path) -> None:
+    credentials = {
+        "mirror": "ana", "broker_url": "amqp://b/", "token": "t", "grant_keys": {"1": "00" * 32},
+        "master_url": "http://m", "site_url": "http://s", "channels": ["iso"],
+    }  # fmt: skip
+    (tmp_path / "credentials.json").write_text(json.dumps(credentials))
+    config = mirror_config(load_text('[mirror]\nmonthly = "50GB"\ndisk = "1GB"\nreport_every = "1s"\n'))
+    assert [type(config.monthly_bytes), type(config.disk_bytes_max), type(config.report_every_s)] == [int, int, float]
+    assert config.credentials.grant_keys == {1: bytes(32)}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"mirror": 1}', "[]", "\x00"], ids=["empty", "no fields", "wrong type", "a list", "binary"]
+)
+def test_damaged_credentials_are_told_as_such(load_text: Load, tmp_path: Path, content: str) -> None:
+    (tmp_path / "credentials.json").write_text(content)
+    with pytest.raises(UsageError, match=r"credentials\.json"):
+        mirror_config(load_text("[mirror]\n"))
 
 
 @pytest.mark.parametrize("section", SECTIONS)

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from distributary.config.load import ConfigError, Settings
-from distributary.config.schema import MirrorSection
+from distributary.config.schema import ByteSize, MirrorSection
 from distributary.config.services.shared import checked
 from distributary.errors import UsageError
 from distributary.units import UnitError, parse_location
@@ -53,10 +53,10 @@ def mirror_config(settings: Settings) -> MirrorConfig:
         listen_port=section.listen.port,
         url=section.url,
         slots=section.slots,
-        monthly_bytes=section.monthly,
+        monthly_bytes=_plain(section.monthly),
         location=_location(section, settings),
-        disk_bytes_max=section.disk,
-        report_every_s=section.report_every,
+        disk_bytes_max=_plain(section.disk),
+        report_every_s=float(section.report_every),
         fetches_max=section.fetches,
         trusted_proxies=section.trusted_proxies,
     )
@@ -87,6 +87,11 @@ def read_credentials(path: Path) -> MirrorCredentials:
         master_url=content.master_url,
         site_url=content.site_url,
     )
+
+
+def _plain(size: ByteSize | None) -> int | None:
+    """Give the bare number: it goes into events, whose codec takes no kin of numbers."""
+    return None if size is None else int(size)
 
 
 def _location(section: MirrorSection, settings: Settings) -> Location | None:

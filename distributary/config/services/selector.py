@@ -27,7 +27,7 @@ def selector_config(settings: Settings) -> SelectorConfig:
         secret=read_site_secret(settings),
         geoip_file=section.geoip_file,
         trusted_proxies=section.trusted_proxies,
-        silent_after_s=section.silent_after,
+        silent_after_s=float(section.silent_after),
         load_threshold=section.load_threshold,
         near_km=section.near_km,
     )
