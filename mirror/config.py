@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -98,6 +99,10 @@ class MirrorConfig:
             found.append(f"listen_port: use 0 to {PORT_MAX}")
         if self.url is not None and (problem := url_problem(self.url)):
             found.append(f"url: {problem}")
+        try:
+            _ = [ip_network(block) for block in self.trusted_proxies]
+        except ValueError as error:
+            found.append(f"trusted_proxies: {error}")
         return found + self._bounds_problems()
 
     def _bounds_problems(self) -> list[str]:
