@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
 from events.names import ORIGIN_CHANNEL, ChannelName, FilePath, MirrorName
 from events.schemas import ChannelDefined, ChannelRemoved, Filter, SubscriptionRevoked
+from events.schemas.fields import TEXT_LENGTH_MAX
 from master import catalogue
 from master.catalogue import Entered, PublishedFile
 from master.errors import InvalidRequestError, NotFoundError
@@ -17,8 +17,6 @@ from master.filters import Decision, check_filter
 from master.provisioning import Provisioner
 from master.store.catalogue import Channel, Entry
 from master.store.store import Store
-
-DESCRIPTION_LENGTH_MAX: Final = 1000  # a paragraph; it travels in each event
 
 log = structlog.stdlib.get_logger()
 
@@ -110,8 +108,8 @@ class Channels:
         Raises:
             InvalidRequestError: the filter cannot be meant, or the description is too long.
         """
-        if len(wanted.description) > DESCRIPTION_LENGTH_MAX:
-            raise InvalidRequestError("description_too_long", f"at most {DESCRIPTION_LENGTH_MAX} characters")
+        if len(wanted.description) > TEXT_LENGTH_MAX:
+            raise InvalidRequestError("description_too_long", f"at most {TEXT_LENGTH_MAX} characters")
         channel = Channel(name=wanted.name, filter=check_filter(wanted.filter), description=wanted.description)
         async with self._store.changing() as transaction:
             if await transaction.catalogue.channel(channel.name) != channel:

@@ -157,6 +157,7 @@ class Provisioner:
         site = await _sound_log(admin, first, opened=kept > 0)
         if site.generation == kept:
             return
+        # What is still in the outbox goes first, under its old numbers: mirrors may not have heard of it yet.
         async with self._store.changing() as transaction:
             await transaction.set_log_generation(site.generation)
             async for events in _said_again(transaction, site.generation):

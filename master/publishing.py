@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import structlog
 from msgspec import Struct
@@ -19,6 +19,7 @@ from msgspec import Struct
 from events.errors import InvalidNameError
 from events.names import ORIGIN_CHANNEL, ChannelName, FilePath, Tag
 from events.schemas import PUBLIC, Access
+from events.schemas.fields import TEXT_LENGTH_MAX
 from master import catalogue
 from master.catalogue import Change, PublishedFile, Standing, Wish
 from master.errors import InvalidRequestError, NotFoundError, UnusableFileError
@@ -26,8 +27,6 @@ from master.hashing import FileChangedError, Hashed, Source, hash_file, look
 from master.media_types import guess_media_type
 from master.sources import Found, Haul, Unusable, find, refusal
 from master.store.store import Store, Transaction
-
-REASON_LENGTH_MAX: Final = 500  # a sentence or two; it travels in each event
 
 log = structlog.stdlib.get_logger()
 
@@ -154,8 +153,8 @@ class Publisher:
             NotFoundError: no such file.
             InvalidRequestError: the reason is too long.
         """
-        if len(reason) > REASON_LENGTH_MAX:
-            raise InvalidRequestError("reason_too_long", f"a reason has at most {REASON_LENGTH_MAX} characters")
+        if len(reason) > TEXT_LENGTH_MAX:
+            raise InvalidRequestError("reason_too_long", f"a reason has at most {TEXT_LENGTH_MAX} characters")
         async with self._store.changing() as transaction:
             standing = await transaction.catalogue.standing(path)
             if standing.file is None:

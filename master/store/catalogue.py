@@ -123,7 +123,7 @@ class CatalogueTables:
             .where(MembershipRow.channel == channel)
             .order_by(MembershipRow.channel_sequence)
         )
-        return [Entry(_file(row), sequence) for row, sequence in (await self._session.execute(joined)).tuples()]
+        return [Entry(_file(row), sequence) for row, sequence in await self._session.execute(joined)]
 
     async def facts(self, channel: ChannelName) -> Sequence[FilePublished]:
         """Give again, with their own numbers, the events that say what is in a channel."""
@@ -168,7 +168,7 @@ class CatalogueTables:
     async def counts(self) -> Mapping[ChannelName, int]:
         """Count the files of each channel, ``origin`` among them."""
         grouped = select(MembershipRow.channel, func.count()).group_by(MembershipRow.channel)
-        counts = {ChannelName(name): count for name, count in (await self._session.execute(grouped)).tuples()}
+        counts = {ChannelName(name): count for name, count in await self._session.execute(grouped)}
         return {ORIGIN_CHANNEL: 0} | counts
 
 

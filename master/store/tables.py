@@ -44,7 +44,7 @@ class MembershipRow(Base):
     """A file is in a channel; ``channel_sequence`` is that of the last fact that said so."""
 
     __tablename__ = "memberships"
-    __table_args__ = (Index(None, "channel", "channel_sequence"),)
+    __table_args__ = (Index("ix_memberships_channel_channel_sequence", "channel", "channel_sequence"),)
 
     path: Mapped[str] = mapped_column(Text, primary_key=True)
     channel: Mapped[str] = mapped_column(String(NAME_LENGTH_MAX), primary_key=True)

@@ -9,8 +9,22 @@ from aiohttp import web
 from msgspec import Meta, Struct
 
 from edge.errors import ApiError
-from events.names import Tag
 from events.schemas import Filter, Location, Profile
+from events.schemas.fields import (
+    CHANNELS_MAX,
+    MEDIA_TYPES_MAX,
+    NETWORKS_MAX,
+    SLOTS_MAX,
+    TAGS_MAX,
+    URL_LENGTH_MAX,
+    Bytes,
+    Country,
+    Globs,
+    Latitude,
+    Longitude,
+    MediaTypePattern,
+    Tags,
+)
 from master.catalogue import PublishedFile
 from master.channels import Definition
 from master.joining import EXPIRES_IN_S_DEFAULT
@@ -18,17 +32,15 @@ from master.store.catalogue import Channel
 
 _Body = TypeVar("_Body", bound=Struct)
 
-URL_LENGTH_MAX = 2000  # longer ones do not fit into a redirect that every client takes
-
 
 class PublishBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``POST /-/api/v1/files``."""
 
     source: str
     under: str | None = msgspec.field(default=None, name="as")
-    tags: list[str] = []
+    tags: Annotated[list[str], Meta(max_length=TAGS_MAX)] = []
     channels: list[str] | None = None
-    networks: list[str] = []
+    networks: Annotated[list[str], Meta(max_length=NETWORKS_MAX)] = []
     media_type: str | None = None
     dry_run: bool = False
 
@@ -36,13 +48,13 @@ class PublishBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class FilterBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A filter by names."""
 
-    size_bytes_min: int | None = None
-    size_bytes_max: int | None = None
-    tags_any: tuple[Tag, ...] = ()
-    tags_none: tuple[Tag, ...] = ()
-    paths_any: tuple[str, ...] = ()
-    paths_none: tuple[str, ...] = ()
-    media_types: tuple[str, ...] = ()
+    size_bytes_min: Bytes | None = None
+    size_bytes_max: Bytes | None = None
+    tags_any: Tags = ()
+    tags_none: Tags = ()
+    paths_any: Globs = ()
+    paths_none: Globs = ()
+    media_types: Annotated[tuple[MediaTypePattern, ...], Meta(max_length=MEDIA_TYPES_MAX)] = ()
 
     def filter(self) -> Filter:
         """Give the filter itself."""
@@ -65,24 +77,24 @@ class TestBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class InviteBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``POST /-/api/v1/mirrors/M/invitation``."""
 
-    channels: list[str] = []
+    channels: Annotated[list[str], Meta(max_length=CHANNELS_MAX)] = []
     expires_in_s: int = EXPIRES_IN_S_DEFAULT
 
 
 class LocationBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a mirror stands."""
 
-    latitude: Annotated[float, Meta(ge=-90, le=90)]
-    longitude: Annotated[float, Meta(ge=-180, le=180)]
-    country: Annotated[str, Meta(pattern="^([A-Z]{2})?$")] = ""
+    latitude: Latitude
+    longitude: Longitude
+    country: Country = ""
 
 
 class ProfileBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a mirror offers."""
 
-    url: Annotated[str, Meta(pattern="^https?://[^/?#\\s]+(/[^?#\\s]*)?$", max_length=URL_LENGTH_MAX)]
-    slots: Annotated[int, Meta(ge=1)]
-    monthly_bytes: Annotated[int, Meta(ge=0)] | None = None
+    url: Annotated[str, Meta(pattern=r"^https?://[!-\"$->@-~]+$(?!\n)", max_length=URL_LENGTH_MAX)]
+    slots: Annotated[int, Meta(ge=1, le=SLOTS_MAX)]
+    monthly_bytes: Bytes | None = None
     location: LocationBody | None = None
     software: Annotated[str, Meta(max_length=100)] = ""
 

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from edge.errors import ApiError, Handler
-from events.errors import InvalidNameError
+from events.errors import InvalidNameError, UnspeakableEventError
 from master.errors import (
     ConflictError,
     ForbiddenError,
@@ -41,7 +41,7 @@ async def refusals(request: web.Request, handler: Handler) -> web.StreamResponse
         raise ApiError(error.code, error.message, error.hint, status=status_of(error)) from error
     except InvalidNameError as error:
         raise ApiError(f"{error.kind.replace(' ', '_')}_invalid", str(error)) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnspeakableEventError) as error:
         raise ApiError("body_invalid", str(error), "docs/http-api.md shows what belongs there") from error
 
 

@@ -1,0 +1,253 @@
+"""Stages for the master: a private PostgreSQL, and a whole master over the in-memory broker or RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import msgspec
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from broker.config import BrokerConfig
+from broker.memory import MemoryAdmin, MemoryBroker, MemorySite
+from broker.port import Admin, Broker, Delivery
+from broker.topology import log_stream
+from edge.clients import new_session
+from events.codec import decode
+from events.envelope import Envelope
+from events.invitation import read_invitation
+from events.schemas import Event
+from master import app
+from master.config import MasterConfig
+from master.store.engine import open_engine
+
+if TYPE_CHECKING:
+    from broker.site import Vhost
+
+DEADLINE_S: Final = 30.0
+ADMIN_TOKEN: Final = "admin-token-of-the-tests"
+SECRET: Final = b"s" * 32
+SITE_URL: Final = "http://site.example"
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a private PostgreSQL server, to be completed with a database's name."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    if not binaries:
+        lack = "Debian's package postgresql is not installed"
+        pytest.fail(lack) if os.environ.get("CI") else pytest.skip(lack)
+    with _postgresql(binaries[-1].parent) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database: all store tests hold on both kinds."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'master.sqlite3'}"
+    server: str = request.getfixturevalue("postgresql")
+    name = f"test_{secrets.token_hex(6)}"
+    asyncio.run(_execute(server, f"CREATE DATABASE {name}"))
+    return f"{server}/{name}"
+
+
+@dataclass
+class Desk:
+    """A running master with a client for its administrator, and what its log says."""
+
+    url: str
+    session: aiohttp.ClientSession
+    broker: Broker
+    said: list[Envelope] = field(default_factory=list[Envelope])
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def ask(self, method: str, path: str, body: object = None, *, token: str = ADMIN_TOKEN) -> tuple[int, Any]:
+        async with self.session.request(
+            method, self.url + path, json=body, headers={"Authorization": f"Bearer {token}"}
+        ) as response:
+            raw = await response.read()
+            return response.status, msgspec.json.decode(raw) if raw else None
+
+    async def done(self, method: str, path: str, body: object = None, *, token: str = ADMIN_TOKEN) -> Any:  # noqa: ANN401 - JSON
+        status, answer = await self.ask(method, path, body, token=token)
+        assert status == 200, answer
+        return answer
+
+    async def publish(self, source: Path, **order: object) -> list[dict[str, Any]]:
+        async with self.session.post(
+            f"{self.url}/-/api/v1/files",
+            json={"source": str(source), **order},
+            headers={"Authorization": f"Bearer {ADMIN_TOKEN}"},
+        ) as response:
+            lines = (await response.read()).splitlines()
+            assert response.status == 200, lines
+            return [msgspec.json.decode(line) for line in lines]
+
+    async def join(self, name: str, *channels: str) -> dict[str, Any]:
+        body = {"channels": list(channels)}
+        token = (await self.done("POST", f"/-/api/v1/mirrors/{name}/invitation", body))["token"]
+        join = {"secret": read_invitation(token).secret, "name": name, "profile": {"url": "http://m", "slots": 2}}
+        return (await self.done("POST", "/-/api/v1/join", join))["credentials"]
+
+    def hear(self, delivery: Delivery) -> None:
+        self.said.append(decode(delivery.body))
+        self.heard.set()
+
+    def events(self, *kinds: type[Event]) -> list[Event]:
+        """All events of these kinds that the log has, each once, in the order of their numbers."""
+        unique = {envelope.version: envelope.event for envelope in self.said}
+        return [event for _, event in sorted(unique.items()) if not kinds or isinstance(event, kinds)]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the log says what it must."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not condition():
+                await self.heard.wait()
+                self.heard.clear()
+
+
+@dataclass
+class Theatre:
+    """Where masters run: one folder and database, one broker. A master may be started in it again and again."""
+
+    config: MasterConfig
+    site: MemorySite | None
+    open_broker: app.OpenBroker
+
+    @asynccontextmanager
+    async def desk(self, *, generation: int = 1) -> AsyncGenerator[Desk]:
+        """Run a master while the block is entered, following a generation of its log."""
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        running = asyncio.create_task(app.run(self.config, on_ready=ready.set_result, open_broker=self.open_broker))
+        try:
+            await asyncio.wait([running, ready], timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)
+            if running.done():
+                await running
+            async with new_session() as session, self.open_broker(self.config.broker) as (broker, _):
+                desk = Desk(url=ready.result(), session=session, broker=broker)
+                following = asyncio.create_task(broker.follow(log_stream(generation), desk.hear))
+                try:
+                    yield desk
+                finally:
+                    await _ended(following)
+        finally:
+            await _ended(running)
+
+
+@pytest.fixture(params=["memory", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+def theatre(request: pytest.FixtureRequest, tmp_path: Path) -> Theatre:
+    """A theatre over either broker: what a test shows holds on both."""
+    if request.param == "memory":
+        return memory_theatre_in(tmp_path)
+    vhost: Vhost = request.getfixturevalue("vhost")
+    broker = BrokerConfig(url=vhost.amqp_url, management_url=vhost.management_url)
+    return Theatre(config=_config(tmp_path, broker), site=None, open_broker=app.open_rabbitmq)
+
+
+@pytest.fixture
+def memory_theatre(tmp_path: Path) -> Theatre:
+    """A theatre over the in-memory broker, for what has nothing to do with RabbitMQ."""
+    return memory_theatre_in(tmp_path)
+
+
+def memory_theatre_in(folder: Path) -> Theatre:
+    site = MemorySite()
+
+    @asynccontextmanager
+    async def open_broker(_config: BrokerConfig) -> AsyncGenerator[tuple[Broker, Admin]]:
+        async with MemoryBroker(site) as broker:
+            yield broker, MemoryAdmin(site)
+
+    config = _config(folder, BrokerConfig(url="amqp://memory/"))
+    return Theatre(config=config, site=site, open_broker=open_broker)
+
+
+def _config(folder: Path, broker: BrokerConfig) -> MasterConfig:
+    return MasterConfig(
+        listen_port=0,
+        site_url=SITE_URL,
+        data_folder=folder / "master",
+        broker=broker,
+        secret=SECRET,
+        admin_token=ADMIN_TOKEN,
+    )
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error
+
+
+@contextmanager
+def _postgresql(binaries: Path) -> Generator[str]:
+    """Run a server as a user without rights (it refuses root), in a folder and on a port of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="distributary-postgresql-"))
+    user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+    as_user: dict[str, Any] = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    if user is not None:
+        os.chown(folder, user.pw_uid, user.pw_gid)
+    data, port = folder / "data", _free_port()
+    try:
+        subprocess.run(  # noqa: S603 - Debian's own
+            [binaries / "initdb", "-D", data, "-U", "distributary", "-A", "trust", "-E", "UTF8", "--no-sync"],
+            check=True, capture_output=True, cwd=folder, **as_user,
+        )  # fmt: skip
+        with (folder / "log").open("wb") as log:
+            server = subprocess.Popen(  # noqa: S603 - Debian's own
+                [binaries / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"],
+                stdout=log, stderr=log, cwd=folder, **as_user,
+            )  # fmt: skip
+        try:
+            _wait_for_port(port, server)
+            yield f"postgresql://distributary@127.0.0.1:{port}"
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(DEADLINE_S)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _wait_for_port(port: int, server: subprocess.Popen[Any]) -> None:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline_s and server.poll() is None:
+        try:
+            asyncio.run(_execute(f"postgresql://distributary@127.0.0.1:{port}", "SELECT 1"))
+        except (OSError, DBAPIError):
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("the private PostgreSQL does not start")
+
+
+async def _execute(server: str, statement: str) -> None:
+    engine = open_engine(f"{server}/postgres").execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text(statement))
+    finally:
+        await engine.dispose()
