@@ -168,7 +168,7 @@ def _has_file(case: _Case, mirror: Mirror) -> Rejection | None:
     if case.holders & bit:
         return None
     if declined := view.declined(mirror, sha256):
-        detail = f"{declined.reason.value}: {declined.detail}; it tries again after {declined.retry_after_s:.0f} s"
+        detail = f"{declined.reason.text}: {declined.detail}; it tries again after {declined.retry_after_s:.0f} s"
         return Rejection(RejectReason.FETCH_DECLINED, detail)
     loss = view.loss(mirror, sha256)
     return Rejection(RejectReason.NO_COPY, f"its copy is {loss.value}" if loss else "")

@@ -277,7 +277,7 @@ def found_in(view: FleetView) -> Oracle:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_order_and_repetition_of_events_do_not_change_the_view(data: st.DataObject, kit: Kit) -> None:
     history = data.draw(histories(kit))
@@ -299,7 +299,7 @@ def test_order_and_repetition_of_events_do_not_change_the_view(data: st.DataObje
         assert view.copies(mirror) == len(held)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_whole_history_leaves_no_event_missing(data: st.DataObject, kit: Kit) -> None:
     history = data.draw(histories(kit))

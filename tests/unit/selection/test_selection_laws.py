@@ -85,7 +85,7 @@ def _int(traits: dict[str, object], name: str) -> int:
     return value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(fleet=FLEETS, place=PLACES, seed=st.integers(0, 99), asked_not=st.sets(st.sampled_from(NAMES), max_size=4))
 def test_no_ranked_mirror_fails_a_criterion_and_every_other_has_a_reason(
     kit: Kit, fleet: dict[str, dict[str, object]], place: Place, seed: int, asked_not: set[str]
@@ -113,7 +113,7 @@ def test_no_ranked_mirror_fails_a_criterion_and_every_other_has_a_reason(
     assert choice.fallback is (not chosen)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(fleet=FLEETS, place=PLACES, seed=st.integers(0, 99), data=st.data())
 def test_choice_does_not_depend_on_the_order_in_which_mirrors_became_known(
     kit: Kit, fleet: dict[str, dict[str, object]], place: Place, seed: int, data: st.DataObject
@@ -127,7 +127,7 @@ def test_choice_does_not_depend_on_the_order_in_which_mirrors_became_known(
     assert choices[0] == choices[1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(fleet=FLEETS, place=PLACES, seed=st.integers(0, 99))
 def test_no_mirror_is_chosen_while_another_is_nearer_by_more_than_the_ring(
     kit: Kit, fleet: dict[str, dict[str, object]], place: Place, seed: int
@@ -142,7 +142,7 @@ def test_no_mirror_is_chosen_while_another_is_nearer_by_more_than_the_ring(
         assert distances[0] == choice.best.distance_km
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(fleet=FLEETS, address=st.ip_addresses(v=4))
 def test_access_comes_before_everything_else(kit: Kit, fleet: dict[str, dict[str, object]], address: object) -> None:
     question = ask(kit, fleet, networks=("192.0.2.0/24",))

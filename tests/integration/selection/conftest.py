@@ -1,0 +1,260 @@
+"""A selector on a broker, real or in memory, and everybody else's events said by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import aiohttp
+import pytest
+
+from broker.config import BrokerConfig
+from broker.memory import MemoryAdmin, MemoryBroker, MemorySite
+from broker.port import Admin, Broker
+from broker.provision import provision_site
+from broker.rabbitmq import RabbitAdmin, RabbitBroker
+from broker.relay import message_of
+from broker.site import Vhost
+from edge.clients import new_session
+from events.envelope import MASTER_SOURCE, Envelope, load_source, mirror_source
+from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName, SelectorName
+from events.schemas import (
+    PUBLIC,
+    Access,
+    Event,
+    FilePublished,
+    FileWithdrawn,
+    InventoryAnnounced,
+    LoadReported,
+    Location,
+    LogOpened,
+    MirrorCameOnline,
+    MirrorJoined,
+    Profile,
+    SubscriptionGranted,
+)
+from selection.app import run_on
+from selection.config import SelectorConfig
+from selection.geo import Places
+
+Connect = Callable[[], AbstractAsyncContextManager[Broker]]
+
+SECRET = b"the site's secret, 32 bytes long"
+MASTER_URL = "http://master.example"
+ISO = ChannelName("iso")
+DEADLINE_S = 30.0
+POLL_EVERY_S = 0.02
+
+
+def content(name: str) -> Digest:
+    return Digest(hashlib.sha256(name.encode()).digest())
+
+
+@dataclass
+class Said:
+    """Speaks for the master and the mirrors."""
+
+    broker: Broker
+    numbers: Counter[str] = field(default_factory=Counter[str])
+    channel_numbers: Counter[str] = field(default_factory=Counter[str])
+
+    async def say(self, source: str, event: Event, *, persistent: bool = True) -> None:
+        self.numbers[source] += 1
+        envelope = Envelope(
+            source=source,
+            epoch=1,
+            sequence=self.numbers[source],
+            time_ns=time.time_ns(),
+            traceparent="",
+            event=event,
+        )
+        await self.broker.publish(message_of(envelope, persistent=persistent))
+
+    async def published(self, path: str, *, access: Access = PUBLIC, size_bytes: int = 1000) -> FilePublished:
+        files: list[FilePublished] = []
+        for channel in (ORIGIN_CHANNEL, ISO):
+            self.channel_numbers[channel] += 1
+            files.append(
+                FilePublished(
+                    channel=channel,
+                    channel_sequence=self.channel_numbers[channel],
+                    path=FilePath(path),
+                    generation=1,
+                    size_bytes=size_bytes,
+                    sha256=content(path),
+                    media_type="application/octet-stream",
+                    access=access,
+                    published_at_ns=1_700_000_000_000_000_000,
+                )
+            )
+            await self.say(MASTER_SOURCE, files[-1])
+        return files[0]
+
+    async def withdrawn(self, path: str) -> None:
+        for channel in (ISO, ORIGIN_CHANNEL):
+            self.channel_numbers[channel] += 1
+            event = FileWithdrawn(
+                channel=channel,
+                channel_sequence=self.channel_numbers[channel],
+                path=FilePath(path),
+                generation=1,
+                sha256=content(path),
+                reason="by hand",
+            )
+            await self.say(MASTER_SOURCE, event)
+
+    async def log_opened(self, generation: int) -> None:
+        await self.say(MASTER_SOURCE, LogOpened(generation=generation))
+
+    async def serving(self, name: str, *paths: str, location: Location | None = None, slots: int = 10) -> None:
+        """A mirror of the fleet that lacks nothing."""
+        mirror = MirrorName(name)
+        profile = Profile(url=f"http://{name}.example", slots=slots, location=location)
+        await self.say(MASTER_SOURCE, MirrorJoined(mirror=mirror, profile=profile))
+        await self.say(MASTER_SOURCE, SubscriptionGranted(mirror=mirror, channel=ISO))
+        await self.say(mirror_source(mirror), MirrorCameOnline(mirror=mirror, profile=profile))
+        await self.holding(name, *paths)
+        await self.load(name, slots=slots)
+
+    async def holding(self, name: str, *paths: str) -> None:
+        mirror = MirrorName(name)
+        event = InventoryAnnounced(
+            mirror=mirror,
+            as_of=self.numbers[mirror_source(mirror)] + 1,
+            page=1,
+            pages=1,
+            sha256s=tuple(map(content, paths)),
+        )
+        await self.say(mirror_source(mirror), event)
+
+    async def load(self, name: str, *, slots: int = 10, active: int = 0, seen: dict[str, int] | None = None) -> None:
+        mirror = MirrorName(name)
+        report = LoadReported(
+            mirror=mirror,
+            slots=slots,
+            active=active,
+            reserved=0,
+            transmit_bytes_per_second=0,
+            grants_seen={SelectorName(selector): sequence for selector, sequence in (seen or {}).items()},
+        )
+        await self.say(load_source(mirror), report, persistent=False)
+
+
+@dataclass
+class Selector:
+    """A running selector, as a visitor and an operator see it."""
+
+    url: str
+    http: aiohttp.ClientSession
+
+    async def visit(self, path: str, **options: Any) -> aiohttp.ClientResponse:  # noqa: ANN401 - aiohttp's own
+        method = options.pop("method", "GET")
+        async with self.http.request(method, self.url + path, allow_redirects=False, **options) as answer:
+            await answer.read()
+            return answer
+
+    async def ask(self, page: str, **query: str) -> dict[str, Any]:
+        async with self.http.get(f"{self.url}{page}", params=query) as answer:
+            return await answer.json()
+
+    async def where(self, path: str) -> dict[str, Any]:
+        return await self.ask("/-/api/v1/where", path=path, ip="203.0.113.9")
+
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while not await holds():  # noqa: ASYNC110 - asked over HTTP, nothing signals
+                await asyncio.sleep(POLL_EVERY_S)
+
+    async def until_chosen(self, path: str, mirror: str | None) -> None:
+        """Wait until a mirror (or, with None, the master) would be chosen."""
+
+        async def chosen() -> bool:
+            answer = await self.where(path)
+            return "chosen" in answer and answer["chosen"] == mirror
+
+        await self.until(chosen)
+
+    async def reasons(self, path: str) -> dict[str, str]:
+        return {each["mirror"]: each["reason"] for each in (await self.where(path)).get("rejected", [])}
+
+
+@dataclass
+class Site:
+    """A broker with a log, and what can be done to it."""
+
+    admin: Admin
+    broker: Broker
+    connect: Connect
+    config: SelectorConfig
+    said: Said
+    memory: MemorySite | None = None
+
+    @asynccontextmanager
+    async def selector(self, *, places: Places | None = None, **changes: Any) -> AsyncGenerator[Selector]:  # noqa: ANN401 - any field of the configuration
+        """Run a selector while the block is entered."""
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        async with AsyncExitStack() as stack:
+            broker = await stack.enter_async_context(self.connect())
+            config = replace(self.config, **changes)
+            run = run_on(broker, config, places=places or Places(), on_ready=ready.set_result)
+            async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(run)
+                http = await stack.enter_async_context(new_session())
+                yield Selector(await ready, http)
+                running.cancel()
+
+
+@pytest.fixture(params=["memory", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
+async def site(request: pytest.FixtureRequest) -> AsyncGenerator[Site]:
+    """A site whose log is open and empty."""
+    if request.param == "memory":
+        memory = MemorySite()
+        site = _site(MemoryAdmin(memory), MemoryBroker(memory), lambda: MemoryBroker(memory), "amqp://x/memory", memory)
+        await _open(site)
+        yield site
+        return
+    vhost: Vhost = request.getfixturevalue("vhost")
+    config = BrokerConfig(url=vhost.amqp_url)
+    async with RabbitBroker(config) as broker, RabbitAdmin(config) as admin:
+        site = _site(admin, broker, lambda: RabbitBroker(config), vhost.amqp_url)
+        await _open(site)
+        yield site
+
+
+@pytest.fixture
+async def memory_site() -> Site:
+    """A site in memory, which can be broken at will."""
+    memory = MemorySite()
+    site = _site(MemoryAdmin(memory), MemoryBroker(memory), lambda: MemoryBroker(memory), "amqp://x/memory", memory)
+    await _open(site)
+    return site
+
+
+def _site(
+    admin: Admin,
+    broker: Broker,
+    connect: Connect,
+    url: str,
+    memory: MemorySite | None = None,
+) -> Site:
+    config = SelectorConfig(
+        name=SelectorName(f"s{secrets.token_hex(4)}"),
+        listen_port=0,
+        master_url=MASTER_URL,
+        broker=BrokerConfig(url=url),
+        secret=SECRET,
+        trusted_proxies=("127.0.0.1/32",),
+    )
+    return Site(admin, broker, connect, config, Said(broker), memory)
+
+
+async def _open(site: Site) -> None:
+    await provision_site(site.admin, 1)
+    await site.said.log_opened(1)

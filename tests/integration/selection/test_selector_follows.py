@@ -1,0 +1,268 @@
+"""How a selector keeps its view: through restarts, outages, new logs and messages that nobody can read."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from broker.port import Delivery, Message
+from broker.provision import provision_site, retire_generation
+from broker.reading import read_envelope
+from broker.topology import log_stream
+from events.errors import LanguageError
+from events.grants import derive_key, read
+from events.names import MirrorName
+from events.routing import FILES, FLEET
+from events.schemas import DownloadGranted, EventUnreadable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from conftest import Site
+
+SECRET = b"the site's secret, 32 bytes long"
+
+
+@asynccontextmanager
+async def logged(site: Site, kind: type) -> AsyncGenerator[list[Any]]:
+    """Collect the events of one type from the log while the block is entered."""
+    found: list[Any] = []
+
+    def fold(delivery: Delivery) -> None:
+        try:
+            event = read_envelope(delivery, vhost="").event
+        except LanguageError:
+            return
+        if isinstance(event, kind):
+            found.append(event)
+
+    following = asyncio.create_task(site.broker.follow(log_stream(1), fold))
+    yield found
+    following.cancel()
+    await asyncio.wait([following])
+
+
+async def test_mirror_is_told_who_was_sent_to_it(site: Site) -> None:
+    file = await site.said.published("a.iso")
+    await site.said.serving("ana", "a.iso")
+    await site.said.serving("bob")
+    async with site.selector() as selector, logged(site, DownloadGranted) as notices:
+        await selector.until_chosen("a.iso", "ana")
+        answer = await selector.visit("/a.iso", headers={"X-Forwarded-For": "203.0.113.9"})
+
+        async def told() -> bool:
+            return bool(notices)
+
+        await selector.until(told)
+    notice: DownloadGranted = notices[0]
+    token = answer.headers["Location"].split("/")[4]
+    ana = MirrorName("ana")
+    grant = read(token, mirror=ana, keys={1: derive_key(SECRET, ana, 1)})
+    assert notice.grant_id == grant.grant_id
+    assert (notice.mirror, notice.address, notice.sha256) == ("ana", "203.0.113.9", file.sha256)
+    assert notice.rejected == {"bob": "no_copy"}
+
+
+async def test_own_grants_count_as_load_until_a_report_counts_them(site: Site) -> None:
+    await site.said.published("a.iso")
+    await site.said.serving("ana", "a.iso", slots=2)
+    async with site.selector() as selector, logged(site, DownloadGranted) as notices:
+        await selector.until_chosen("a.iso", "ana")
+        for _ in range(2):
+            assert (await selector.visit("/a.iso")).headers["Location"].startswith("http://ana.example/")
+        assert (await selector.visit("/a.iso")).headers["Location"].startswith("http://master.example/")
+        assert await selector.reasons("a.iso") == {"ana": "full"}
+
+        async def told() -> bool:
+            return len(notices) == 3
+
+        await selector.until(told)
+        await site.said.load("ana", slots=2, active=0, seen={site.config.name: 2**62})
+        await selector.until_chosen("a.iso", "ana")
+
+
+async def test_view_is_rebuilt_after_a_restart(site: Site) -> None:
+    for number in range(20):
+        await site.said.published(f"{number}.iso")
+    await site.said.withdrawn("7.iso")
+    for name in ("ana", "bob", "cat"):
+        await site.said.serving(name, *(f"{number}.iso" for number in range(20)))
+    before = await seen_by_a_selector(site)
+    assert len(before["files"]) == 19
+    assert before["files"][0]["mirrors"] == ["ana", "bob", "cat"]
+    assert await seen_by_a_selector(site) == before
+
+
+async def seen_by_a_selector(site: Site) -> dict[str, Any]:
+    """Start a selector, wait for the load reports and give its view."""
+    async with site.selector() as selector:
+
+        async def all_heard() -> bool:
+            mirrors = (await selector.ask("/-/api/v1/mirrors"))["mirrors"]
+            return [each["state"] for each in mirrors] == ["ready"] * 3
+
+        for name in ("ana", "bob", "cat"):
+            await site.said.load(name)
+        await selector.until(all_heard)
+        mirrors = (await selector.ask("/-/api/v1/mirrors"))["mirrors"]
+        for each in mirrors:
+            del each["last_report_s"]
+        return {"mirrors": mirrors, **await selector.ask("/-/api/v1/files")}
+
+
+async def test_load_of_just_before_the_start_is_known_at_once(site: Site) -> None:
+    await site.said.published("a.iso")
+    await site.said.serving("ana", "a.iso")
+    async with site.selector() as selector:
+        await selector.until_chosen("a.iso", "ana")  # nobody reports any more
+
+
+async def test_mirror_falls_silent_when_its_reports_end(site: Site) -> None:
+    await site.said.published("a.iso")
+    await site.said.serving("ana", "a.iso")
+    async with site.selector(silent_after_s=1.0) as selector:
+        await site.said.load("ana")
+        await selector.until_chosen("a.iso", "ana")
+        await selector.until_chosen("a.iso", None)
+        assert await selector.reasons("a.iso") == {"ana": "silent"}
+        await site.said.load("ana")
+        await selector.until_chosen("a.iso", "ana")
+
+
+def garbage(site: Site, message_id: str, body: bytes, *, exchange: str = FLEET, key: str = "mirror.ana.ready") -> Any:  # noqa: ANN401 - awaitable
+    return site.broker.publish(Message(exchange=exchange, routing_key=key, message_id=message_id, type="x", body=body))
+
+
+async def test_what_nobody_can_read_is_reported_once_and_stops_nothing(site: Site) -> None:
+    unknown = msgspec.msgpack.encode(["master", 1, 999, 0, "", ["file.frozen/9", "x"]])
+    forged = msgspec.msgpack.encode(["mirror/bob", 1, 1, 0, "", ["mirror.offline/1", "bob", "forged"]])
+    await garbage(site, "broken", b"\xff\x00")
+    await garbage(site, "forged", forged)
+    await garbage(site, "unknown", unknown, exchange=FILES, key="file.iso.frozen")
+    await site.said.published("a.iso")
+    async with logged(site, EventUnreadable) as reports:
+        async with site.selector() as selector:
+            assert (await selector.visit("/a.iso")).status == 302
+
+            async def reported() -> bool:
+                return len(reports) == 2
+
+            await selector.until(reported)
+            events = (await selector.ask("/-/api/v1/status"))["events"]
+            assert (events["unreadable"], events["unknown_types"]) == (2, 1)
+        async with site.selector() as restarted:
+            await garbage(site, "broken later", b"\xff\x00")
+
+            async def reported_later() -> bool:
+                return len(reports) >= 3
+
+            await restarted.until(reported_later)
+            assert (await restarted.ask("/-/api/v1/status"))["events"]["unreadable"] == 3
+    assert [report.message_id for report in reports] == ["broken", "forged", "broken later"]
+    assert "belongs at" in reports[1].reason
+
+
+async def test_selector_does_not_listen_before_it_has_caught_up(memory_site: Site) -> None:
+    await retire_generation(memory_site.admin, 1)
+    running = asyncio.create_task(memory_site.selector().__aenter__())
+    done, _ = await asyncio.wait([running], timeout=0.3)
+    assert not done
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_during_an_outage_redirects_go_on_from_the_last_view(memory_site: Site) -> None:
+    memory = memory_site.memory
+    assert memory is not None
+    await memory_site.said.published("a.iso")
+    await memory_site.said.serving("ana", "a.iso")
+    async with memory_site.selector(silent_after_s=0.6) as selector:
+        await memory_site.said.load("ana")
+        await selector.until_chosen("a.iso", "ana")
+        with memory.outage():
+
+            async def degraded() -> bool:
+                return (await selector.ask("/-/readyz"))["degraded"]
+
+            await selector.until(degraded)
+
+            async def waiting() -> bool:
+                answer = await selector.visit("/a.iso")
+                assert answer.status == 302
+                return (await selector.ask("/-/api/v1/status"))["notices"]["waiting"] >= 10
+
+            await selector.until(waiting)
+            health = await selector.ask("/-/readyz")
+            assert health["ready"]
+            assert "going on from the last view" in str(health["checks"])
+            assert (await selector.ask("/-/api/v1/mirrors"))["mirrors"][0]["state"] != "silent"
+
+        async def recovered() -> bool:
+            status = await selector.ask("/-/api/v1/status")
+            return status["notices"]["waiting"] == 0 and not (await selector.ask("/-/readyz"))["degraded"]
+
+        await selector.until(recovered)
+
+
+async def test_notices_that_find_no_room_are_dropped_and_counted(
+    memory_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = memory_site.memory
+    assert memory is not None
+    await memory_site.said.published("a.iso")
+    async with memory_site.selector() as selector:
+        monkeypatch.setattr("selection.announcer.WAITING_MAX", 2)
+        with memory.outage():
+            for _ in range(5):
+                assert (await selector.visit("/a.iso")).status == 302
+            notices = (await selector.ask("/-/api/v1/status"))["notices"]
+    assert notices == {"waiting": 2, "dropped": 3}
+
+
+async def test_new_generation_of_the_log_is_followed_and_nothing_is_forgotten(site: Site) -> None:
+    await site.said.published("a.iso")
+    await site.said.serving("ana", "a.iso")
+    async with site.selector() as selector:
+        await selector.until_chosen("a.iso", "ana")
+        await provision_site(site.admin, 2)
+        await site.said.log_opened(2)
+
+        async def switched() -> bool:
+            log = (await selector.ask("/-/api/v1/status"))["log"]
+            return log["generation"] == 2 and log["caught_up"]
+
+        await selector.until(switched)
+        await retire_generation(site.admin, 1)
+        await site.said.published("b.iso")
+
+        async def published() -> bool:
+            return (await selector.visit("/b.iso")).status == 302
+
+        await selector.until(published)
+        await selector.until_chosen("a.iso", "ana")
+
+
+async def test_lost_log_is_looked_for_until_there_is_one_again(memory_site: Site) -> None:
+    await memory_site.said.published("a.iso")
+    async with memory_site.selector() as selector:
+        await retire_generation(memory_site.admin, 1)
+
+        async def noticed() -> bool:
+            health = await selector.ask("/-/readyz")
+            return health["ready"] and health["degraded"]
+
+        await selector.until(noticed)
+        assert (await selector.visit("/a.iso")).status == 302
+        await provision_site(memory_site.admin, 2)
+        await memory_site.said.log_opened(2)
+        await memory_site.said.published("b.iso")
+
+        async def published() -> bool:
+            return (await selector.visit("/b.iso")).status == 302
+
+        await selector.until(published)
+        assert (await selector.visit("/a.iso")).status == 302
