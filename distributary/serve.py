@@ -77,27 +77,24 @@ def services_of(role: Role, settings: Settings) -> tuple[Service, ...]:
 
 
 def _master(settings: Settings) -> Service:
-    from master.app import run  # noqa: PLC0415 - see above
-
     from distributary.config.services.master import master_config  # noqa: PLC0415 - a mirror must not pay for it
+    from master.app import run  # noqa: PLC0415 - see above
 
     config = master_config(settings)
     return Service(Role.MASTER, lambda on_ready: run(config, on_ready=on_ready))
 
 
 def _selector(settings: Settings) -> Service:
-    from selection.app import run  # noqa: PLC0415 - see above
-
     from distributary.config.services.selector import selector_config  # noqa: PLC0415 - see above
+    from selection.app import run  # noqa: PLC0415 - see above
 
     config = selector_config(settings)
     return Service(Role.SELECTOR, lambda on_ready: run(config, on_ready=on_ready))
 
 
 def _mirror(settings: Settings) -> Service:
-    from mirror.app import run  # noqa: PLC0415 - see above
-
     from distributary.config.services.mirror import mirror_config  # noqa: PLC0415 - see above
+    from mirror.app import run  # noqa: PLC0415 - see above
 
     config = mirror_config(settings)
     return Service(Role.MIRROR, lambda on_ready: run(config, on_ready=on_ready))

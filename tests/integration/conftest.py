@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import time
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -29,6 +30,7 @@ from broker.site import BrokerSite, SiteError, Vhost
 # Named as .ci/make-rabbitmq-image makes it, and as compose.yaml wants it.
 RABBITMQ_IMAGE = os.environ.get("DISTRIBUTARY_RABBITMQ_IMAGE", "distributary/rabbitmq:3.10")
 AMQP_PORT, MANAGEMENT_PORT = 5672, 15672
+DOCKER_HOST_DEFAULT = "unix:///var/run/docker.sock"
 CONTAINER_READY_TIMEOUT_S = 90.0
 POLL_EVERY_S = 0.2
 
@@ -154,8 +156,9 @@ def _wait_until_ready(site: BrokerSite, container: DockerContainer) -> None:
 def _lack_of_container() -> str:
     """Tell what a container lacks here; empty when nothing."""
     try:
+        _knock_at_engine()
         client = docker.from_env()
-    except DockerException as error:
+    except (OSError, DockerException) as error:
         return f"no Docker engine answers ({error})"
     try:
         client.images.get(RABBITMQ_IMAGE)
@@ -164,6 +167,14 @@ def _lack_of_container() -> str:
     finally:
         client.close()
     return ""
+
+
+def _knock_at_engine() -> None:
+    """Fail as Docker's library would, but without the socket that it leaves open, which warns later, in any test."""
+    scheme, _, path = os.environ.get("DOCKER_HOST", DOCKER_HOST_DEFAULT).partition("://")
+    if scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.connect(path)
 
 
 def _do_without(reason: str, *, forced: bool) -> NoReturn:

@@ -36,10 +36,21 @@ async def receive(vhost: Vhost, count: int) -> list[bytes]:
 
 
 @pytest.mark.faults
-async def test_killed_node_comes_back_at_the_same_place_with_every_confirmed_message(private_node: PrivateNode) -> None:
+@pytest.mark.timeout(300)  # three starts, each 7 to 22 s, on a machine that may do other things
+async def test_node_keeps_its_place_and_every_confirmed_message_through_a_stop_and_a_kill(
+    private_node: PrivateNode,
+) -> None:
     site, pid = private_node.site, private_node.pid
     vhost = await asyncio.to_thread(site.create_vhost, "kept")
-    await send_durably(vhost, [b"one", b"two"])
+    await send_durably(vhost, [b"one"])
+    # RabbitMQ 3.10 writes what was declared to the disk up to two seconds later, a confirmed message at once: the kill
+    # must come after the declaration has been written, which a stop in good order sees to.
+    await asyncio.to_thread(private_node.stop)
+    assert private_node.pid is None
+    with socket.create_server(("127.0.0.1", urlsplit(vhost.amqp_url).port or 0)):
+        pass
+    await asyncio.to_thread(private_node.start)
+    await send_durably(vhost, [b"two"])
     await asyncio.to_thread(private_node.kill)
     with pytest.raises(SiteError) as dead:
         site.node_name()
@@ -48,18 +59,6 @@ async def test_killed_node_comes_back_at_the_same_place_with_every_confirmed_mes
     assert private_node.site == site
     assert private_node.pid not in {pid, None}
     assert await receive(vhost, 2) == [b"one", b"two"]
-
-
-@pytest.mark.faults
-async def test_stopped_node_frees_its_ports_and_keeps_its_messages(private_node: PrivateNode) -> None:
-    vhost = await asyncio.to_thread(private_node.site.create_vhost, "kept")
-    await send_durably(vhost, [b"one"])
-    await asyncio.to_thread(private_node.stop)
-    assert private_node.pid is None
-    with socket.create_server(("127.0.0.1", urlsplit(vhost.amqp_url).port or 0)):
-        pass
-    await asyncio.to_thread(private_node.start)
-    assert await receive(vhost, 1) == [b"one"]
 
 
 @pytest.mark.faults
