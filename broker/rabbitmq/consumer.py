@@ -63,19 +63,19 @@ class Consumer:
                 while True:
                     for message in await subscription.take(self._prefetch):
                         settling.begin(tag_of(message))
-                        handlers.create_task(self._handle(message, settling))
+                        handlers.create_task(self._handle(message, subscription, settling))
             except BrokerError as error:
                 lost = error  # raised below, once the handlers are done; here it would cancel them
         raise lost
 
-    async def _handle(self, message: DeliveredMessage, settling: _Settling) -> None:
+    async def _handle(self, message: DeliveredMessage, subscription: Subscription, settling: _Settling) -> None:
         delivery = delivery_of(message)
         if is_probe(delivery.exchange, delivery.type):
             outcome = Outcome.ACK
         else:
             outcome = await ask(self._handler, delivery, queue=self._queue)
         if outcome is Outcome.RETRY:
-            await asyncio.sleep(retry_after_s(deliveries_of(message)))
+            await subscription.pause(retry_after_s(deliveries_of(message)))
         try:
             await settling.settle(tag_of(message), outcome)
         except BrokerError as error:

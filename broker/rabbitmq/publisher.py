@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, cast
 
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity, DeliveryError, PublishError
 from aiormq import spec
+from aiormq.channel import Channel as UnderlayChannel
 from aiormq.exceptions import ChannelAccessRefused
 
 from broker.config import BrokerConfig
 from broker.port import (
     AccessRefusedError,
+    BrokerError,
     DisconnectedError,
     Message,
     NackedError,
@@ -30,7 +32,14 @@ from events.codec import CONTENT_TYPE
 
 TRANSIENT: Final = 1  # AMQP 0-9-1, delivery-mode
 PERSISTENT: Final = 2
-_CHANNEL_CLOSED: Final = (ChannelAccessRefused, ChannelNotFoundEntity)
+
+
+class _ChannelClosingError(Exception):
+    """RabbitMQ closed the AMQP channel; ``reply`` says why, where it is known. ``guilty`` is what the culprit gets."""
+
+    def __init__(self, reply: str = "", guilty: type[BrokerError] = DisconnectedError) -> None:
+        super().__init__(reply)
+        self.reply, self.guilty = reply, guilty
 
 
 class Publisher:
@@ -42,6 +51,7 @@ class Publisher:
         self._timeout_s = config.publish_timeout_s
         self._amqp_channel: AbstractChannel | None = None
         self._opening = asyncio.Lock()
+        self._gate = asyncio.Lock()
 
     async def publish(self, message: Message) -> None:
         """Publish and wait for the confirmation; see ``broker.port.Broker.publish``."""
@@ -57,36 +67,53 @@ class Publisher:
         amqp_channel = await self._channel()
         try:
             with translated():
-                try:
-                    await self._send(amqp_channel, message)
-                except PublishError as error:
-                    raise UnroutableError(
-                        f"no queue takes {message.routing_key!r} from {message.exchange!r}"
-                    ) from error
-                except DeliveryError as error:
-                    raise NackedError(f"the broker could not take {message.message_id}") from error
-                except ChannelInvalidStateError:
-                    return False
-                except _CHANNEL_CLOSED as error:
-                    if not is_blamed(message, str(error)):
-                        return False
-                    if isinstance(error, ChannelNotFoundEntity):
-                        raise UnroutableError(str(error)) from error
-                    raise AccessRefusedError(str(error)) from error
-        finally:
-            if amqp_channel.is_closed and self._amqp_channel is amqp_channel:
+                await self._send(amqp_channel, message)
+        except _ChannelClosingError as closing:
+            if self._amqp_channel is amqp_channel:
                 self._amqp_channel = None
+            if not is_blamed(message, closing.reply):
+                return False
+            raise closing.guilty(closing.reply) from closing
         return True
 
     async def _send(self, amqp_channel: AbstractChannel, message: Message) -> None:
-        underlay = await amqp_channel.get_underlay_channel()
-        await underlay.basic_publish(
-            message.body,
-            exchange=message.exchange,
-            routing_key=message.routing_key,
-            properties=_properties(message, self._user),
-            mandatory=True,
-        )
+        """Write and wait for the confirmation.
+
+        A frame that follows aiormq's answer to RabbitMQ's close of the AMQP channel costs the whole connection (504).
+        So nothing may come between the look whether it is closing and the write: there is room in the queue of frames,
+        nobody waits for it to drain (``wait=False``), hence aiormq's own lock is free.
+        """
+        await self._session.until_unblocked()
+        underlay = cast("UnderlayChannel", await amqp_channel.get_underlay_channel())
+        await self._until_room(underlay)
+        if _is_closing(underlay):
+            raise _ChannelClosingError
+        try:
+            await underlay.basic_publish(
+                message.body,
+                exchange=message.exchange,
+                routing_key=message.routing_key,
+                properties=_properties(message, self._user),
+                mandatory=True,
+                wait=False,
+            )
+        except PublishError as error:
+            raise UnroutableError(f"no queue takes {message.routing_key!r} from {message.exchange!r}") from error
+        except DeliveryError as error:
+            raise NackedError(f"the broker could not take {message.message_id}") from error
+        except ChannelInvalidStateError as error:
+            raise _ChannelClosingError from error
+        except (ChannelAccessRefused, ChannelNotFoundEntity) as error:
+            raise _ChannelClosingError(
+                str(error), AccessRefusedError if isinstance(error, ChannelAccessRefused) else UnroutableError
+            ) from error
+
+    async def _until_room(self, underlay: UnderlayChannel) -> None:
+        """Wait for room in the connection's queue of frames, in turn."""
+        frames = cast("asyncio.Queue[object]", underlay.connection.write_queue)
+        async with self._gate:
+            while frames.full():  # noqa: ASYNC110 - aiormq's writer tells nobody; it empties the queue in one turn
+                await asyncio.sleep(0)
 
     async def _channel(self) -> AbstractChannel:
         if (amqp_channel := self._usable()) is not None:
@@ -109,6 +136,11 @@ class Publisher:
         return PublishTimeoutError(
             f"{message.message_id} was not confirmed within {self._timeout_s} s; the broker is {state}"
         )
+
+
+def _is_closing(underlay: UnderlayChannel) -> bool:
+    """Tell whether RabbitMQ has closed the AMQP channel, the moment that this was read from the connection."""
+    return underlay.connection.channels.get(underlay.number) is not underlay or underlay.is_closed
 
 
 def _properties(message: Message, user: str) -> spec.Basic.Properties:

@@ -111,6 +111,11 @@ class Session:
         """Wait for the connection."""
         await self._up.wait()
 
+    async def until_unblocked(self) -> None:
+        """Wait while the broker's alarm blocks the connection: what is written meanwhile piles up and arrives later."""
+        if self._link is not None and self._link.connection.transport is not None:
+            await self._link.connection.transport.ready()
+
     async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
         """Open an AMQP channel on the connection; waits for the connection, without a limit.
 

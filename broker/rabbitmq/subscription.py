@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import structlog
@@ -39,6 +39,7 @@ class Subscription:
         self._waiting: deque[DeliveredMessage] = deque()
         self._changed = asyncio.Event()
         self._ended: BrokerError | None = None
+        self._over = asyncio.Event()
 
     async def take(self, limit: int) -> list[DeliveredMessage]:
         """Wait for messages and give the oldest, at most ``limit``.
@@ -70,6 +71,12 @@ class Subscription:
         """
         await self._settled(self._underlay.basic_nack(tag, requeue=True, wait=False))
 
+    async def pause(self, seconds: float) -> None:
+        """Wait so long, or until the subscription ends."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+
     def note(self, message: DeliveredMessage) -> None:
         """Take what was delivered."""
         self._waiting.append(message)
@@ -78,6 +85,7 @@ class Subscription:
     def end(self, error: BrokerError) -> None:
         """Note that nothing more will come."""
         self._ended = self._ended or error
+        self._over.set()
         self._changed.set()
 
     async def _settled(self, write: Awaitable[None]) -> None:
