@@ -122,7 +122,7 @@ def check(grant: Grant, *, address: IPAddress, now_s: float, started: bool) -> N
         ForeignGrantError: the visitor's address is not the one that the grant is bound to.
         ExpiredGrantError: too late to start, or to go on.
     """
-    if _masked(_mapped(address), grant.prefix_bits) != _masked(grant.address, grant.prefix_bits):
+    if not _is_bound_to(grant, _mapped(address)):
         raise ForeignGrantError("this link was given to another address")
     deadline_s = grant.finish_by_s if started else grant.start_by_s
     if now_s > deadline_s + CLOCK_SKEW_S:
@@ -156,6 +156,14 @@ def _canonical_bytes(token: str) -> bytes:
     if base64.urlsafe_b64encode(raw).decode("ascii") != token:
         raise MalformedGrantError("a token has one spelling only")
     return raw
+
+
+def _is_bound_to(grant: Grant, address: IPv6Address) -> bool:
+    if grant.prefix_bits == 0:
+        return True
+    # ::/64, where ::1 is, holds the mapped address of every IPv4 visitor.
+    same_family = (address.ipv4_mapped is None) == (grant.address.ipv4_mapped is None)
+    return same_family and _masked(address, grant.prefix_bits) == _masked(grant.address, grant.prefix_bits)
 
 
 def _mapped(address: IPAddress) -> IPv6Address:

@@ -43,16 +43,17 @@ INVENTORY_PAGES_MAX: Final = 1_000_000
 SLOTS_MAX: Final = 1_000_000  # no server holds more connections
 RETRY_AFTER_S_MAX: Final = 366 * 24 * 3600
 
+LINE_END: Final = r"$(?!\n)"
+
+_BIN: Final = "MessagePack bin; base64 stands for it where a schema knows JSON alone"
 _NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,30}$(?!\n)"
 
 Mirror: TypeAlias = Annotated[MirrorName, Meta(pattern=_NAME_PATTERN)]
 Channel: TypeAlias = Annotated[ChannelName, Meta(pattern=_NAME_PATTERN)]
 Selector: TypeAlias = Annotated[SelectorName, Meta(pattern=_NAME_PATTERN)]
-Reader: TypeAlias = Annotated[
-    str, Meta(pattern=r"^(master|(mirror|selector)/[a-z0-9][a-z0-9-]{0,30})$(?!\n)", description="a source")
-]
-Sha256: TypeAlias = Annotated[Digest, Meta(min_length=SHA256_BYTES, max_length=SHA256_BYTES)]
-GrantId: TypeAlias = Annotated[bytes, Meta(min_length=GRANT_ID_BYTES, max_length=GRANT_ID_BYTES)]
+Reader: TypeAlias = Annotated[str, Meta(pattern=r"^(master|(mirror|selector)/[a-z0-9][a-z0-9-]{0,30})$(?!\n)")]
+Sha256: TypeAlias = Annotated[Digest, Meta(min_length=SHA256_BYTES, max_length=SHA256_BYTES, description=_BIN)]
+GrantId: TypeAlias = Annotated[bytes, Meta(min_length=GRANT_ID_BYTES, max_length=GRANT_ID_BYTES, description=_BIN)]
 Path: TypeAlias = Annotated[FilePath, Meta(min_length=1, max_length=PATH_BYTES_MAX)]
 TagName: TypeAlias = Annotated[Tag, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=:-]{0,63}$(?!\n)")]
 Tags: TypeAlias = Annotated[tuple[TagName, ...], Meta(max_length=TAGS_MAX)]

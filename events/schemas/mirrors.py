@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
@@ -177,12 +177,25 @@ class ReplicaLost(Struct, frozen=True, kw_only=True, array_like=True, tag="repli
 
 
 class DeclineReason(Enum):
-    """Why a mirror has not fetched a file that it was told of."""
+    """Why a mirror has not fetched a file that it was told of. On the wire a code; ``text`` says it to people."""
 
-    DISK_FULL = "the mirror's disk is full"
-    DIGEST_MISMATCH = "the source sent other bytes than were published"
-    SOURCE_UNAVAILABLE = "the source cannot be reached"
-    SOURCE_REFUSED = "the source refused to send the file"
+    DISK_FULL = "disk_full"
+    DIGEST_MISMATCH = "digest_mismatch"
+    SOURCE_UNAVAILABLE = "source_unavailable"
+    SOURCE_REFUSED = "source_refused"
+
+    @property
+    def text(self) -> str:
+        """Say it to a person."""
+        return _DECLINE_TEXTS[self]
+
+
+_DECLINE_TEXTS: Final = {
+    DeclineReason.DISK_FULL: "the mirror's disk is full",
+    DeclineReason.DIGEST_MISMATCH: "the source sent other bytes than were published",
+    DeclineReason.SOURCE_UNAVAILABLE: "the source cannot be reached",
+    DeclineReason.SOURCE_REFUSED: "the source refused to send the file",
+}
 
 
 class ReplicaDeclined(Struct, frozen=True, kw_only=True, array_like=True, tag="replica.declined/1"):

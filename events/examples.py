@@ -1,0 +1,163 @@
+"""One example of each event type: what the documentation shows, and what the frozen samples in the tests hold.
+
+An example is never changed, because its sample is kept for ever; a new version of a type gets a new example.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from events.envelope import Envelope
+from events.names import ChannelName, Digest, FilePath, MirrorName, SelectorName, Tag
+from events.routing import address_of
+from events.schemas import (
+    Access,
+    ChannelDefined,
+    ChannelRemoved,
+    DeclineReason,
+    DownloadAborted,
+    DownloadFinished,
+    DownloadGranted,
+    DownloadStarted,
+    Event,
+    EventUnreadable,
+    FilePublished,
+    FileWithdrawn,
+    Filter,
+    InventoryAnnounced,
+    LoadReported,
+    Location,
+    LogOpened,
+    LossReason,
+    MirrorCameOnline,
+    MirrorInvited,
+    MirrorJoined,
+    MirrorLeft,
+    MirrorWentOffline,
+    Profile,
+    ReplicaDeclined,
+    ReplicaLost,
+    ReplicaReady,
+    SelectorCameOnline,
+    SubscriptionGranted,
+    SubscriptionRevoked,
+    tag_of,
+)
+
+_ISO = ChannelName("iso")
+_ANA = MirrorName("ana")
+_LISBON = SelectorName("lisbon")
+_PATH = FilePath("debian/debian-12.iso")
+_SHA256 = Digest(bytes.fromhex("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"))
+_OTHER_SHA256 = Digest(bytes.fromhex("60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752"))
+_GRANT_ID = bytes.fromhex("00112233445566778899aabbccddeeff")
+_VISITOR = "203.0.113.9"
+_TIME_NS = 1_763_800_000_000_000_000
+_PROFILE = Profile(
+    url="https://ana.example/mirror",
+    slots=40,
+    monthly_bytes=50_000_000_000,
+    location=Location(latitude=41.1, longitude=-8.6, country="PT"),
+    software="distributary 0.1.0",
+)
+
+_EVENTS: tuple[Event, ...] = (
+    ChannelDefined(
+        channel=_ISO,
+        filter=Filter(
+            size_bytes_min=1_000_000,
+            size_bytes_max=8_000_000_000,
+            tags_any=(Tag("arch=amd64"),),
+            tags_none=(Tag("confidential"),),
+            paths_any=("debian/**",),
+            paths_none=("**/*.tmp",),
+            media_types=("application/*",),
+        ),
+        description="images to install from",
+    ),
+    ChannelRemoved(channel=_ISO),
+    FilePublished(
+        channel=_ISO,
+        channel_sequence=7,
+        path=_PATH,
+        generation=2,
+        size_bytes=658_505_728,
+        sha256=_SHA256,
+        media_type="application/x-iso9660-image",
+        tags=(Tag("arch=amd64"),),
+        access=Access(networks=("192.0.2.0/24", "2001:db8::/32")),
+        published_at_ns=_TIME_NS,
+    ),
+    FileWithdrawn(
+        channel=_ISO, channel_sequence=8, path=_PATH, generation=2, sha256=_SHA256, reason="replaced by 12.1"
+    ),
+    MirrorInvited(mirror=_ANA, channels=(_ISO,), expires_at_ns=_TIME_NS),
+    MirrorJoined(mirror=_ANA, profile=_PROFILE),
+    MirrorLeft(mirror=_ANA, reason="the server moves"),
+    SubscriptionGranted(mirror=_ANA, channel=_ISO),
+    SubscriptionRevoked(mirror=_ANA, channel=_ISO),
+    MirrorCameOnline(mirror=_ANA, profile=_PROFILE),
+    MirrorWentOffline(mirror=_ANA, reason="stopped by its operator"),
+    InventoryAnnounced(mirror=_ANA, as_of=12, page=1, pages=1, sha256s=(_SHA256, _OTHER_SHA256)),
+    ReplicaReady(mirror=_ANA, sha256=_SHA256, size_bytes=658_505_728, path=_PATH, generation=2),
+    ReplicaLost(mirror=_ANA, sha256=_SHA256, path=_PATH, reason=LossReason.CORRUPT),
+    ReplicaDeclined(
+        mirror=_ANA,
+        sha256=_SHA256,
+        path=_PATH,
+        generation=2,
+        reason=DeclineReason.DISK_FULL,
+        detail="600 MB free, 659 MB wanted",
+        retry_after_s=900.0,
+    ),
+    LoadReported(
+        mirror=_ANA,
+        slots=40,
+        active=3,
+        reserved=1,
+        transmit_bytes_per_second=12_500_000,
+        quota_left_bytes=31_200_000_000,
+        grants_seen={_LISBON: 41},
+    ),
+    DownloadGranted(
+        selector=_LISBON,
+        grant_id=_GRANT_ID,
+        mirror=_ANA,
+        path=_PATH,
+        generation=2,
+        sha256=_SHA256,
+        size_bytes=658_505_728,
+        address=_VISITOR,
+        start_by_s=1_763_800_120,
+        finish_by_s=1_763_806_600,
+        rejected={MirrorName("bob"): "quota_spent"},
+    ),
+    DownloadStarted(mirror=_ANA, grant_id=_GRANT_ID, sha256=_SHA256, address=_VISITOR),
+    DownloadFinished(mirror=_ANA, grant_id=_GRANT_ID, sha256=_SHA256, sent_bytes=658_505_728),
+    DownloadAborted(mirror=_ANA, grant_id=_GRANT_ID, sha256=_SHA256, sent_bytes=1_343_488, reason="the visitor left"),
+    LogOpened(generation=3),
+    SelectorCameOnline(selector=_LISBON),
+    EventUnreadable(
+        reader="selector/lisbon",
+        message_id="mirror/ana:1:9",
+        exchange="fleet",
+        routing_key="mirror.ana.ready",
+        user_id="site.ana",
+        reason="Expected `array` of length 6",
+    ),
+)
+
+
+def _said(event: Event) -> Envelope:
+    return Envelope(
+        source=address_of(event).source,
+        epoch=2,
+        sequence=17,
+        time_ns=_TIME_NS,
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        event=event,
+    )
+
+
+EXAMPLES: Final[dict[str, Envelope]] = {tag_of(event): _said(event) for event in _EVENTS}
+"""An envelope for each tag."""

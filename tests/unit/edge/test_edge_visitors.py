@@ -1,0 +1,63 @@
+"""Who is asking: only our own proxies are believed."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.visitors import ForwardedForError, parse_proxies, visitor_address
+
+PROXIES = parse_proxies(["10.0.0.0/8", "2001:db8:ffff::/48"])
+
+CASES: dict[str, tuple[str, list[str], str]] = {
+    "direct": ("203.0.113.9", [], "203.0.113.9"),
+    "direct, IPv6": ("2001:db8::9", [], "2001:db8::9"),
+    "direct, mapped": ("::ffff:203.0.113.9", [], "203.0.113.9"),
+    "direct, with a zone": ("fe80::1%eth0", [], "fe80::1"),
+    "stranger with a header of his own": ("203.0.113.9", ["192.0.2.1"], "203.0.113.9"),
+    "stranger who claims to be a proxy": ("203.0.113.9", ["192.0.2.1, 10.0.0.1"], "203.0.113.9"),
+    "one proxy": ("10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+    "mapped proxy": ("::ffff:10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+    "IPv6 proxy": ("2001:db8:ffff::1", ["2001:db8::9"], "2001:db8::9"),
+    "two proxies": ("10.0.0.1", ["203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+    "two fields are one list": ("10.0.0.1", ["203.0.113.9", "10.0.0.2"], "203.0.113.9"),
+    "spoofed entry on the left": ("10.0.0.1", ["192.0.2.1, 203.0.113.9"], "203.0.113.9"),
+    "spoofed proxy on the left": ("10.0.0.1", ["192.0.2.1, 10.0.0.7, 203.0.113.9, 10.0.0.2"], "203.0.113.9"),
+    "spoofed nonsense on the left": ("10.0.0.1", ["<script>, 203.0.113.9"], "203.0.113.9"),
+    "spoofed field before": ("10.0.0.1", ["192.0.2.1", "203.0.113.9"], "203.0.113.9"),
+    "forwarded, mapped": ("10.0.0.1", ["::ffff:203.0.113.9"], "203.0.113.9"),
+    "mapped proxy in the list": ("10.0.0.1", ["203.0.113.9, ::ffff:10.0.0.2"], "203.0.113.9"),
+    "proxy asking for itself": ("10.0.0.1", [], "10.0.0.1"),
+    "proxies alone": ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+    "spaces and empty entries": ("10.0.0.1", [" , 203.0.113.9 ,, "], "203.0.113.9"),
+}
+
+
+@pytest.mark.parametrize(("peer", "fields", "expected"), CASES.values(), ids=CASES.keys())
+def test_visitor_is_the_first_that_is_no_proxy_of_ours(peer: str, fields: list[str], expected: str) -> None:
+    assert visitor_address(peer, fields, PROXIES) == ip_address(expected)
+
+
+def test_without_proxies_no_header_is_believed() -> None:
+    assert visitor_address("10.0.0.1", ["203.0.113.9"], ()) == ip_address("10.0.0.1")
+
+
+@pytest.mark.parametrize("entry", ["unknown", "203.0.113.9:4711", "_hidden", "[2001:db8::1]"])
+def test_nonsense_that_a_proxy_appended_is_reported(entry: str) -> None:
+    with pytest.raises(ForwardedForError) as caught:
+        visitor_address("10.0.0.1", [f"203.0.113.9, {entry}"], PROXIES)
+    assert caught.value.entry == entry
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1/8", "everywhere", ""])
+def test_proxy_that_is_no_network_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"network|host bits"):
+        parse_proxies([text])
+
+
+@given(st.ip_addresses(), st.lists(st.text(max_size=60), max_size=3))
+def test_stranger_is_known_by_his_own_address_whatever_he_writes(peer: object, fields: list[str]) -> None:
+    assert visitor_address(str(peer), fields, ()) == visitor_address(str(peer), [], ())
