@@ -27,7 +27,7 @@ from events.schemas import (
 )
 from mirror.batch import Batch
 from mirror.plan import Action, Catalogue, Journal
-from mirror.store import Store
+from mirror.store import Store, StoreError
 
 CLAIM_LENGTH_MAX: Final = 255  # AMQP's short string; what a message claims of itself is no longer
 REASON_LENGTH_MAX: Final = 500
@@ -67,7 +67,14 @@ class Handler:
         return {selector: version.sequence for selector, version in self._seen.items()}
 
     async def __call__(self, delivery: Delivery) -> Outcome:
-        """Take one delivery in. A StoreError goes through to the broker's adapter, which delivers again later."""
+        """Take one delivery in, or ask for it again later when the disk does not take it."""
+        try:
+            return await self._take_in(delivery)
+        except StoreError as error:
+            log.warning("event.postponed", message_id=delivery.message_id, error=str(error))
+            return Outcome.RETRY
+
+    async def _take_in(self, delivery: Delivery) -> Outcome:
         try:
             envelope = read_envelope(delivery, vhost=self._vhost)
         except UnknownEventTypeError as error:

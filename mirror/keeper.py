@@ -182,9 +182,7 @@ class Keeper:
     async def _decline(self, wanted: Entry, reason: DeclineReason, error: Exception) -> None:
         detail = str(error)[:DETAIL_LENGTH_MAX]
         delay_s = self._later(wanted.sha256, reason.name, detail)
-        log.warning(
-            "replica.declined", path=wanted.path, reason=reason.name, detail=detail, retry_after_s=retry_after_s
-        )
+        log.warning("replica.declined", path=wanted.path, reason=reason.name, detail=detail, retry_after_s=delay_s)
         declined = ReplicaDeclined(
             mirror=self._mirror,
             sha256=wanted.sha256,

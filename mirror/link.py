@@ -83,8 +83,19 @@ class Link:
                 relay = Relay(self._store, broker)
                 self._store.on_said(relay.wake)
                 async with asyncio.TaskGroup() as tasks:
-                    self._relaying = tasks.create_task(relay.run(), name="relay")
+                    self._relaying = tasks.create_task(_relay(relay), name="relay")
                     tasks.create_task(broker.consume(mirror_queue(self._mirror), self._handler), name="consume")
                     tasks.create_task(self._reporter.run(broker), name="load")
         finally:
             self._broker = self._relaying = None
+
+
+async def _relay(relay: Relay) -> None:
+    """Publish the outbox. A database that cannot be read for a while must not end the rest of the link."""
+    while True:
+        try:
+            await relay.run()
+        except StoreError as error:
+            log.warning("outbox.unreadable", error=str(error), retry_after_s=RETRY_AFTER_S)
+            await asyncio.sleep(RETRY_AFTER_S)
+            relay.wake()

@@ -9,16 +9,16 @@ cancellation: a transaction that began is finished.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
-from sqlalchemy import Table, bindparam, delete, event, select, update
-from sqlalchemy.dialects.sqlite import Insert, insert
+import structlog
+from sqlalchemy import delete, event, select, update
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -47,7 +47,9 @@ NS_PER_MS: Final = 1_000_000
 _ROWS_MAX: Final = 500  # in one statement; SQLite takes 32,766 parameters
 
 _T = TypeVar("_T")
-Change = Callable[[Catalogue, Journal], None]
+Change: TypeAlias = Callable[[Catalogue, Journal], object]
+
+log = structlog.stdlib.get_logger()
 
 
 class StoreError(Exception):
@@ -87,6 +89,7 @@ class Store:
         self._clock_ns = clock_ns
         self._replicas: dict[Digest, Replica] = {}
         self._former: dict[Digest, FilePath] = {}
+        self._published: set[int] = set()
         self._epoch = 0
         self._sequence = 0
         self._lock = asyncio.Lock()
@@ -102,7 +105,7 @@ class Store:
             StoreError: it cannot be opened; LayoutError: a newer version wrote it.
         """
         engine = create_async_engine(f"sqlite+aiosqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S})
-        event.listen(engine.sync_engine, "connect", _set_up_connection)
+        event.listen(engine.sync_engine, "connect", tables.set_up_connection)
         store = cls(engine, mirror, clock_ns)
         try:
             with _translated():
@@ -169,7 +172,7 @@ class Store:
             if wanted is None:
                 return False
             row = {"sha256": sha256, "size_bytes": size_bytes, "path": wanted.path, "lost_at_s": None}
-            await transaction.connection.execute(_upsert(tables.replica), [row])
+            await transaction.connection.execute(tables.upsert(tables.replica), [row])
             transaction.events.append(
                 ReplicaReady(
                     mirror=self._mirror,
@@ -259,7 +262,7 @@ class Store:
         row = {"month": ledger.month, "used_bytes": ledger.used_bytes, "booked_bytes": ledger.booked_bytes}
 
         async def work(transaction: _Transaction) -> None:
-            await transaction.connection.execute(_upsert(tables.ledger), [row])
+            await transaction.connection.execute(tables.upsert(tables.ledger), [row])
 
         await self._transact(work)
 
@@ -269,24 +272,31 @@ class Store:
         Raises:
             StoreError: they could not be read.
         """
-        query = select(tables.outbox).order_by(tables.outbox.c.position).limit(limit)
+        query = select(tables.outbox).order_by(tables.outbox.c.position).limit(limit + len(self._published))
         with _translated():
             async with self._engine.connect() as connection:
                 rows = (await connection.execute(query)).all()
-        return [Pending(row.position, message_of(decode(row.body))) for row in rows]
+        unpublished = [row for row in rows if row.position not in self._published]
+        return [Pending(row.position, message_of(decode(row.body))) for row in unpublished[:limit]]
 
     async def forget(self, positions: Sequence[int]) -> None:
         """Delete events that the broker has taken over.
 
-        Raises:
-            StoreError: they stay, and will be published again.
+        While the disk takes no change, even a deletion fails; then they are kept in mind, so that the same events do
+        not go out again and again, and deleted with the next ones.
         """
+        self._published.update(positions)
+        doomed = sorted(self._published)
 
         async def work(transaction: _Transaction) -> None:
-            for some in _sliced(positions):
+            for some in _sliced(doomed):
                 await transaction.connection.execute(delete(tables.outbox).where(tables.outbox.c.position.in_(some)))
+            transaction.after.append(lambda: self._published.difference_update(doomed))
 
-        await self._transact(work)
+        try:
+            await self._transact(work)
+        except StoreError as error:
+            log.warning("outbox.undeleted", events=len(doomed), error=str(error))
 
     async def _transact(self, work: Callable[[_Transaction], Awaitable[_T]]) -> _T:
         """Do some work in a transaction. Once begun, it is finished, even if the caller is cancelled."""
@@ -347,18 +357,18 @@ class Store:
 
     async def _save_journal(self, connection: AsyncConnection, journal: Journal) -> None:
         now = {key: self.catalogue.entry(key) for key in journal.entries}
-        kept = [_entry_row(entry) for entry in now.values() if entry is not None]
+        kept = [tables.entry_row(entry) for entry in now.values() if entry is not None]
         for some in _sliced(kept):
-            await connection.execute(_upsert(tables.entry), list(some))
+            await connection.execute(tables.upsert(tables.entry), list(some))
         gone = [{"c": channel, "p": path} for (channel, path), entry in now.items() if entry is None]
         if gone:
-            await connection.execute(_DELETE_ENTRY, gone)
+            await connection.execute(tables.DELETE_ENTRY, gone)
         for name in journal.positions:
             position = self.catalogue.positions.get(name)
             if position is None:
                 await connection.execute(delete(tables.channel).where(tables.channel.c.name == name))
             else:
-                await connection.execute(_upsert(tables.channel), [{"name": name, "position": position}])
+                await connection.execute(tables.upsert(tables.channel), [{"name": name, "position": position}])
 
     async def _forget_replica(
         self, transaction: _Transaction, sha256: Digest, path: FilePath, reason: LossReason
@@ -404,23 +414,6 @@ class Store:
                 self._former[Digest(row.sha256)] = FilePath(row.path)
 
 
-_DELETE_ENTRY = delete(tables.entry).where(
-    tables.entry.c.channel == bindparam("c"), tables.entry.c.path == bindparam("p")
-)
-
-
-def _upsert(table: Table) -> Insert:
-    statement = insert(table)
-    names = [column.name for column in table.columns if not column.primary_key]
-    return statement.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns), set_={name: statement.excluded[name] for name in names}
-    )
-
-
-def _entry_row(entry: Entry) -> dict[str, object]:
-    return {column.name: getattr(entry, column.name) for column in tables.entry.columns}
-
-
 def _sliced(rows: Sequence[_T]) -> Iterable[Sequence[_T]]:
     return (rows[at : at + _ROWS_MAX] for at in range(0, len(rows), _ROWS_MAX))
 
@@ -430,11 +423,4 @@ def _translated() -> Generator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        raise StoreError(str(error)) from error
-
-
-def _set_up_connection(connection: sqlite3.Connection, _record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")  # a commit that was reported must survive a power failure
-    cursor.close()
+        raise StoreError(str(error.__cause__ or error)) from error

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    delete,
+)
+from sqlalchemy.dialects.sqlite import Insert, insert
+
+from mirror.plan import Entry
 
 LAYOUT: Final = 1
 
@@ -67,3 +82,27 @@ outbox = Table(
     Column("body", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )
+
+DELETE_ENTRY = delete(entry).where(entry.c.channel == bindparam("c"), entry.c.path == bindparam("p"))
+
+
+def upsert(table: Table) -> Insert:
+    """Give the statement that writes whole rows, over older ones with the same key."""
+    statement = insert(table)
+    names = [column.name for column in table.columns if not column.primary_key]
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_={name: statement.excluded[name] for name in names}
+    )
+
+
+def entry_row(of: Entry) -> dict[str, object]:
+    """Write an entry as a row."""
+    return {column.name: getattr(of, column.name) for column in entry.columns}
+
+
+def set_up_connection(connection: sqlite3.Connection, _record: object) -> None:
+    """Let readers and the writer not wait for each other, and commits last."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # a commit that was reported must survive a power failure
+    cursor.close()

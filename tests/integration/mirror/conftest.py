@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import BaseTestServer, TestServer
 
 from broker.memory import MemoryAdmin, MemoryBroker, MemorySite
-from broker.port import Delivery, Message
+from broker.port import Broker, Delivery, Message
 from broker.relay import message_of
 from broker.topology import load_stream, log_stream, mirror_topology, site_topology
 from events.codec import decode
@@ -178,7 +178,7 @@ class Stage:
 
     master: FakeMaster
     site: MemorySite
-    broker: MemoryBroker
+    broker: Broker
     log: Log
     load: Log
     config: MirrorConfig
@@ -187,10 +187,11 @@ class Stage:
     _sequence: int = 0
 
     @asynccontextmanager
-    async def running(self) -> AsyncGenerator[str]:
+    async def running(self, *, on_rabbitmq: bool = False) -> AsyncGenerator[str]:
         """Run the mirror while the block is entered; leaving stops it in an orderly way."""
+        connect = None if on_rabbitmq else lambda: MemoryBroker(self.site)
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(run(self.config, on_ready=ready.set_result, connect=lambda: MemoryBroker(self.site)))
+        task = asyncio.create_task(run(self.config, on_ready=ready.set_result, connect=connect))
         try:
             await asyncio.wait([task, ready], return_when=asyncio.FIRST_COMPLETED)
             if task.done():
@@ -255,7 +256,7 @@ class Stage:
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for what no event tells."""
         async with asyncio.timeout(DEADLINE_S):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - the file system and the fake master tell nobody
                 await asyncio.sleep(0.01)
 
     async def status(self, http: aiohttp.ClientSession) -> dict[str, Any]:
@@ -268,14 +269,14 @@ class Stage:
 
 
 @pytest.fixture
-async def master() -> AsyncIterator[tuple[FakeMaster, TestServer]]:
+async def master() -> AsyncIterator[tuple[FakeMaster, BaseTestServer]]:
     fake = FakeMaster()
     async with TestServer(fake.app()) as server:
         yield fake, server
 
 
 @pytest.fixture
-async def stage(tmp_path: Path, master: tuple[FakeMaster, TestServer]) -> AsyncIterator[Stage]:
+async def stage(tmp_path: Path, master: tuple[FakeMaster, BaseTestServer]) -> AsyncIterator[Stage]:
     fake, server = master
     site = MemorySite()
     admin = MemoryAdmin(site)

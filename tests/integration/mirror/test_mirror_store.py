@@ -1,0 +1,149 @@
+"""The database: a change and its events together, or neither, in memory as on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import OperationalError
+
+from events.codec import decode
+from events.names import ChannelName, Digest, FilePath, MirrorName
+from events.schemas import FilePublished, MirrorWentOffline
+from mirror.plan import Catalogue, Journal
+from mirror.quota import Ledger
+from mirror.store import LayoutError, Store, StoreError
+
+ISO = ChannelName("iso")
+ANA = MirrorName("ana")
+
+
+def published(sequence: int) -> FilePublished:
+    return FilePublished(
+        channel=ISO,
+        channel_sequence=sequence,
+        path=FilePath(f"file-{sequence}"),
+        generation=1,
+        size_bytes=1,
+        sha256=Digest(hashlib.sha256(str(sequence).encode()).digest()),
+        media_type="a/b",
+    )
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with Store.opened(tmp_path / "state.db", ANA, time.time_ns) as opened:
+        await opened.fold(lambda catalogue, journal: catalogue.follow(ISO, journal))
+        yield opened
+
+
+async def tell(store: Store, *sequences: int) -> None:
+    def change(catalogue: Catalogue, journal: Journal) -> None:
+        for sequence in sequences:
+            catalogue.apply(published(sequence), journal)
+
+    await store.fold(change)
+
+
+async def said(store: Store) -> list[tuple[int, str]]:
+    envelopes = [decode(row.message.body) for row in await store.pending(1000)]
+    return [(envelope.sequence, type(envelope.event).__name__) for envelope in envelopes]
+
+
+class DiskFull:
+    """While it lasts, the database takes nothing."""
+
+    def __init__(self) -> None:
+        self.lasts = False
+
+    def __call__(self, *_: object) -> None:
+        if self.lasts:
+            raise OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
+
+
+@pytest.fixture
+async def disk_full() -> AsyncIterator[DiskFull]:
+    full = DiskFull()
+    sqlalchemy_event.listen(Engine, "commit", full)
+    yield full
+    sqlalchemy_event.remove(Engine, "commit", full)
+
+
+async def test_all_is_there_after_a_restart(store: Store, tmp_path: Path) -> None:
+    await tell(store, 1, 2)
+    await store.add_replica(published(1).sha256, 1)
+    await store.save_ledger(Ledger(month="2026-11", used_bytes=5, booked_bytes=7))
+    async with Store.opened(tmp_path / "state.db", ANA, time.time_ns) as again:
+        assert dict(again.catalogue.positions) == {ISO: 2}
+        assert set(again.catalogue.wanted_digests()) == {published(1).sha256, published(2).sha256}
+        assert dict(again.replicas) == dict(store.replicas)
+        assert (again.epoch, again.sequence) == (store.epoch, store.sequence)
+        assert await again.load_ledger("2026-11") == Ledger(month="2026-11", used_bytes=5, booked_bytes=7)
+        assert await again.load_ledger("2026-12") == Ledger(month="2026-12")
+
+
+async def test_a_failed_commit_changes_nothing(store: Store, disk_full: DiskFull) -> None:
+    await tell(store, 1)
+    disk_full.lasts = True
+    with pytest.raises(StoreError, match="disk is full"):
+        await tell(store, 2)
+    with pytest.raises(StoreError, match="disk is full"):
+        await store.add_replica(published(1).sha256, 1)
+    assert (dict(store.catalogue.positions), dict(store.replicas), store.sequence) == ({ISO: 1}, {}, 0)
+    disk_full.lasts = False
+    await tell(store, 2)
+    assert await store.add_replica(published(1).sha256, 1)
+    assert await said(store) == [(1, "ReplicaReady")]
+
+
+async def test_a_cancelled_caller_loses_no_commit(store: Store) -> None:
+    await tell(store, *range(1, 51))
+    tasks = [asyncio.create_task(store.add_replica(published(number).sha256, 1)) for number in range(1, 51)]
+    for number, task in enumerate(tasks):
+        if number % 2:
+            await asyncio.sleep(0)
+            task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await store.say(MirrorWentOffline(mirror=ANA, reason="test"))
+    numbers = [sequence for sequence, _ in await said(store)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(store.replicas) == len(numbers) - 1
+
+
+async def test_what_nobody_wants_is_not_taken_in(store: Store) -> None:
+    assert not await store.add_replica(published(1).sha256, 1)
+    assert await said(store) == []
+
+
+async def test_events_leave_the_outbox_in_order_and_once(store: Store) -> None:
+    await tell(store, 1, 2, 3)
+    for number in (1, 2, 3):
+        await store.add_replica(published(number).sha256, 1)
+    first, second = await store.pending(2)
+    assert first.position < second.position
+    await store.forget([first.position, second.position])
+    assert [sequence for sequence, _ in await said(store)] == [3]
+
+
+async def test_a_database_of_a_newer_version_is_refused(store: Store, tmp_path: Path) -> None:
+    del store
+    with sqlite3.connect(tmp_path / "state.db") as connection:
+        connection.execute("UPDATE setting SET value = 99 WHERE name = 'layout'")
+    connection.close()
+    with pytest.raises(LayoutError, match="99"):
+        async with Store.opened(tmp_path / "state.db", ANA, time.time_ns):
+            pass
+
+
+async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"not a database, but long enough to look at" * 100)
+    with pytest.raises(StoreError, match="not a database"):
+        async with Store.opened(tmp_path / "state.db", ANA, time.time_ns):
+            pass
