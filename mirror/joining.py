@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from edge.clients import new_session
 from events.invitation import Invitation
-from events.names import ChannelName, parse_channel, parse_mirror
+from events.names import parse_mirror
 from events.schemas import Profile
 from mirror.config import MirrorCredentials
 
@@ -34,13 +34,6 @@ class InvitationRefusedError(JoinError):
     def __init__(self, code: str, message: str, hint: str) -> None:
         super().__init__(message if not hint else f"{message}; {hint}")
         self.code, self.message, self.hint = code, message, hint
-
-
-class Joined(Struct, frozen=True, kw_only=True):
-    """What a mirror is told when it joined."""
-
-    credentials: MirrorCredentials
-    channels: tuple[ChannelName, ...]
 
 
 class _Location(Struct):
@@ -69,7 +62,6 @@ class _Credentials(Struct):
     grant_keys: dict[int, str]
     master_url: str
     site_url: str
-    channels: list[str]
 
 
 class _Answer(Struct):
@@ -86,7 +78,7 @@ class _ErrorAnswer(Struct):
     error: _Error
 
 
-async def join(invitation: Invitation, profile: Profile) -> Joined:
+async def join(invitation: Invitation, profile: Profile) -> MirrorCredentials:
     """Take up an invitation with this profile. Keep what it gives: it cannot be asked for twice.
 
     Raises:
@@ -99,7 +91,7 @@ async def join(invitation: Invitation, profile: Profile) -> Joined:
         if status != HTTPStatus.OK:
             error = msgspec.json.decode(body, type=_ErrorAnswer).error
             raise InvitationRefusedError(error.code, error.message, error.hint)
-        return _joined(msgspec.json.decode(body, type=_Answer).credentials)
+        return _credentials(msgspec.json.decode(body, type=_Answer).credentials)
     except ValueError as error:
         raise MasterUnreachableError(f"{invitation.url} answered {status} with {body[:200]!r}: {error}") from error
 
@@ -129,7 +121,7 @@ def _plain(profile: Profile) -> _Profile:
     )
 
 
-def _joined(answer: _Credentials) -> Joined:
+def _credentials(answer: _Credentials) -> MirrorCredentials:
     credentials = MirrorCredentials(
         mirror=parse_mirror(answer.mirror),
         broker_url=answer.broker_url,
@@ -140,4 +132,4 @@ def _joined(answer: _Credentials) -> Joined:
     )
     if problems := credentials.problems():
         raise ValueError("; ".join(problems))
-    return Joined(credentials=credentials, channels=tuple(parse_channel(name) for name in answer.channels))
+    return credentials

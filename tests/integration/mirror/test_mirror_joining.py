@@ -59,10 +59,9 @@ async def invitation(master: Master) -> AsyncIterator[Invitation]:
 
 
 async def test_an_invitation_brings_credentials(master: Master, invitation: Invitation) -> None:
-    joined = await join(invitation, PROFILE)
-    assert joined.channels == ("iso",)
-    assert joined.credentials.grant_keys == {1: bytes.fromhex("ab" * 32)}
-    assert joined.credentials.mirror == "ana"
+    credentials = await join(invitation, PROFILE)
+    assert credentials.grant_keys == {1: bytes.fromhex("ab" * 32)}
+    assert (credentials.mirror, credentials.token) == ("ana", "secret")
     (question,) = master.asked
     assert question == {
         "secret": "word",
