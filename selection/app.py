@@ -34,7 +34,7 @@ async def run(config: SelectorConfig, *, on_ready: Callable[[str], None]) -> Non
 
     Raises:
         GeoFileError: the location database cannot be read.
-        AccessRefusedError: the broker does not let us in, read the log or write grants (in an exception group).
+        AccessRefusedError: the broker does not let us in, or read the log (then in an exception group).
         OSError: the address cannot be listened on (in an exception group).
     """
     with open_places(config.geoip_file) as places:
