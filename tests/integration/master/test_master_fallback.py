@@ -1,0 +1,114 @@
+"""The master as the mirror ``origin``: the last resort of visitors, under the same tokens as everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from yarl import URL
+
+from events.grants import Grant, bind, derive_key, mint
+from events.names import ORIGIN, Digest, MirrorName
+from events.schemas import DownloadFinished, DownloadStarted
+
+if TYPE_CHECKING:
+    from conftest import Desk, Theatre
+
+CONTENT = b"0123456789" * 100
+SHA256 = Digest(hashlib.sha256(CONTENT).digest())
+
+
+def token_for(mirror: MirrorName = ORIGIN, *, address: str = "127.0.0.1", start_in_s: int = 60) -> str:
+    bound, prefix_bits = bind(ip_address(address))
+    now_s = int(time.time())
+    grant = Grant(
+        grant_id=b"g" * 16,
+        sha256=SHA256,
+        size_bytes=len(CONTENT),
+        start_by_s=now_s + start_in_s,
+        finish_by_s=now_s + 3600,
+        address=bound,
+        prefix_bits=prefix_bits,
+    )
+    return mint(grant, mirror=mirror, key=derive_key(b"s" * 32, mirror, 1))
+
+
+async def download(desk: Desk, token: str, *, method: str = "GET", **headers: str) -> tuple[int, bytes, str]:
+    async with desk.session.request(
+        method, f"{desk.url}/d/{token}/a.iso", headers=headers, allow_redirects=False
+    ) as response:
+        return response.status, await response.read(), response.headers.get("Location", "")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    source = tmp_path / "ä b.iso"
+    source.write_bytes(CONTENT)
+    return source
+
+
+async def test_a_granted_download_is_served_counted_and_told_of(memory_theatre: Theatre, source: Path) -> None:
+    async with memory_theatre.desk() as desk:
+        await desk.publish(source)
+        token = token_for()
+        assert await download(desk, token, method="HEAD") == (200, b"", "")
+        assert await download(desk, token) == (200, CONTENT, "")
+        assert await download(desk, token, Range="bytes=990-") == (206, CONTENT[990:], "")
+        await desk.until(lambda: len(desk.events(DownloadFinished)) == 2)
+        assert desk.events(DownloadStarted, DownloadFinished) == [
+            DownloadStarted(mirror=ORIGIN, grant_id=b"g" * 16, sha256=SHA256, address="127.0.0.1"),
+            DownloadFinished(mirror=ORIGIN, grant_id=b"g" * 16, sha256=SHA256, sent_bytes=len(CONTENT)),
+            DownloadFinished(mirror=ORIGIN, grant_id=b"g" * 16, sha256=SHA256, sent_bytes=10),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("token", "status"),
+    [
+        pytest.param(token_for(MirrorName("ana")), 404, id="another mirror's"),
+        pytest.param(token_for()[:-1] + "!", 404, id="altered"),
+        pytest.param("short", 404, id="no token"),
+        pytest.param(token_for(address="192.0.2.1"), 403, id="another visitor's"),
+    ],
+)
+async def test_a_forged_or_foreign_token_opens_nothing(
+    memory_theatre: Theatre, source: Path, token: str, status: int
+) -> None:
+    async with memory_theatre.desk() as desk:
+        await desk.publish(source)
+        found, body, _ = await download(desk, token)
+        assert found == status
+        assert CONTENT not in body
+
+
+async def test_who_comes_too_late_is_sent_back_to_ask_anew(memory_theatre: Theatre, source: Path) -> None:
+    async with memory_theatre.desk() as desk:
+        await desk.publish(source)
+        late = token_for(start_in_s=-3600)
+        status, _, location = await download(desk, late)
+        assert (status, URL(location).path) == (302, "/ä b.iso")
+        assert location.startswith("http://site.example/")
+
+
+async def test_a_resume_goes_on_when_the_time_to_start_is_over(memory_theatre: Theatre, source: Path) -> None:
+    async with memory_theatre.desk() as desk:
+        await desk.publish(source)
+        assert (await download(desk, token_for()))[0] == 200
+        assert (await download(desk, token_for(start_in_s=-3600), Range="bytes=990-"))[0] == 206
+
+
+def change(source: Path) -> None:
+    source.write_bytes(b"x" * len(CONTENT))
+
+
+async def test_a_withdrawn_or_changed_file_is_not_sent(memory_theatre: Theatre, source: Path) -> None:
+    async with memory_theatre.desk() as desk:
+        await desk.publish(source)
+        change(source)
+        assert (await download(desk, token_for()))[0] == 409
+        await desk.done("DELETE", "/-/api/v1/files?path=%C3%A4%20b.iso")
+        assert (await download(desk, token_for()))[0] == 404
