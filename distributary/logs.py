@@ -88,7 +88,9 @@ def _configure_stdlib(shared: list[structlog.typing.Processor], *, console: bool
 
 def _renderers(*, console: bool) -> list[structlog.typing.Processor]:
     if console:
-        return [structlog.dev.ConsoleRenderer(timestamp_key="ts"), redact_line]
+        # Plain: rich would print the local variables with a traceback, and secrets are among them.
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(timestamp_key="ts", exception_formatter=plain), redact_line]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str), redact_line]
 
 

@@ -178,7 +178,7 @@ def _print_test(channel: str, answer: JsonObject) -> None:
             "yes" if each.get("taken") else "no",
             text(each, "path"),
             format_size(number(each, "size_bytes")),
-            text(each, "rule"),
+            f"{text(each, 'rule')}: {text(each, 'detail')}",
         )
         for each in files
     ]

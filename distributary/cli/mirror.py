@@ -150,8 +150,10 @@ def show(mirror: str) -> None:
     if output.json:
         output.snapshot("mirror", {"mirror": found})
         return
-    for key, value in _flat(found):
-        output.text(f"{key:<20}  {value}")
+    rows = _flat(found)
+    width = max(len(key) for key, _ in rows)
+    for key, value in rows:
+        output.text(f"{key:<{width}}  {value}")
 
 
 def _mirrors(master: Api, selector: Api) -> list[JsonObject]:

@@ -124,6 +124,7 @@ class RoleProcess:
                 raise DeadlineError("role_not_ready", f"{self.command.name} is not ready:\n{told}")
             chunk = os.read(process.stdout.fileno(), 4096)
             if not chunk:
+                self._reap(STOP_TIMEOUT_S)
                 raise RoleStartError(self.command.name, self.command.log_file)
             line += chunk
         return line
