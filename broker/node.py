@@ -26,6 +26,7 @@ from broker.site import BrokerSite, SiteError
 # The package's own start script. /usr/sbin/rabbitmq-server is a wrapper that changes to the user "rabbitmq" and drops
 # the environment, which is all that makes a node private.
 SERVER: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+CTL: Final = SERVER.with_name("rabbitmqctl")
 COMMAND_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Below the ports that Linux hands out by itself (32768 and up). A client that keeps knocking at a killed node could
@@ -35,6 +36,7 @@ PORTS_A_NODE: Final = 4
 PORT_DRAWS_MAX: Final = 3  # another process can take a port between our look and the node's
 
 START_TIMEOUT_S: Final = 120.0  # 7 to 22 s are usual; three at once on two cores have taken 50
+CTL_TIMEOUT_S: Final = 60.0  # it boots an Erlang of its own: 1 to 3 s are usual
 STOP_TIMEOUT_S: Final = 30.0  # 1 to 6 s are usual
 EPMD_TIMEOUT_S: Final = 10.0
 POLL_EVERY_S: Final = 0.05
@@ -166,6 +168,25 @@ class PrivateNode:
                 os.killpg(self._server.pid, signal.SIGKILL)
             self._server.wait()
             self._server = None
+
+    def ctl(self, *command: str) -> str:
+        """Run a ``rabbitmqctl`` command on the running node; give what it says.
+
+        Raises:
+            NodeError: it did not succeed.
+        """
+        name = (self._folder / "node-name").read_text()
+        done = subprocess.run(  # noqa: S603 - a constant; the command is a test's or a developer's
+            [CTL, "--node", name, *command],
+            env=self._environment(name),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=CTL_TIMEOUT_S,
+        )
+        if done.returncode:
+            raise NodeError(f"rabbitmqctl {' '.join(command)}: {done.stdout}{done.stderr}")
+        return done.stdout
 
     def __enter__(self) -> Self:
         """Start."""

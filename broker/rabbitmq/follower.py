@@ -77,7 +77,7 @@ class Follower:
         self._fold = fold
         self._position = Position(start, now=datetime.now(UTC))
         self._rng = rng
-        self._was_attached = False
+        self._attached_on: int | None = None  # which of the session's connections
 
     async def run(self) -> NoReturn:
         """Read; attach again after every loss.
@@ -94,7 +94,7 @@ class Follower:
                     self._session, self._stream, prefetch=LOG_PREFETCH_MAX, arguments=arguments
                 ) as subscription:
                     tries = 0
-                    self._was_attached = True
+                    self._attached_on = self._session.health.reconnects
                     self._position.attached(now=datetime.now(UTC))
                     await self._read(subscription)
             except BrokerError as error:
@@ -124,8 +124,11 @@ class Follower:
     def _is_final(self) -> bool:
         """Tell whether a missing stream is missing for good, or the broker may be coming up only now."""
         health = self._session.health
+        if not health.connected:
+            return False
         connected_for_s = asyncio.get_running_loop().time() - health.since_s
-        return health.connected and not (self._was_attached and connected_for_s < STREAM_PATIENCE_S)
+        is_reconnected = self._attached_on is not None and self._attached_on != health.reconnects
+        return not is_reconnected or connected_for_s > STREAM_PATIENCE_S
 
 
 def _attachment(start: Start, *, now: datetime) -> str | int | datetime:

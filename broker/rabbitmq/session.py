@@ -157,8 +157,9 @@ class Session:
         while True:
             if self._link is not None:
                 await self._watch(self._link)
-            self._now_connected(await self._reconnect())
+            link = await self._reconnect()
             self._reconnects += 1
+            self._now_connected(link)
             self._call_back()
 
     async def _watch(self, link: _Link) -> None:
