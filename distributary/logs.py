@@ -49,7 +49,7 @@ def redact_line(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN40
     return redact_text(line)
 
 
-def configure(*, role: str, console: bool) -> None:
+def configure(*, role: str, console: bool, colours: bool = False) -> None:
     """Send all records of this process to stderr, ours and the libraries'."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -68,15 +68,15 @@ def configure(*, role: str, console: bool) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    _configure_stdlib(shared, console=console)
+    _configure_stdlib(shared, _renderers(console=console, colours=colours))
 
 
-def _configure_stdlib(shared: list[structlog.typing.Processor], *, console: bool) -> None:
+def _configure_stdlib(shared: list[structlog.typing.Processor], renderers: list[structlog.typing.Processor]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(console=console)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()
@@ -86,11 +86,12 @@ def _configure_stdlib(shared: list[structlog.typing.Processor], *, console: bool
         logging.getLogger(library).setLevel(logging.WARNING)
 
 
-def _renderers(*, console: bool) -> list[structlog.typing.Processor]:
+def _renderers(*, console: bool, colours: bool) -> list[structlog.typing.Processor]:
     if console:
         # Plain: rich would print the local variables with a traceback, and secrets are among them.
         plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(timestamp_key="ts", exception_formatter=plain), redact_line]
+        renderer = structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=colours, exception_formatter=plain)
+        return [renderer, redact_line]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str), redact_line]
 
 

@@ -21,7 +21,7 @@ def command(role: str) -> None:
     on a terminal, JSON lines elsewhere.
     """
     invocation = current()
-    configure(role=role, console=sys.stderr.isatty())
+    configure(role=role, console=sys.stderr.isatty(), colours=invocation.wants_colour(sys.stderr))
     serve(Role(role), invocation.settings, announce)
 
 
