@@ -98,6 +98,7 @@ class PrivateNode:
         self._ports_known = False
         self._server: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def site(self) -> BrokerSite:
@@ -163,6 +164,7 @@ class PrivateNode:
 
     def kill(self) -> None:
         """End the node as a power failure would (SIGKILL), with all its helpers."""
+        self._dismiss_guard()
         if self._server is not None:
             if self._server.poll() is None:
                 os.killpg(self._server.pid, signal.SIGKILL)
@@ -206,7 +208,7 @@ class PrivateNode:
         epmd_command = _installed_epmd()
         name = self._prepare_folder()
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        self._start_epmd(epmd_command)
+        epmd = self._start_epmd(epmd_command)
         with self.log_file.open("wb") as log:
             self._server = subprocess.Popen(  # noqa: S603 - a constant
                 [SERVER],
@@ -217,14 +219,15 @@ class PrivateNode:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # an interrupt at the terminal is for us; kill() takes the whole group
             )
+        self._guard = _guard(self._server.pid, epmd.pid)
         while not self._is_ready(name):
             self._check_alive(deadline_s)
             time.sleep(POLL_EVERY_S)
 
-    def _start_epmd(self, command: str) -> None:
+    def _start_epmd(self, command: str) -> subprocess.Popen[bytes]:
         """Start Erlang's port mapper as our child, so that it ends with us; the node would leave one behind."""
         if self._epmd is not None and self._epmd.poll() is None:
-            return
+            return self._epmd
         self._epmd = epmd = subprocess.Popen(  # noqa: S603 - the path comes from this machine's packages
             [command, "-port", str(self._ports.epmd), "-address", "127.0.0.1"],
             env={"PATH": COMMAND_PATH},
@@ -236,6 +239,7 @@ class PrivateNode:
         )
         if not _holds_within(EPMD_TIMEOUT_S, lambda: epmd.poll() is None and _listens(self._ports.epmd)):
             raise NodeStartError("its port mapper does not listen", log="")
+        return epmd
 
     def _check_alive(self, deadline_s: float) -> None:
         log = self.log_file.read_text(errors="replace")[-LOG_TAIL_CHARS:]
@@ -259,6 +263,12 @@ class PrivateNode:
             self._epmd.kill()
             self._epmd.wait()
             self._epmd = None
+
+    def _dismiss_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
 
     def _prepare_folder(self) -> str:
         """Write the configuration; give the node's name, which is part of the data and so is kept with it."""
@@ -322,6 +332,20 @@ def _installed_epmd() -> str:
     if not SERVER.exists() or epmd is None:
         raise NodeMissingError(str(SERVER) if not SERVER.exists() else "epmd")
     return epmd
+
+
+def _guard(*pids: int) -> subprocess.Popen[bytes]:
+    """Start a process that kills these, with their groups, once we are gone, even killed: its input ends then.
+
+    A broker would stay for ever, and nobody would know whose it is.
+    """
+    return subprocess.Popen(  # noqa: S603 - a constant, and our own children's ids
+        ["/bin/sh", "-c", 'read -r _; kill -9 "$@"', "guard", *(f"-{pid}" for pid in pids)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def is_free(port: int) -> bool:

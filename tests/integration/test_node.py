@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,8 +17,17 @@ import pytest
 from aiormq.exceptions import InvalidFrameError
 
 from broker import node as node_module
-from broker.node import NodeMissingError, NodeStartError, PrivateNode
+from broker.node import NodeMissingError, NodeStartError, PrivateNode, is_free
 from broker.site import BrokerSite, SiteError, Vhost
+
+OWNER = """
+import pathlib, sys
+from broker.node import PrivateNode
+node = PrivateNode(pathlib.Path(sys.argv[1]))
+node.start()
+print(node._ports.amqp, node._ports.epmd, flush=True)
+sys.stdin.read()
+"""
 
 pytestmark = [pytest.mark.rabbitmq]
 
@@ -74,6 +87,23 @@ def test_node_takes_other_ports_when_one_is_snatched_before_it_starts(
         monkeypatch.setattr(node_module, "draw_ports", lambda: next(draws))
         with PrivateNode(tmp_path) as node:
             assert urlsplit(node.amqp_url).port == free.amqp
+
+
+@pytest.mark.faults
+@pytest.mark.usefixtures("node_package")
+def test_node_does_not_outlive_a_killed_owner(tmp_path: Path) -> None:
+    owner = subprocess.Popen(  # noqa: S603 - our own Python
+        [sys.executable, "-c", OWNER, tmp_path / "node"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with owner:
+        ports = [int(word) for word in (owner.stdout or io.StringIO()).readline().split()]
+        assert len(ports) == 2
+        assert not any(is_free(port) for port in ports)
+        owner.kill()
+    deadline_s = time.monotonic() + 10
+    while not all(is_free(port) for port in ports):
+        assert time.monotonic() < deadline_s, "the node or its port mapper still listens"
+        time.sleep(0.05)
 
 
 @pytest.mark.usefixtures("node_package")
