@@ -23,6 +23,7 @@ class RabbitBroker:
 
     def __init__(self, config: BrokerConfig, *, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
+        self._config = config
         self._session = Session(config, rng=self._rng)
         self._publisher = Publisher(self._session, config)
 
@@ -59,7 +60,7 @@ class RabbitBroker:
 
     async def follow(self, stream: str, fold: Fold, *, start: Start = From.FIRST) -> None:
         """Hand the entries of a stream to ``fold``, until cancelled. See ``broker.port.Broker.follow``."""
-        await Follower(self._session, stream, fold, start=start, rng=self._rng).run()
+        await Follower(self._session, self._config, stream, fold, start=start, rng=self._rng).run()
 
     async def exists(self, queue: str) -> bool:
         """Tell whether a queue or stream is there. See ``broker.port.Broker.exists``."""

@@ -11,6 +11,7 @@ from aio_pika.exceptions import (
     AuthenticationError,
     ChannelNotFoundEntity,
     ChannelPreconditionFailed,
+    InvalidFrameError,
     ProbableAuthenticationError,
 )
 from aiormq.exceptions import ChannelAccessRefused, ChannelLockedResource, ConnectionNotAllowed
@@ -21,6 +22,10 @@ _REFUSALS = (ChannelAccessRefused, ProbableAuthenticationError, AuthenticationEr
 _WRONG_TOPOLOGY = (ChannelNotFoundEntity, ChannelPreconditionFailed, ChannelLockedResource)
 
 
+class UnreadableFrameError(DisconnectedError):
+    """RabbitMQ sent what aio-pika cannot decode, which ended the connection; it will be sent again on the next one."""
+
+
 def port_error(error: Exception) -> BrokerError:
     """Give the port's error for one of aio-pika's."""
     if isinstance(error, BrokerError):
@@ -29,7 +34,7 @@ def port_error(error: Exception) -> BrokerError:
         return AccessRefusedError(_text(error))
     if isinstance(error, _WRONG_TOPOLOGY):
         return TopologyError(_text(error))
-    return DisconnectedError(_text(error))
+    return (UnreadableFrameError if isinstance(error, InvalidFrameError) else DisconnectedError)(_text(error))
 
 
 def is_blamed(message: Message, reply: str) -> bool:

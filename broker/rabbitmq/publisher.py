@@ -61,6 +61,11 @@ class Publisher:
                     pass
         except TimeoutError:
             raise self._too_late(message) from None
+        except DisconnectedError:
+            # A connection that ended in this turn of the loop fails at once. Who tries again without a pause would
+            # else keep the session from ever noticing.
+            await asyncio.sleep(0)
+            raise
 
     async def _is_confirmed(self, message: Message) -> bool:
         """Try once. False when the AMQP channel was closed by somebody else's fault: try again on a new one."""

@@ -12,7 +12,8 @@ import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from types import TracebackType
+from typing import Final, NoReturn, Self
 
 import aio_pika
 import structlog
@@ -97,6 +98,20 @@ class Session:
         if self._link is not None:
             await _close(self._link.connection)
             self._link = None
+
+    async def __aenter__(self) -> Self:
+        """Open."""
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.close()
 
     @asynccontextmanager
     async def on_connected(self, callback: Callable[[], None]) -> AsyncGenerator[None]:

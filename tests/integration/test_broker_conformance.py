@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import quote
 
 import aio_pika
+import pamqp.encode
 import pytest
 
 from broker.accounts import mirror_user
@@ -25,6 +26,7 @@ from broker.port import (
     From,
     Message,
     Outcome,
+    PublishError,
     TopologyError,
     UnroutableError,
 )
@@ -40,6 +42,7 @@ ISO, DOCS = ChannelName("iso"), ChannelName("docs")
 LOG = log_stream(1)
 WAIT_S = 20.0  # far beyond what a healthy broker takes; a busy machine is slow, not wrong
 PASSWORD = "pass"
+NOT_UTF8 = "not UTF-8 on the wire"
 
 _ids = itertools.count()
 
@@ -543,6 +546,37 @@ async def test_rabbitmq_refuses_a_message_under_another_users_name(vhost: Vhost)
             fleet = await amqp_channel.get_exchange(FLEET, ensure=False)
             with pytest.raises(aio_pika.exceptions.ChannelPreconditionFailed):
                 await fleet.publish(aio_pika.Message(b"", user_id=mirror_user(vhost.name, BOB)), "mirror.ana.ready")
+
+
+@pytest.mark.rabbitmq
+async def test_an_entry_that_aio_pika_cannot_decode_stops_no_reader_of_the_log(
+    vhost: Vhost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = Inbox()
+    async with rabbitmq_stage(vhost) as stage, stage.open(None) as broker:
+        await provision_site(stage.admin, 1)
+        before = await published(broker, message(), message())
+        await write_what_is_not_utf8(vhost, monkeypatch)
+        async with running(following(broker, inbox)):
+            assert await inbox.has(2) == before
+            async with asyncio.timeout(WAIT_S):
+                while len(inbox.ids) < 3:  # a publish beside the reader fails while the connection is ended
+                    with suppress(PublishError):
+                        await published(broker, message())
+    assert len(inbox.ids) == len(set(inbox.ids))
+
+
+async def write_what_is_not_utf8(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with await aio_pika.connect(vhost.amqp_url) as connection:
+        amqp_channel = await connection.channel()
+        exchange = await amqp_channel.get_exchange(FILES, ensure=False)
+        with monkeypatch.context() as patched:
+            patched.setitem(pamqp.encode.METHODS, "shortstr", short_string_or_worse)
+            await exchange.publish(aio_pika.Message(b"", correlation_id=NOT_UTF8), "file.iso.published")
+
+
+def short_string_or_worse(value: str) -> bytes:
+    return b"\x02\xff\xfe" if value == NOT_UTF8 else pamqp.encode.short_string(value)
 
 
 @pytest.mark.rabbitmq

@@ -12,10 +12,19 @@ from hypothesis import strategies as st
 
 from broker.backoff import backoff_s
 from broker.handling import RETRY_AFTER_S, RETRY_AFTER_S_MAX, retry_after_s
-from broker.port import AccessRefusedError, BrokerError, DisconnectedError, From, Message, Start, TopologyError
+from broker.port import (
+    LOG_PREFETCH_MAX,
+    AccessRefusedError,
+    BrokerError,
+    DisconnectedError,
+    From,
+    Message,
+    Start,
+    TopologyError,
+)
 from broker.rabbitmq.acks import Acks, Unsettled
 from broker.rabbitmq.errors import is_blamed, port_error, translated
-from broker.rabbitmq.follower import Position
+from broker.rabbitmq.position import Position
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -111,6 +120,57 @@ def test_a_stream_that_holds_something_else_at_the_last_offset_is_another_one() 
     position.is_news(4, "a")
     with pytest.raises(TopologyError):
         position.is_news(4, "z")
+
+
+def test_a_position_passes_over_what_ends_every_connection_even_behind_a_hole_in_the_offsets() -> None:
+    position = Position(From.FIRST, now=NOW)
+    position.is_news(4, "a")
+    position.be_careful()
+    assert position.prefetch == 1
+    for passed in (5, 6, 7):
+        position.attached(now=NOW)
+        assert not position.is_news(4, "a")
+        assert position.pass_over(now=NOW) == passed
+        assert position.attach_at == passed + 1
+    position.attached(now=NOW)
+    assert position.is_news(8, "b")
+    assert position.attach_at == 8
+
+
+def test_a_position_passes_nothing_over_while_entries_still_come_before_the_unreadable_one() -> None:
+    position = Position(From.FIRST, now=NOW)
+    position.is_news(4, "a")
+    position.be_careful()
+    position.attached(now=NOW)
+    position.is_news(5, "b")
+    assert position.pass_over(now=NOW) is None
+    assert position.attach_at == 5
+
+
+@pytest.mark.parametrize(
+    ("start", "attach_at"),
+    [
+        pytest.param(From.FIRST, 1, id="from the first"),
+        pytest.param(9, 10, id="from an offset"),
+        pytest.param(timedelta(hours=1), NOW, id="from an hour ago"),
+    ],
+)
+def test_a_position_passes_over_an_unreadable_entry_before_any_other(start: Start, attach_at: object) -> None:
+    position = Position(start, now=NOW)
+    position.be_careful()
+    position.attached(now=NOW)
+    position.pass_over(now=NOW)
+    assert position.attach_at == attach_at
+
+
+def test_a_careful_position_is_at_ease_again_once_the_suspects_are_read() -> None:
+    position = Position(From.FIRST, now=NOW)
+    position.be_careful()
+    for offset in range(LOG_PREFETCH_MAX):
+        assert position.is_careful
+        position.is_news(offset, str(offset))
+    assert not position.is_careful
+    assert position.prefetch == LOG_PREFETCH_MAX
 
 
 TOPIC_REPLY = (

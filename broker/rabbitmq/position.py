@@ -1,0 +1,90 @@
+"""How far a stream was read, and where to attach next. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from broker.port import LOG_PREFETCH_MAX, From, Start, TopologyError
+
+
+class Position:
+    """One reader's place in one stream."""
+
+    def __init__(self, start: Start, *, now: datetime) -> None:
+        self._attach_at = _attachment(start, now=now)
+        self._last: int | None = None
+        self._last_id = ""
+        self._passed: int | None = None
+        self._careful_for = 0
+        self._has_moved = False
+
+    @property
+    def attach_at(self) -> str | int | datetime:
+        """The value for RabbitMQ's ``x-stream-offset``."""
+        if self._passed is not None and self._passed > (-1 if self._last is None else self._last):
+            return self._passed + 1
+        return self._attach_at if self._last is None else self._last
+
+    @property
+    def prefetch(self) -> int:
+        """How many entries to ask for at once."""
+        return 1 if self.is_careful else LOG_PREFETCH_MAX
+
+    @property
+    def is_careful(self) -> bool:
+        """Tell whether an unreadable entry may be among the next."""
+        return self._careful_for > 0
+
+    def attached(self, *, now: datetime) -> None:
+        """Note that the broker took the subscription."""
+        self._has_moved = False
+        if self._attach_at == From.NEXT.value:
+            self._attach_at = now  # the end will have moved when nothing came until the connection is lost
+
+    def is_news(self, offset: int, message_id: str) -> bool:
+        """Note an entry; tell whether it was not read before.
+
+        Raises:
+            TopologyError: another entry stands where the last one was read: the stream was made anew.
+        """
+        if self._last is not None and offset <= self._last:
+            if offset == self._last and message_id != self._last_id:
+                raise TopologyError(f"offset {offset} holds {message_id!r}, not {self._last_id!r}: another stream")
+            return False
+        self._last, self._last_id = offset, message_id
+        self._has_moved = True
+        self._careful_for = max(0, self._careful_for - 1)
+        return True
+
+    def be_careful(self) -> None:
+        """Note that something on a shared connection could not be read: it was one of the next entries, if ours."""
+        self._careful_for = LOG_PREFETCH_MAX
+
+    def pass_over(self, *, now: datetime) -> int | datetime | None:
+        """Note that, read alone, the next entry cannot be read. Give what is passed over, or None while others came.
+
+        It is the first one after the last that was read, or behind a hole in the offsets: then it fails again, and one
+        more is passed over. A reader that began by time and has read nothing goes on from now.
+        """
+        self._careful_for = LOG_PREFETCH_MAX
+        if self._has_moved:
+            return None
+        known = [place for place in (self._last, self._passed) if place is not None]
+        if known:
+            self._passed = max(known) + 1
+        elif isinstance(self._attach_at, datetime):
+            self._attach_at = now
+            return now
+        else:
+            self._passed = self._attach_at if isinstance(self._attach_at, int) else 0
+        return self._passed
+
+
+def _attachment(start: Start, *, now: datetime) -> str | int | datetime:
+    match start:
+        case From():
+            return start.value
+        case timedelta():
+            return now - start
+        case int():
+            return start
