@@ -34,7 +34,8 @@ class Envelope(Struct, frozen=True, kw_only=True, array_like=True):
     """An event with its origin. On the wire an array in this order.
 
     ``time_ns`` is the source's own clock (Unix epoch): good for people, never for order. ``traceparent`` is the W3C
-    Trace Context of the action that led to the event, or empty.
+    Trace Context of the request or event that led to this one, with the id of the span in which its source took that
+    up; empty where nothing led to it or nobody knows any more. It is for people: nothing is decided by it.
     """
 
     source: Source

@@ -10,6 +10,7 @@ import structlog
 from events.names import ORIGIN_CHANNEL, ChannelName, FilePath, MirrorName
 from events.schemas import ChannelDefined, ChannelRemoved, Filter, SubscriptionRevoked
 from events.schemas.fields import TEXT_LENGTH_MAX
+from events.trace import TraceContext
 from master import catalogue
 from master.catalogue import Entered, PublishedFile
 from master.errors import InvalidRequestError, NotFoundError
@@ -102,7 +103,7 @@ class Channels:
             found(await transaction.catalogue.channel(name), name)
             return Snapshot(await transaction.journal.last(name), await transaction.catalogue.entries(name))
 
-    async def put(self, wanted: Channel) -> Definition:
+    async def put(self, wanted: Channel, *, trace: TraceContext) -> Definition:
         """Define a channel, or define it anew; files enter and leave it accordingly.
 
         Raises:
@@ -111,7 +112,7 @@ class Channels:
         if len(wanted.description) > TEXT_LENGTH_MAX:
             raise InvalidRequestError("description_too_long", f"at most {TEXT_LENGTH_MAX} characters")
         channel = Channel(name=wanted.name, filter=check_filter(wanted.filter), description=wanted.description)
-        async with self._store.changing() as transaction:
+        async with self._store.changing(trace=trace) as transaction:
             if await transaction.catalogue.channel(channel.name) != channel:
                 await transaction.catalogue.put_channel(channel)
                 await transaction.journal.open_channel(channel.name)
@@ -125,19 +126,19 @@ class Channels:
             files = (await transaction.catalogue.counts()).get(channel.name, 0)
         self._wake()
         entered = sum(isinstance(fact, Entered) for fact in facts)
-        log.info("channel.defined", channel=channel.name, files=files)
+        log.info("channel.defined", channel=channel.name, files=files, trace_id=trace.trace_id)
         return Definition(channel=channel, files=files, entered=entered, left=len(facts) - entered)
 
-    async def remove(self, name: ChannelName) -> None:
+    async def remove(self, name: ChannelName, *, trace: TraceContext) -> None:
         """Withdraw a channel's files from it, end its subscriptions, and forget it.
 
         Raises:
             NotFoundError: no such channel.
         """
         async with self._provisioner.turn:
-            subscribers = await self._close(name)
+            subscribers = await self._close(name, trace)
             self._wake()
-            log.info("channel.removed", channel=name, mirrors=subscribers)
+            log.info("channel.removed", channel=name, mirrors=subscribers, trace_id=trace.trace_id)
             for mirror in subscribers:
                 await self._provisioner.settle_later(mirror)
 
@@ -158,9 +159,9 @@ class Channels:
         files = [standing.file for standing in standings if standing.file is not None]
         return [Verdict(file, catalogue.decide_channel(file, name, tried)) for file in files]
 
-    async def _close(self, name: ChannelName) -> Sequence[MirrorName]:
+    async def _close(self, name: ChannelName, trace: TraceContext) -> Sequence[MirrorName]:
         """Commit all that the removal means; give the mirrors that followed the channel."""
-        async with self._store.changing() as transaction:
+        async with self._store.changing(trace=trace) as transaction:
             found(await transaction.catalogue.channel(name), name)
             holdings = await transaction.catalogue.holdings(name)
             await transaction.journal.record(

@@ -15,6 +15,7 @@ from edge.files import Sent
 from events.grants import Grant, IPAddress
 from events.names import ORIGIN
 from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted, Event
+from events.trace import TraceContext
 from master.store.store import Store
 
 # A grant can be resumed for hours; the oldest is forgotten first and then merely asks the site for a new link.
@@ -55,25 +56,25 @@ class Downloads:
         return grant.grant_id in self._started
 
     @asynccontextmanager
-    async def transfer(self, grant: Grant, address: IPAddress) -> AsyncGenerator[Transfer]:
+    async def transfer(self, grant: Grant, address: IPAddress, *, trace: TraceContext) -> AsyncGenerator[Transfer]:
         """Say what becomes of one request while the block is entered."""
         transfer = Transfer()
-        teller = asyncio.create_task(self._tell_start(transfer, grant, address), name="tell-start")
+        teller = asyncio.create_task(self._tell_start(transfer, grant, address, trace), name="tell-start")
         try:
             yield transfer
         finally:
             teller.cancel()
             await asyncio.wait([teller])
-            await self._tell_end(transfer, grant, address)
+            await self._tell_end(transfer, grant, address, trace)
 
-    async def _tell_start(self, transfer: Transfer, grant: Grant, address: IPAddress) -> None:
+    async def _tell_start(self, transfer: Transfer, grant: Grant, address: IPAddress, trace: TraceContext) -> None:
         await transfer.begun.wait()
-        await self._say(*self._start(grant, address))
+        await self._say(*self._start(grant, address), trace=trace)
 
-    async def _tell_end(self, transfer: Transfer, grant: Grant, address: IPAddress) -> None:
+    async def _tell_end(self, transfer: Transfer, grant: Grant, address: IPAddress, trace: TraceContext) -> None:
         if not transfer.begun.is_set() and not transfer.has_body:
             return  # HEAD, an unchanged copy, or a range that is none
-        await self._say(*self._start(grant, address), _end(transfer, grant))
+        await self._say(*self._start(grant, address), _end(transfer, grant), trace=trace)
 
     def _start(self, grant: Grant, address: IPAddress) -> list[Event]:
         """Give the event of a grant's first byte, once."""
@@ -84,9 +85,9 @@ class Downloads:
             self._started.popitem(last=False)
         return [DownloadStarted(mirror=ORIGIN, grant_id=grant.grant_id, sha256=grant.sha256, address=str(address))]
 
-    async def _say(self, *events: Event) -> None:
+    async def _say(self, *events: Event, trace: TraceContext) -> None:
         if events:
-            async with self._store.changing() as transaction:
+            async with self._store.changing(trace=trace) as transaction:
                 await transaction.journal.say(events)
             self._wake()
 

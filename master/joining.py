@@ -20,6 +20,7 @@ from broker.provision import Provisioned
 from events.grants import derive_key
 from events.names import ChannelName, MirrorName
 from events.schemas import MirrorInvited, MirrorJoined, MirrorLeft, Profile, SubscriptionGranted, SubscriptionRevoked
+from events.trace import TraceContext
 from master.channels import found
 from master.errors import ForbiddenError, GoneError, InvalidRequestError, NotFoundError
 from master.mirrors import Mirror, MirrorState, OpenInvitation
@@ -71,7 +72,9 @@ class Joining:
         self._secret = secret
         self._wake = wake
 
-    async def invite(self, name: MirrorName, channels: Sequence[ChannelName], *, expires_in_s: int) -> Issued:
+    async def invite(
+        self, name: MirrorName, channels: Sequence[ChannelName], *, expires_in_s: int, trace: TraceContext
+    ) -> Issued:
         """Invite a mirror, or invite it again; the last invitation counts.
 
         Raises:
@@ -81,7 +84,7 @@ class Joining:
         if not 0 < expires_in_s <= EXPIRES_IN_S_MAX:
             raise InvalidRequestError("expiry_invalid", f"an invitation holds for 1 to {EXPIRES_IN_S_MAX} seconds")
         secret = secrets.token_urlsafe(SECRET_BYTES)
-        async with self._store.changing() as transaction:
+        async with self._store.changing(trace=trace) as transaction:
             for channel in channels:
                 found(await transaction.catalogue.channel(channel), channel)
             expires_at_s = transaction.now_ns // _NS_PER_S + expires_in_s
@@ -97,10 +100,10 @@ class Joining:
                 [MirrorInvited(mirror=name, channels=invitation.channels, expires_at_ns=invitation.expires_at_ns)]
             )
         self._wake()
-        log.info("mirror.invited", mirror=name, channels=invitation.channels)
+        log.info("mirror.invited", mirror=name, channels=invitation.channels, trace_id=trace.trace_id)
         return Issued(mirror=name, secret=secret, expires_at_s=expires_at_s)
 
-    async def join(self, name: MirrorName, *, secret: str, profile: Profile) -> Credentials:
+    async def join(self, name: MirrorName, *, secret: str, profile: Profile, trace: TraceContext) -> Credentials:
         """Let a mirror take up its invitation, once. Joining again with a new one replaces its credentials.
 
         Raises:
@@ -114,10 +117,10 @@ class Joining:
                 mirror, channels = await self._joiner(transaction, name, secret, profile, token)
             await self._provisioner.settle(mirror, more=channels)
             broker_url = self._provisioner.broker_url_for(mirror)
-            async with self._store.changing() as transaction:
+            async with self._store.changing(trace=trace) as transaction:
                 followed = await self._admit(transaction, mirror, secret, channels)
         self._wake()
-        log.info("mirror.joined", mirror=name, url=profile.url, joins=mirror.joins)
+        log.info("mirror.joined", mirror=name, url=profile.url, joins=mirror.joins, trace_id=trace.trace_id)
         return Credentials(
             mirror=name,
             broker_url=broker_url,
@@ -126,7 +129,9 @@ class Joining:
             channels=followed,
         )
 
-    async def subscribe(self, name: MirrorName, channel: ChannelName) -> tuple[ChannelName, ...]:
+    async def subscribe(
+        self, name: MirrorName, channel: ChannelName, *, trace: TraceContext
+    ) -> tuple[ChannelName, ...]:
         """Give a mirror leave to follow a channel; give all that it may follow.
 
         Raises:
@@ -138,21 +143,23 @@ class Joining:
                 mirror = member(await transaction.fleet.mirror(name), name)
                 found(await transaction.catalogue.channel(channel), channel)
             await self._provisioner.settle(mirror, more=(channel,))
-            async with self._store.changing() as transaction:
+            async with self._store.changing(trace=trace) as transaction:
                 found(await transaction.catalogue.channel(channel), channel)
                 await _grant(transaction, name, [channel])
                 followed = await transaction.fleet.subscriptions(name)
         self._wake()
         return followed
 
-    async def unsubscribe(self, name: MirrorName, channel: ChannelName) -> tuple[ChannelName, ...]:
+    async def unsubscribe(
+        self, name: MirrorName, channel: ChannelName, *, trace: TraceContext
+    ) -> tuple[ChannelName, ...]:
         """Take leave away; give all that the mirror may still follow.
 
         Raises:
             NotFoundError: no such mirror.
         """
         async with self._provisioner.turn:
-            async with self._store.changing() as transaction:
+            async with self._store.changing(trace=trace) as transaction:
                 member(await transaction.fleet.mirror(name), name)
                 if channel in await transaction.fleet.subscriptions(name):
                     await transaction.fleet.unsubscribe(name, channel)
@@ -162,14 +169,14 @@ class Joining:
             await self._provisioner.settle_later(name)
         return followed
 
-    async def remove(self, name: MirrorName, *, reason: str) -> None:
+    async def remove(self, name: MirrorName, *, reason: str, trace: TraceContext) -> None:
         """Take a mirror out of the fleet; its token, account and queue end at once.
 
         Raises:
             NotFoundError: no such mirror.
         """
         async with self._provisioner.turn:
-            async with self._store.changing() as transaction:
+            async with self._store.changing(trace=trace) as transaction:
                 mirror = member(await transaction.fleet.mirror(name), name)
                 for channel in await transaction.fleet.subscriptions(name):
                     await transaction.fleet.unsubscribe(name, channel)
@@ -177,7 +184,7 @@ class Joining:
                 await transaction.journal.say([MirrorLeft(mirror=name, reason=reason)])
             self._wake()
             await self._provisioner.remove(name)
-        log.info("mirror.left", mirror=name, reason=reason)
+        log.info("mirror.left", mirror=name, reason=reason, trace_id=trace.trace_id)
 
     async def mirrors(self) -> Sequence[tuple[Mirror, tuple[ChannelName, ...]]]:
         """Give all mirrors with the channels that they may follow."""

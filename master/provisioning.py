@@ -184,7 +184,10 @@ async def _sound_log(admin: Admin, generation: int, *, opened: bool) -> Site:
 
 
 async def _said_again(transaction: Transaction, generation: int) -> AsyncIterator[Sequence[Event]]:
-    """Give all that holds, in portions: the channels, the fleet, and what is in each channel under its own numbers."""
+    """Give all that holds, in portions: the channels, the fleet, and what is in each channel under its own numbers.
+
+    It carries no trace: it is said again because the log is new, and not because somebody just did it.
+    """
     yield [LogOpened(generation=generation)]
     channels = await transaction.catalogue.channels()
     yield [

@@ -20,6 +20,7 @@ from events.errors import InvalidNameError
 from events.names import ORIGIN_CHANNEL, ChannelName, FilePath, Tag
 from events.schemas import PUBLIC, Access
 from events.schemas.fields import TEXT_LENGTH_MAX
+from events.trace import TraceContext
 from master import catalogue
 from master.catalogue import Change, PublishedFile, Standing, Wish
 from master.errors import InvalidRequestError, NotFoundError, UnusableFileError
@@ -127,14 +128,14 @@ class Publisher:
             )
         return Plan(order, await asyncio.to_thread(find, order.source, under=order.under))
 
-    async def carry_out(self, plan: Plan) -> AsyncGenerator[Report, None]:
+    async def carry_out(self, plan: Plan, *, trace: TraceContext) -> AsyncGenerator[Report, None]:
         """Publish what was planned, one transaction a file, and report. Leaving early stops after the current file."""
         counts = {Published: 0, Unchanged: 0, Refused: 0}
         for unusable in plan.haul.unusable:
             counts[Refused] += 1
             yield _refused(unusable)
         for found in plan.haul.found:
-            async with aclosing(self._publish(found, plan.order)) as reports:
+            async with aclosing(self._publish(found, plan.order, trace)) as reports:
                 async for report in reports:
                     if not isinstance(report, Progress):
                         counts[type(report)] += 1
@@ -146,7 +147,7 @@ class Publisher:
             hidden=plan.haul.hidden,
         )
 
-    async def withdraw(self, path: FilePath, *, reason: str) -> PublishedFile:
+    async def withdraw(self, path: FilePath, *, reason: str, trace: TraceContext) -> PublishedFile:
         """Take a file out of the catalogue and all channels; give what it was.
 
         Raises:
@@ -155,17 +156,19 @@ class Publisher:
         """
         if len(reason) > TEXT_LENGTH_MAX:
             raise InvalidRequestError("reason_too_long", f"a reason has at most {TEXT_LENGTH_MAX} characters")
-        async with self._store.changing() as transaction:
+        async with self._store.changing(trace=trace) as transaction:
             standing = await transaction.catalogue.standing(path)
             if standing.file is None:
                 raise NotFoundError("file_unknown", f"no file {path}", hint="see them all: distributary ls")
             await transaction.journal.record(catalogue.withdraw(standing, reason=reason).facts)
             await transaction.catalogue.forget_file(path)
         self._wake()
-        log.info("file.withdrawn", path=path, reason=reason)
+        log.info("file.withdrawn", path=path, reason=reason, trace_id=trace.trace_id)
         return standing.file
 
-    async def _publish(self, found: Found, order: Order) -> AsyncGenerator[Progress | Verdict, None]:
+    async def _publish(
+        self, found: Found, order: Order, trace: TraceContext
+    ) -> AsyncGenerator[Progress | Verdict, None]:
         try:
             hashed = await self._known(found)
             if hashed is None:
@@ -176,7 +179,7 @@ class Publisher:
                         else:
                             hashed = step
             assert hashed is not None  # noqa: S101 - hashing ends with its result or an exception
-            yield await self._settle(found, hashed, order)
+            yield await self._settle(found, hashed, order, trace)
         except (InvalidNameError, UnusableFileError) as error:
             log.info("file.refused", path=found.path, reason=str(error))
             yield _refused(refusal(found.path, error))
@@ -193,18 +196,18 @@ class Publisher:
             return None
         return Hashed(standing.file.sha256, source)
 
-    async def _settle(self, found: Found, hashed: Hashed, order: Order) -> Published | Unchanged:
+    async def _settle(self, found: Found, hashed: Hashed, order: Order, trace: TraceContext) -> Published | Unchanged:
         """Decide by looking; only what changes something waits for its turn to write."""
         wish = _wish(found.path, hashed, order)
         async with self._store.reading() as transaction:
             standing, change = await _decide(transaction, wish)
             source = await transaction.catalogue.source(found.path)
         if not order.dry_run and (change.standing != standing or source != hashed.source):
-            change = await self._commit(hashed.source, wish)
+            change = await self._commit(hashed.source, wish, trace)
         return _verdict(change)
 
-    async def _commit(self, source: Source, wish: Wish) -> Change:
-        async with self._store.changing() as transaction:
+    async def _commit(self, source: Source, wish: Wish, trace: TraceContext) -> Change:
+        async with self._store.changing(trace=trace) as transaction:
             if look(source.location) != source.fingerprint:
                 raise FileChangedError(
                     source.location, when="right after it was hashed", hint="publish it when it is complete"
@@ -215,7 +218,8 @@ class Publisher:
             await transaction.journal.record(change.facts)
         if change.facts:
             self._wake()
-            log.info("file.published", path=wish.path, generation=change.standing.last_generation)
+            generation = change.standing.last_generation
+            log.info("file.published", path=wish.path, generation=generation, trace_id=trace.trace_id)
         return change
 
 

@@ -10,6 +10,7 @@ import structlog
 from events.names import MirrorName
 from events.schemas import MirrorWentOffline, Profile
 from mirror.store import Store, StoreError
+from mirror.traces import Said
 
 RETRY_AFTER_S: Final = 1.0  # a full disk takes longer to mend, a busy one does not
 
@@ -50,4 +51,4 @@ class Announcer:
         Raises:
             StoreError: it was not said; the missing load reports will tell.
         """
-        await self._store.say(MirrorWentOffline(mirror=self._mirror, reason=reason))
+        await self._store.say(Said(MirrorWentOffline(mirror=self._mirror, reason=reason)))

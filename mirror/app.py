@@ -20,6 +20,7 @@ from edge.server import serve
 from edge.visitors import parse_proxies
 from events.names import Digest
 from events.schemas import DownloadGranted, LossReason, Profile
+from events.trace import TraceContext
 from mirror.announce import Announcer
 from mirror.config import MirrorConfig
 from mirror.fetch import Fetcher
@@ -186,7 +187,7 @@ class _Mirror:
         for action in actions:
             match action:
                 case Fetch():
-                    self.keeper.consider(action.entry.sha256)
+                    self.keeper.want(action.entry.sha256, trace=action.trace)
                 case Drop():
                     self.keeper.consider(action.sha256)
                 case Resync():
@@ -201,8 +202,9 @@ class _Mirror:
         self._announce()
         self.sync.doubt_queue()
 
-    def _expect(self, notice: DownloadGranted) -> None:
+    def _expect(self, notice: DownloadGranted, trace: TraceContext | None) -> None:
         self.traffic.slots.expect(notice.grant_id, start_by_s=notice.start_by_s, now_s=time.time())
+        self.traffic.traces.note(notice.grant_id, trace)
 
     def _leave(self, reason: str) -> None:
         self.left_because = reason

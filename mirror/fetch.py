@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp import hdrs
 
 from events.names import Digest
+from events.trace import TraceContext
 from mirror.config import FetchLimits
 from mirror.objects import Objects, Part
 from mirror.origin import Origin, OriginConfusedError, OriginRefusedError, OriginUnavailableError
@@ -40,7 +41,9 @@ class Fetcher:
         self._executor = executor
         self._limits = limits
 
-    async def fetch(self, sha256: Digest, size_bytes: int, *, wanted: Callable[[], bool]) -> None:
+    async def fetch(
+        self, sha256: Digest, size_bytes: int, *, wanted: Callable[[], bool], trace: TraceContext | None = None
+    ) -> None:
         """Get a content, verify it, and put it in its place in the store. Not announced yet, and not in any table.
 
         Raises:
@@ -52,19 +55,19 @@ class Fetcher:
         loop = asyncio.get_running_loop()
         part = await loop.run_in_executor(self._executor, self._objects.part, sha256, size_bytes)
         try:
-            await self._complete(part, wanted)
+            await self._complete(part, wanted, trace)
             await _finish(loop.run_in_executor(self._executor, part.commit))
         finally:
             part.close()
 
-    async def _complete(self, part: Part, wanted: Callable[[], bool]) -> None:
+    async def _complete(self, part: Part, wanted: Callable[[], bool], trace: TraceContext | None) -> None:
         """Ask again as long as each answer brings something."""
         for _ in range(RESUMES_MAX):
             before_bytes = part.have_bytes
             if before_bytes == part.size_bytes:
                 return
             try:
-                await self._receive(part, wanted)
+                await self._receive(part, wanted, trace)
             except OriginUnavailableError:
                 if part.have_bytes <= before_bytes:
                     raise
@@ -75,8 +78,8 @@ class Fetcher:
         if part.have_bytes != part.size_bytes:
             raise OriginUnavailableError(f"{part.sha256.hex()}: broke off {RESUMES_MAX} times")
 
-    async def _receive(self, part: Part, wanted: Callable[[], bool]) -> None:
-        async with self._origin.content(part.sha256, offset=part.have_bytes) as response:
+    async def _receive(self, part: Part, wanted: Callable[[], bool], trace: TraceContext | None) -> None:
+        async with self._origin.content(part.sha256, offset=part.have_bytes, trace=trace) as response:
             self._begin(part, response)
             loop = asyncio.get_running_loop()
             writing: asyncio.Future[None] | None = None

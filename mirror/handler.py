@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import structlog
 
@@ -25,9 +26,11 @@ from events.schemas import (
     SubscriptionRevoked,
     tag_of,
 )
+from events.trace import SPAN_ID_BYTES, TraceContext, child, parse
 from mirror.batch import Batch
 from mirror.plan import Action, Catalogue, Journal
 from mirror.store import Store, StoreError
+from mirror.traces import Said
 
 CLAIM_LENGTH_MAX: Final = 255  # AMQP's short string; what a message claims of itself is no longer
 REASON_LENGTH_MAX: Final = 500
@@ -45,8 +48,15 @@ class Reactions:
     perform: Callable[[Iterable[Action]], None]
     subscription_told: Callable[[], None]
     log_opened: Callable[[], None]
-    granted: Callable[[DownloadGranted], None]
+    granted: Callable[[DownloadGranted, TraceContext | None], None]
     left: Callable[[str], None]
+
+
+class Told(NamedTuple):
+    """A fact, and the span in which this mirror does what follows from it."""
+
+    fact: CatalogueFact
+    trace: TraceContext | None
 
 
 class Handler:
@@ -59,7 +69,7 @@ class Handler:
         self._vhost = vhost
         self._seen: dict[SelectorName, Version] = {}
         self.unknown: Counter[str] = Counter()
-        self.inbox: Batch[CatalogueFact] = Batch(self._write_down)
+        self.inbox: Batch[Told] = Batch(self._write_down)
 
     @property
     def grants_seen(self) -> dict[SelectorName, int]:
@@ -90,29 +100,29 @@ class Handler:
     async def _react(self, envelope: Envelope) -> None:
         match envelope.event:
             case FilePublished() | FileWithdrawn() as fact:
-                await self.inbox.submit(fact)
+                await self.inbox.submit(Told(fact, _span_of(envelope)))
             case SubscriptionGranted() | SubscriptionRevoked() as fact if fact.mirror == self._mirror:
                 self._reactions.subscription_told()
-                await self.inbox.submit(fact)
+                await self.inbox.submit(Told(fact, _span_of(envelope)))
             case LogOpened():
                 self._reactions.log_opened()
             case DownloadGranted() as notice if notice.mirror == self._mirror:
-                self._note_grant(notice, envelope.version)
+                self._note_grant(notice, envelope)
             case MirrorLeft() as left if left.mirror == self._mirror:
                 self._reactions.left(left.reason)
             case other:
                 log.debug("event.ignored", tag=tag_of(other))
 
-    def _note_grant(self, notice: DownloadGranted, version: Version) -> None:
-        seen = self._seen.get(notice.selector)
+    def _note_grant(self, notice: DownloadGranted, envelope: Envelope) -> None:
+        seen, version = self._seen.get(notice.selector), envelope.version
         if (seen is None and len(self._seen) < SELECTORS_MAX) or (seen is not None and version > seen):
             self._seen[notice.selector] = version
-        self._reactions.granted(notice)
+        self._reactions.granted(notice, _span_of(envelope))
 
-    async def _write_down(self, facts: list[CatalogueFact]) -> None:
+    async def _write_down(self, batch: list[Told]) -> None:
         def change(catalogue: Catalogue, journal: Journal) -> None:
-            for fact in facts:
-                _apply(catalogue, fact, journal)
+            for told in batch:
+                _apply(catalogue, told, journal)
 
         self._reactions.perform(await self._store.fold(change))
 
@@ -120,23 +130,28 @@ class Handler:
         log.error(
             "event.unreadable", message_id=delivery.message_id, routing_key=delivery.routing_key, error=str(error)
         )
-        await self._store.say(
-            EventUnreadable(
-                reader=mirror_source(self._mirror),
-                message_id=delivery.message_id[:CLAIM_LENGTH_MAX],
-                exchange=delivery.exchange[:CLAIM_LENGTH_MAX],
-                routing_key=delivery.routing_key[:CLAIM_LENGTH_MAX],
-                user_id=delivery.user_id[:CLAIM_LENGTH_MAX],
-                reason=str(error)[:REASON_LENGTH_MAX],
-            )
+        report = EventUnreadable(
+            reader=mirror_source(self._mirror),
+            message_id=delivery.message_id[:CLAIM_LENGTH_MAX],
+            exchange=delivery.exchange[:CLAIM_LENGTH_MAX],
+            routing_key=delivery.routing_key[:CLAIM_LENGTH_MAX],
+            user_id=delivery.user_id[:CLAIM_LENGTH_MAX],
+            reason=str(error)[:REASON_LENGTH_MAX],
         )
+        await self._store.say(Said(report))
 
 
-def _apply(catalogue: Catalogue, fact: CatalogueFact, journal: Journal) -> None:
-    match fact:
-        case FilePublished() | FileWithdrawn():
-            catalogue.apply(fact, journal)
-        case SubscriptionGranted():
+def _apply(catalogue: Catalogue, told: Told, journal: Journal) -> None:
+    match told.fact:
+        case FilePublished() | FileWithdrawn() as fact:
+            catalogue.apply(fact, journal, trace=told.trace)
+        case SubscriptionGranted() as fact:
             catalogue.follow(fact.channel, journal)
-        case SubscriptionRevoked():
-            catalogue.unfollow(fact.channel, journal)
+        case SubscriptionRevoked() as fact:
+            catalogue.unfollow(fact.channel, journal, trace=told.trace)
+
+
+def _span_of(envelope: Envelope) -> TraceContext | None:
+    """Begin the span of all that follows here from one event; None where it carries no trace."""
+    parent = parse(envelope.traceparent)
+    return None if parent is None else child(parent, secrets.token_bytes(SPAN_ID_BYTES))

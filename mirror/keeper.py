@@ -17,12 +17,14 @@ import structlog
 
 from events.names import Digest, MirrorName
 from events.schemas import DeclineReason, LossReason, ReplicaDeclined
+from events.trace import TraceContext
 from mirror.config import FetchLimits, MirrorConfig
 from mirror.fetch import Fetcher, UnwantedError
 from mirror.objects import DigestMismatchError, DiskFailedError, DiskFullError, Objects
 from mirror.origin import OriginConfusedError, OriginError, OriginRefusedError, OriginUnavailableError
 from mirror.plan import Entry
 from mirror.store import Store, StoreError
+from mirror.traces import Said, Traces
 
 DISK_FREE_BYTES_MIN: Final = 4 << 20  # left for our own database, which has to say that the disk is full
 DETAIL_LENGTH_MAX: Final = 300  # a sentence; the log has all of it
@@ -62,6 +64,7 @@ class Keeper:
         self._again: set[Digest] = set()
         self._timers: dict[Digest, asyncio.TimerHandle] = {}
         self._troubles: dict[Digest, Trouble] = {}
+        self._traces = Traces[Digest]()
 
     @property
     def fetching(self) -> tuple[Digest, ...]:
@@ -82,6 +85,11 @@ class Keeper:
                 self._queued.add(sha256)
                 wanted = self._store.catalogue.wanted(sha256) is not None
                 (self._fetches if wanted else self._removals).put_nowait(sha256)
+
+    def want(self, sha256: Digest, *, trace: TraceContext | None) -> None:
+        """Look at a content that was told of just now; ``trace`` led to it, and to what becomes of it."""
+        self._traces.note(sha256, trace)
+        self.consider(sha256)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -118,20 +126,24 @@ class Keeper:
             await self._remove(sha256)
         elif sha256 not in self._store.replicas:
             await self._fetch(wanted)
+        else:
+            self._traces.forget(sha256)
 
     async def _remove(self, sha256: Digest) -> None:
         await self._store.lose_replicas({sha256: LossReason.WITHDRAWN})  # passed over where it was said already
         await self._in_thread(lambda: self._objects.remove(sha256))
         self._troubles.pop(sha256, None)
+        self._traces.forget(sha256)
         self.consider(*(short for short, trouble in self._troubles.items() if trouble.reason == _DISK_FULL))
 
     async def _fetch(self, wanted: Entry) -> None:
         sha256, size_bytes = wanted.sha256, wanted.size_bytes
+        trace = self._traces.of(sha256)
         self._busy[sha256] = size_bytes
         try:
             self._make_sure_of_room(wanted)
-            await self._fetcher.fetch(sha256, size_bytes, wanted=lambda: self._is_wanted(sha256))
-            await self._take_in(sha256, size_bytes)
+            await self._fetcher.fetch(sha256, size_bytes, wanted=lambda: self._is_wanted(sha256), trace=trace)
+            await self._take_in(sha256, size_bytes, trace)
         except UnwantedError:
             self._again.add(sha256)
         except DiskFullError as error:
@@ -148,15 +160,16 @@ class Keeper:
         else:
             self._troubles.pop(sha256, None)
 
-    async def _take_in(self, sha256: Digest, size_bytes: int) -> None:
+    async def _take_in(self, sha256: Digest, size_bytes: int, trace: TraceContext | None) -> None:
         """Commit what stands in its place already. Should that fail, the bytes go back among the parts."""
         try:
-            added = await self._store.add_replica(sha256, size_bytes)
+            added = await self._store.add_replica(sha256, size_bytes, trace=trace)
         except StoreError:
             await self._in_thread(lambda: self._objects.demote(sha256))
             raise
         if added:
-            log.info("replica.ready", sha256=sha256.hex(), size_bytes=size_bytes)
+            self._traces.forget(sha256)
+            log.info("replica.ready", sha256=sha256.hex(), size_bytes=size_bytes, trace_id=_id_of(trace))
         else:
             self._again.add(sha256)
 
@@ -182,7 +195,15 @@ class Keeper:
     async def _decline(self, wanted: Entry, reason: DeclineReason, error: Exception) -> None:
         detail = str(error)[:DETAIL_LENGTH_MAX]
         delay_s = self._later(wanted.sha256, reason.name, detail)
-        log.warning("replica.declined", path=wanted.path, reason=reason.name, detail=detail, retry_after_s=delay_s)
+        trace = self._traces.of(wanted.sha256)
+        log.warning(
+            "replica.declined",
+            path=wanted.path,
+            reason=reason.name,
+            detail=detail,
+            retry_after_s=delay_s,
+            trace_id=_id_of(trace),
+        )
         declined = ReplicaDeclined(
             mirror=self._mirror,
             sha256=wanted.sha256,
@@ -193,7 +214,7 @@ class Keeper:
             retry_after_s=delay_s,
         )
         try:
-            await self._store.say(declined)
+            await self._store.say(Said(declined, trace))
         except StoreError as failure:  # the disk is so full that it cannot even be said; the next attempt says it
             log.warning("replica.decline_unsaid", path=wanted.path, error=str(failure))
 
@@ -208,6 +229,10 @@ class Keeper:
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _id_of(trace: TraceContext | None) -> str:
+    return "" if trace is None else trace.trace_id
 
 
 _DISK_FULL: Final = DeclineReason.DISK_FULL.name

@@ -16,6 +16,7 @@ from aiohttp import hdrs
 from msgspec import Meta, Struct
 
 from events.names import ChannelName, Digest, FilePath, parse_channel, parse_digest, parse_path
+from events.trace import HEADER, TraceContext
 from mirror.plan import Entry, Snapshot
 
 ANSWER_BYTES_MAX: Final = 256 << 20  # a snapshot of a million files
@@ -112,15 +113,19 @@ class Origin:
         return (await self._ask("POST", "/-/api/v1/mirrors/self/queue", _QueueAnswer)).healed
 
     @asynccontextmanager
-    async def content(self, sha256: Digest, *, offset: int) -> AsyncGenerator[aiohttp.ClientResponse]:
+    async def content(
+        self, sha256: Digest, *, offset: int, trace: TraceContext | None = None
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """Ask for the bytes of a content from ``offset`` on. The answer may begin at 0 all the same: see its status.
 
         Raises:
             OriginError: see the subclass.
         """
-        headers = dict(self._headers)
+        headers: dict[str, str] = {**self._headers}
         if offset:
             headers |= {hdrs.RANGE: f"bytes={offset}-", hdrs.IF_RANGE: f'"{sha256.hex()}"'}
+        if trace is not None:
+            headers[HEADER] = trace.traceparent
         request = f"GET {sha256.hex()}"
         try:
             async with self._session.get(

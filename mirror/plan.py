@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from events.names import ChannelName, Digest, FilePath, file_name
 from events.schemas import FilePublished, FileWithdrawn, LossReason
+from events.trace import TraceContext
 
 Key: TypeAlias = tuple[ChannelName, FilePath]
 
@@ -50,6 +51,7 @@ class Fetch:
     """Get this content: it is wanted and not held."""
 
     entry: Entry
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Drop:
     sha256: Digest
     path: FilePath
     reason: LossReason
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +85,15 @@ class Standing(Enum):
 
 @dataclass(slots=True)
 class Journal:
-    """What one transaction changes: the value before, for each entry and position that it touches."""
+    """What one transaction changes: the value before, for each entry and position that it touches.
+
+    ``traces`` has for each content whose claims changed what led to the last change, where that is known.
+    """
 
     entries: dict[Key, Entry | None] = field(default_factory=dict[Key, Entry | None])
     positions: dict[ChannelName, int | None] = field(default_factory=dict[ChannelName, int | None])
     gaps: set[ChannelName] = field(default_factory=set[ChannelName])
+    traces: dict[Digest, TraceContext | None] = field(default_factory=dict[Digest, TraceContext | None])
 
 
 class Catalogue:
@@ -130,15 +137,17 @@ class Catalogue:
             self._move(channel, 0, journal)
             journal.gaps.add(channel)
 
-    def unfollow(self, channel: ChannelName, journal: Journal) -> None:
+    def unfollow(self, channel: ChannelName, journal: Journal, *, trace: TraceContext | None = None) -> None:
         """Stop following a channel and forget its entries."""
         for path in list(self._entries.get(channel, {})):
-            self._put((channel, path), None, journal)
+            self._put((channel, path), None, journal, trace)
         if channel in self._positions:
             self._move(channel, None, journal)
         journal.gaps.discard(channel)
 
-    def apply(self, event: FilePublished | FileWithdrawn, journal: Journal) -> Standing:
+    def apply(
+        self, event: FilePublished | FileWithdrawn, journal: Journal, *, trace: TraceContext | None = None
+    ) -> Standing:
         """Take one fact of a channel in, whatever was seen before it."""
         standing = self._standing(event.channel, event.channel_sequence)
         match standing:
@@ -153,7 +162,7 @@ class Catalogue:
         if known is None or known.sequence < event.channel_sequence:
             entry = _entry_of(event)
             # Below the position nothing can come back, so only a withdrawal beyond a gap needs its tombstone.
-            self._put(key, entry if entry.live or standing is Standing.AHEAD else None, journal)
+            self._put(key, entry if entry.live or standing is Standing.AHEAD else None, journal, trace)
         return standing
 
     def replace(self, snapshot: Snapshot, journal: Journal) -> None:
@@ -201,11 +210,12 @@ class Catalogue:
         else:
             self._positions[channel] = position
 
-    def _put(self, key: Key, entry: Entry | None, journal: Journal) -> None:
+    def _put(self, key: Key, entry: Entry | None, journal: Journal, trace: TraceContext | None = None) -> None:
         before = self.entry(key)
         if before == entry:
             return
         journal.entries.setdefault(key, before)
+        journal.traces |= {each.sha256: trace for each in (before, entry) if each is not None}
         if before is not None and before.live:
             self._release(before.sha256, key)
         if entry is None:
@@ -228,7 +238,7 @@ def plan(catalogue: Catalogue, journal: Journal, held: Container[Digest]) -> lis
     for sha256 in sorted(catalogue.touched(journal)):
         wanted = catalogue.wanted(sha256)
         if wanted is not None and sha256 not in held:
-            actions.append(Fetch(wanted))
+            actions.append(Fetch(wanted, journal.traces.get(sha256)))
         elif wanted is None and sha256 in held:
             actions.append(_drop(catalogue, journal, sha256))
     return actions
@@ -239,7 +249,8 @@ def _drop(catalogue: Catalogue, journal: Journal, sha256: Digest) -> Drop:
     claims = (entry for entry in known if entry is not None and entry.sha256 == sha256)
     last = min(claims, key=lambda entry: (entry.channel, entry.path))
     followed = last.channel in catalogue.positions
-    return Drop(sha256, last.path, LossReason.WITHDRAWN if followed else LossReason.UNSUBSCRIBED)
+    reason = LossReason.WITHDRAWN if followed else LossReason.UNSUBSCRIBED
+    return Drop(sha256, last.path, reason, journal.traces.get(sha256))
 
 
 def _entry_of(event: FilePublished | FileWithdrawn) -> Entry:

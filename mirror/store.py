@@ -27,7 +27,6 @@ from events.codec import decode, encode
 from events.envelope import Envelope, mirror_source
 from events.names import ChannelName, Digest, FilePath, MirrorName
 from events.schemas import (
-    Event,
     InventoryAnnounced,
     LossReason,
     MirrorCameOnline,
@@ -35,9 +34,11 @@ from events.schemas import (
     ReplicaLost,
     ReplicaReady,
 )
+from events.trace import TraceContext
 from mirror import tables
 from mirror.plan import Action, Catalogue, Drop, Entry, Journal, plan
 from mirror.quota import Ledger
+from mirror.traces import Said
 
 INVENTORY_PAGE_MAX: Final = 1000  # 34 kB, well under what an event may have
 BUSY_TIMEOUT_S: Final = 5.0  # somebody may look into the file with sqlite3
@@ -74,7 +75,7 @@ class _Transaction:
 
     connection: AsyncConnection
     sequence: int
-    events: list[Event] = field(default_factory=list[Event])
+    said: list[Said] = field(default_factory=list[Said])
     after: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
     undo: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
 
@@ -155,12 +156,12 @@ class Store:
             actions = plan(self.catalogue, journal, self._replicas)
             for action in actions:
                 if isinstance(action, Drop):
-                    await self._forget_replica(transaction, action.sha256, action.path, action.reason)
+                    await self._forget_replica(transaction, action)
             return actions
 
         return await self._transact(work)
 
-    async def add_replica(self, sha256: Digest, size_bytes: int) -> bool:
+    async def add_replica(self, sha256: Digest, size_bytes: int, *, trace: TraceContext | None = None) -> bool:
         """Take verified content in and say that it is ready; False where nobody wants it any more.
 
         Raises:
@@ -173,15 +174,14 @@ class Store:
                 return False
             row = {"sha256": sha256, "size_bytes": size_bytes, "path": wanted.path, "lost_at_s": None}
             await transaction.connection.execute(tables.upsert(tables.replica), [row])
-            transaction.events.append(
-                ReplicaReady(
-                    mirror=self._mirror,
-                    sha256=sha256,
-                    size_bytes=size_bytes,
-                    path=wanted.path,
-                    generation=wanted.generation,
-                )
+            ready = ReplicaReady(
+                mirror=self._mirror,
+                sha256=sha256,
+                size_bytes=size_bytes,
+                path=wanted.path,
+                generation=wanted.generation,
             )
+            transaction.said.append(Said(ready, trace))
             transaction.after.append(lambda: self._replicas.update({sha256: Replica(size_bytes, wanted.path)}))
             return True
 
@@ -197,11 +197,11 @@ class Store:
         async def work(transaction: _Transaction) -> None:
             for sha256, reason in lost.items():
                 if (replica := self._replicas.get(sha256)) is not None:
-                    await self._forget_replica(transaction, sha256, replica.path, reason)
+                    await self._forget_replica(transaction, Drop(sha256, replica.path, reason))
 
         await self._transact(work)
 
-    async def say(self, *events: Event) -> None:
+    async def say(self, *said: Said) -> None:
         """Say events that report no state of ours.
 
         Raises:
@@ -209,7 +209,7 @@ class Store:
         """
 
         async def work(transaction: _Transaction) -> None:
-            transaction.events.extend(events)
+            transaction.said.extend(said)
 
         await self._transact(work)
 
@@ -226,8 +226,8 @@ class Store:
         async def work(transaction: _Transaction) -> int:
             held = sorted(self._replicas)
             slices = [held[at : at + INVENTORY_PAGE_MAX] for at in range(0, len(held), INVENTORY_PAGE_MAX)] or [[]]
-            transaction.events.append(MirrorCameOnline(mirror=self._mirror, profile=profile))
-            transaction.events.extend(
+            transaction.said.append(Said(MirrorCameOnline(mirror=self._mirror, profile=profile)))
+            pages = (
                 InventoryAnnounced(
                     mirror=self._mirror,
                     as_of=transaction.sequence + 2,
@@ -237,6 +237,7 @@ class Store:
                 )
                 for page, sha256s in enumerate(slices, start=1)
             )
+            transaction.said.extend(map(Said, pages))
             return len(held)
 
         return await self._transact(work)
@@ -323,20 +324,20 @@ class Store:
                 for step in reversed(undo):
                     step()
                 raise
-            self._sequence += len(transaction.events)
+            self._sequence += len(transaction.said)
             for step in transaction.after:
                 step()
-        if transaction.events:
+        if transaction.said:
             self._on_said()
         return result
 
     async def _save_events(self, transaction: _Transaction) -> None:
-        if not transaction.events:
+        if not transaction.said:
             return
         now_ns = self._clock_ns()
         rows = [
             {"body": encode(self._envelope(said, transaction.sequence + number, now_ns))}
-            for number, said in enumerate(transaction.events, start=1)
+            for number, said in enumerate(transaction.said, start=1)
         ]
         for some in _sliced(rows):
             await transaction.connection.execute(insert(tables.outbox), list(some))
@@ -345,14 +346,14 @@ class Store:
             update(tables.setting).where(tables.setting.c.name == "sequence").values(value=last)
         )
 
-    def _envelope(self, said: Event, sequence: int, now_ns: int) -> Envelope:
+    def _envelope(self, said: Said, sequence: int, now_ns: int) -> Envelope:
         return Envelope(
             source=mirror_source(self._mirror),
             epoch=self._epoch,
             sequence=sequence,
             time_ns=now_ns,
-            traceparent="",
-            event=said,
+            traceparent="" if said.trace is None else said.trace.traceparent,
+            event=said.event,
         )
 
     async def _save_journal(self, connection: AsyncConnection, journal: Journal) -> None:
@@ -370,14 +371,14 @@ class Store:
             else:
                 await connection.execute(tables.upsert(tables.channel), [{"name": name, "position": position}])
 
-    async def _forget_replica(
-        self, transaction: _Transaction, sha256: Digest, path: FilePath, reason: LossReason
-    ) -> None:
+    async def _forget_replica(self, transaction: _Transaction, drop: Drop) -> None:
+        sha256, path = drop.sha256, drop.path
         lost_at_s = self._clock_ns() // NS_PER_S
         await transaction.connection.execute(
             update(tables.replica).where(tables.replica.c.sha256 == sha256).values(lost_at_s=lost_at_s)
         )
-        transaction.events.append(ReplicaLost(mirror=self._mirror, sha256=sha256, path=path, reason=reason))
+        lost = ReplicaLost(mirror=self._mirror, sha256=sha256, path=path, reason=drop.reason)
+        transaction.said.append(Said(lost, drop.trace))
         transaction.after.append(lambda: self._note_lost(sha256, path))
 
     def _note_lost(self, sha256: Digest, path: FilePath) -> None:

@@ -18,6 +18,7 @@ from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted, E
 from mirror.quota import Ledger, Quota, month_of
 from mirror.slots import Refusal, Slots
 from mirror.store import Store, StoreError
+from mirror.traces import Said, Traces
 
 FLUSH_EVERY_S: Final = 5.0  # what the status page of a restarted mirror may be behind
 EVENTS_WAITING_MAX: Final = 10_000  # a minute of a very busy mirror with a full disk; then the oldest go unsaid
@@ -34,12 +35,13 @@ class Traffic:
         self.slots = slots
         self.quota = quota
         self.sent_bytes = 0
+        self.traces = Traces[bytes]()  # by grant_id: of the notices that were seen
         self._mirror = mirror
         self._store = store
         self._clock_s = clock_s
         self._written = quota.closing_ledger()
         self._booking = asyncio.Lock()
-        self._unsaid: list[Event] = []
+        self._unsaid: list[Said] = []
         self._awake = asyncio.Event()
         self._on_change: list[Callable[[], None]] = []
 
@@ -84,9 +86,9 @@ class Traffic:
         self._leave(grant_id, unsent_bytes=unsent_bytes)
         self._changed()
 
-    def say(self, event: Event) -> None:
+    def say(self, said: Said) -> None:
         """Say an event soon, without waiting for the disk."""
-        self._unsaid.append(event)
+        self._unsaid.append(said)
         if len(self._unsaid) > EVENTS_WAITING_MAX:
             del self._unsaid[0]
         self._awake.set()
@@ -170,7 +172,7 @@ class Visit:
     def meter(self, sent_bytes: int) -> None:
         """Count bytes that left."""
         if self._sent_bytes == 0 and sent_bytes > 0:
-            self._traffic.say(
+            self._say(
                 DownloadStarted(
                     mirror=self._traffic.mirror,
                     grant_id=self._grant_id,
@@ -185,7 +187,7 @@ class Visit:
         """Give back what was not used and tell how it ended; None where the sending was cut short by us."""
         self._traffic.leave(self._grant_id, unsent_bytes=self._asked_bytes - self._sent_bytes)
         if sent is not None and sent.completed:
-            self._traffic.say(
+            self._say(
                 DownloadFinished(
                     mirror=self._traffic.mirror,
                     grant_id=self._grant_id,
@@ -194,7 +196,7 @@ class Visit:
                 )
             )
         elif self._sent_bytes > 0:
-            self._traffic.say(
+            self._say(
                 DownloadAborted(
                     mirror=self._traffic.mirror,
                     grant_id=self._grant_id,
@@ -203,3 +205,6 @@ class Visit:
                     reason="the visitor left" if sent is not None else "the mirror stopped",
                 )
             )
+
+    def _say(self, event: Event) -> None:
+        self._traffic.say(Said(event, self._traffic.traces.of(self._grant_id)))

@@ -15,6 +15,7 @@ from broker.relay import Pending, Relay, message_of
 from events.envelope import Envelope, selector_source
 from events.names import SelectorName
 from events.schemas import Event
+from events.trace import TraceContext
 
 # Ten seconds of a release day's redirects. The notices are for the mirror's slots and the audit; the token is enough.
 WAITING_MAX: Final = 10_000
@@ -71,14 +72,14 @@ class Announcer:
         """Tell why nothing can be published; empty while it can."""
         return self._relay.problem
 
-    def say(self, event: Event, *, traceparent: str = "") -> int:
+    def say(self, event: Event, *, trace: TraceContext | None = None) -> int:
         """Say an event if there is room; give its number, or, where it is dropped, the number of the next one said."""
         if len(self._waiting) >= WAITING_MAX:
             self.dropped += 1
             return self._last + 1
-        return self.insist(event, traceparent=traceparent).sequence
+        return self.insist(event, trace=trace).sequence
 
-    def insist(self, event: Event, *, traceparent: str = "") -> Envelope:
+    def insist(self, event: Event, *, trace: TraceContext | None = None) -> Envelope:
         """Say an event whether or not there is room: for the few that must not be dropped."""
         self._last += 1
         envelope = Envelope(
@@ -86,7 +87,7 @@ class Announcer:
             epoch=self._epoch,
             sequence=self._last,
             time_ns=self._clock_ns(),
-            traceparent=traceparent,
+            traceparent="" if trace is None else trace.traceparent,
             event=event,
         )
         self._waiting.add(envelope)

@@ -9,6 +9,7 @@ from random import Random
 from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, IPAddress
 from events.names import ORIGIN, FilePath, MirrorName, SelectorName
 from events.schemas import FilePublished
+from events.trace import TraceContext
 from selection.announcer import Announcer
 from selection.choice import Choice
 from selection.fleet import FleetView
@@ -81,7 +82,7 @@ class Redirector:
         return Explanation(file=file, visitor=visitor, choice=choice)
 
     def redirect(
-        self, path: FilePath, address: IPAddress, asked_not: tuple[MirrorName, ...] = (), *, traceparent: str = ""
+        self, path: FilePath, address: IPAddress, asked_not: tuple[MirrorName, ...] = (), *, trace: TraceContext
     ) -> str:
         """Give the URL that a visitor is to be sent to, and tell the mirror of him.
 
@@ -94,16 +95,16 @@ class Redirector:
             raise NoAccessError(path)
         best = explained.choice.best
         mirror, base_url = (best.mirror, best.base_url) if best else (ORIGIN, self._office.master_url)
-        token = self._grant(explained, mirror, traceparent)
+        token = self._grant(explained, mirror, trace)
         return download_url(base_url, token, path, asked_not)
 
-    def _grant(self, explained: Explanation, mirror: MirrorName, traceparent: str) -> str:
+    def _grant(self, explained: Explanation, mirror: MirrorName, trace: TraceContext) -> str:
         """Mint a token for one mirror (or the master), say so, and count it until the mirror's report does."""
         office, file, address = self._office, explained.file, explained.visitor.address
         grant_id = office.rng.randbytes(GRANT_ID_BYTES)
         grant = grant_for(file, address, office.terms, now_s=office.clock_s(), grant_id=grant_id)
         notice = notice_of(grant, file, explained.choice, selector=office.selector, mirror=mirror, address=address)
-        sequence = self._announcer.say(notice, traceparent=traceparent)
+        sequence = self._announcer.say(notice, trace=trace)
         if mirror != ORIGIN:
             expires_s = grant.start_by_s + CLOCK_SKEW_S
             office.reservations.add(mirror, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from events.envelope import TRACEPARENT_LENGTH_MAX
 from events.errors import InvalidNameError
 from events.names import FilePath, MirrorName, parse_mirror, parse_path
-
-_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 
 
 def path_of(raw_path: str) -> FilePath:
@@ -36,8 +31,3 @@ def asked_not_of(values: Sequence[str], *, hops_max: int) -> tuple[MirrorName, .
         except InvalidNameError:
             continue
     return tuple(found)[:hops_max]
-
-
-def traceparent_of(text: str) -> str:
-    """Give a W3C trace context as it is, or nothing for anything else."""
-    return text if len(text) == TRACEPARENT_LENGTH_MAX and _TRACEPARENT.fullmatch(text) else ""

@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 from edge.errors import ApiError
 from edge.health import Check, add_health
 from edge.server import new_app
+from edge.tracing import trace_of
 from edge.visitors import ForwardedForError, IPNetwork, visitor_of
 from events.errors import InvalidNameError
 from events.grants import IPAddress, normalise
@@ -21,7 +22,7 @@ from selection.announcer import Announcer
 from selection.fleet import FleetView
 from selection.follower import Follower
 from selection.redirector import NoAccessError, Redirector, UnknownFileError
-from selection.requests import asked_not_of, path_of, traceparent_of
+from selection.requests import asked_not_of, path_of
 
 _NO_STORE: Final = {hdrs.CACHE_CONTROL: "no-store"}
 _REDIRECT_HEADERS: Final = {**_NO_STORE, "Referrer-Policy": "no-referrer"}
@@ -56,10 +57,9 @@ class Endpoint:
         """Send a visitor to the best mirror."""
         address = self._visitor(request)
         asked_not = asked_not_of(request.query.getall("not", []), hops_max=self.hops_max)
-        traceparent = traceparent_of(request.headers.get("traceparent", ""))
         try:
             path = path_of(request.rel_url.raw_path)
-            location = self.redirector.redirect(path, address, asked_not, traceparent=traceparent)
+            location = self.redirector.redirect(path, address, asked_not, trace=trace_of(request))
         except (InvalidNameError, UnknownFileError):
             return _refusal(request, _unknown())
         except NoAccessError:

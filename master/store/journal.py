@@ -18,6 +18,7 @@ from broker.relay import Pending, message_of
 from events.envelope import MASTER_SOURCE, Envelope
 from events.names import ChannelName
 from events.schemas import Event
+from events.trace import TraceContext
 from master.catalogue import Entered, Fact, event_of
 from master.store.tables import Base, CounterRow, MembershipRow, OutboxRow
 
@@ -37,12 +38,13 @@ def channel_counter(channel: ChannelName) -> str:
 
 
 class Journal:
-    """Numbers facts and events in one transaction."""
+    """Numbers facts and events in one transaction. All of them carry its ``trace``; None: no request led to them."""
 
-    def __init__(self, session: AsyncSession, *, epoch: int, now_ns: int) -> None:
+    def __init__(self, session: AsyncSession, *, epoch: int, now_ns: int, trace: TraceContext | None) -> None:
         self._session = session
         self._epoch = epoch
         self._now_ns = now_ns
+        self._traceparent = "" if trace is None else trace.traceparent
 
     async def lock(self) -> None:
         """Wait until no other transaction writes; hold it off until this one ends."""
@@ -132,7 +134,7 @@ class Journal:
                 epoch=self._epoch,
                 sequence=sequence,
                 time_ns=self._now_ns,
-                traceparent="",
+                traceparent=self._traceparent,
                 event=event,
             )
         )

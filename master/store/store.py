@@ -12,6 +12,7 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from broker.relay import Pending
+from events.trace import TraceContext
 from master.store.catalogue import CatalogueTables
 from master.store.engine import migrate, open_engine, reading, writing
 from master.store.fleet import FleetTables
@@ -61,20 +62,24 @@ class Store:
             yield self._transaction(session)
 
     @asynccontextmanager
-    async def changing(self) -> AsyncGenerator[Transaction, None]:
-        """Change the database. Such transactions come one after the other; an exception undoes all of it."""
+    async def changing(self, *, trace: TraceContext | None = None) -> AsyncGenerator[Transaction, None]:
+        """Change the database. Such transactions come one after the other; an exception undoes all of it.
+
+        Args:
+            trace: of the request that wants it; its events carry it. None: no request does.
+        """
         async with self._turn, AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
-            transaction = self._transaction(session)
+            transaction = self._transaction(session, trace)
             await transaction.journal.lock()
             yield transaction
 
-    def _transaction(self, session: AsyncSession) -> Transaction:
+    def _transaction(self, session: AsyncSession, trace: TraceContext | None = None) -> Transaction:
         now_ns = self._clock_ns()
         return Transaction(
             session=session,
             catalogue=CatalogueTables(session),
             fleet=FleetTables(session),
-            journal=Journal(session, epoch=self._epoch, now_ns=now_ns),
+            journal=Journal(session, epoch=self._epoch, now_ns=now_ns, trace=trace),
             now_ns=now_ns,
         )
 

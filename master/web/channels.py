@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from edge.tracing import trace_of
 from events.names import parse_channel
 from master.channels import Channels, Verdict
 from master.store.catalogue import Channel
@@ -32,12 +33,12 @@ class ChannelRoutes:
         name = parse_channel(request.match_info["channel"])
         body = await read_body(request, ChannelBody)
         wanted = Channel(name=name, filter=body.filter.filter(), description=body.description)
-        return answer(definition_json(await self._channels.put(wanted)))
+        return answer(definition_json(await self._channels.put(wanted, trace=trace_of(request))))
 
     async def remove(self, request: web.Request) -> web.Response:
         """Remove a channel."""
         name = parse_channel(request.match_info["channel"])
-        await self._channels.remove(name)
+        await self._channels.remove(name, trace=trace_of(request))
         return answer({"removed": name})
 
     async def test(self, request: web.Request) -> web.Response:

@@ -12,6 +12,7 @@ from aiohttp import hdrs, web
 
 from edge.errors import ApiError
 from edge.files import Content, ContentGoneError, send_file
+from edge.tracing import trace_of
 from edge.visitors import ForwardedForError, IPNetwork, visitor_of
 from events.errors import ExpiredGrantError, ForeignGrantError, MalformedGrantError
 from events.grants import Grant, IPAddress, check, read
@@ -73,7 +74,7 @@ class FallbackRoutes:
         except ExpiredGrantError as error:
             return await self._back_to_site(grant, error)
         content = await self._serving.for_visitor(grant.sha256)
-        async with self._downloads.transfer(grant, address) as transfer:
+        async with self._downloads.transfer(grant, address, trace=trace_of(request)) as transfer:
             try:
                 sent = await send_file(request, content, meter=transfer.meter)
             except ContentGoneError as error:

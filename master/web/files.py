@@ -9,8 +9,10 @@ from ipaddress import ip_network
 import msgspec
 from aiohttp import hdrs, web
 
+from edge.tracing import trace_of
 from events.names import ORIGIN_CHANNEL, ChannelName, parse_channel, parse_media_type, parse_path, parse_tag
 from events.schemas import Access
+from events.trace import TraceContext
 from master.channels import Channels
 from master.errors import InvalidRequestError
 from master.publishing import Order, Plan, Publisher
@@ -33,7 +35,7 @@ class FileRoutes:
             headers={hdrs.CONTENT_TYPE: "application/x-ndjson", hdrs.CACHE_CONTROL: "no-store"}
         )
         await response.prepare(request)
-        await self._report(plan, response)
+        await self._report(plan, response, trace_of(request))
         await response.write_eof()
         return response
 
@@ -59,11 +61,12 @@ class FileRoutes:
     async def withdraw(self, request: web.Request) -> web.Response:
         """Withdraw a file."""
         path = parse_path(request.query.get("path", ""))
-        file = await self._publisher.withdraw(path, reason=request.query.get("reason", ""))
+        reason = request.query.get("reason", "")
+        file = await self._publisher.withdraw(path, reason=reason, trace=trace_of(request))
         return answer({"withdrawn": file_json(file)})
 
-    async def _report(self, plan: Plan, response: web.StreamResponse) -> None:
-        reports = self._publisher.carry_out(plan)
+    async def _report(self, plan: Plan, response: web.StreamResponse, trace: TraceContext) -> None:
+        reports = self._publisher.carry_out(plan, trace=trace)
         try:
             async for report in reports:
                 await response.write(msgspec.json.encode(report) + b"\n")

@@ -10,6 +10,7 @@ from aiohttp import web
 from broker.provision import Provisioned
 from broker.topology import mirror_queue
 from edge.auth import bearer_of
+from edge.tracing import trace_of
 from events.invitation import Invitation, write_invitation
 from events.names import ChannelName, MirrorName, parse_channel, parse_mirror
 from master.channels import Channels
@@ -51,7 +52,7 @@ class MirrorRoutes:
         name = parse_mirror(request.match_info["mirror"])
         body = await read_body(request, InviteBody)
         channels = [parse_channel(channel) for channel in body.channels]
-        issued = await self._joining.invite(name, channels, expires_in_s=body.expires_in_s)
+        issued = await self._joining.invite(name, channels, expires_in_s=body.expires_in_s, trace=trace_of(request))
         invitation = Invitation(
             url=self._urls().master, name=name, secret=issued.secret, expires_at_s=issued.expires_at_s
         )
@@ -60,18 +61,20 @@ class MirrorRoutes:
     async def remove(self, request: web.Request) -> web.Response:
         """Take a mirror out of the fleet."""
         name = parse_mirror(request.match_info["mirror"])
-        await self._joining.remove(name, reason=request.query.get("reason", ""))
+        await self._joining.remove(name, reason=request.query.get("reason", ""), trace=trace_of(request))
         return answer({"removed": name})
 
     async def subscribe(self, request: web.Request) -> web.Response:
         """Give a mirror leave to follow a channel."""
         name, channel = _pair(request)
-        return answer({"mirror": name, "channels": await self._joining.subscribe(name, channel)})
+        channels = await self._joining.subscribe(name, channel, trace=trace_of(request))
+        return answer({"mirror": name, "channels": channels})
 
     async def unsubscribe(self, request: web.Request) -> web.Response:
         """Take leave away."""
         name, channel = _pair(request)
-        return answer({"mirror": name, "channels": await self._joining.unsubscribe(name, channel)})
+        channels = await self._joining.unsubscribe(name, channel, trace=trace_of(request))
+        return answer({"mirror": name, "channels": channels})
 
 
 class MemberRoutes:
@@ -86,7 +89,8 @@ class MemberRoutes:
         """Take up an invitation."""
         body = await read_body(request, JoinBody)
         name = parse_mirror(body.name)
-        credentials = await self._joining.join(name, secret=body.secret, profile=body.profile.profile())
+        profile = body.profile.profile()
+        credentials = await self._joining.join(name, secret=body.secret, profile=profile, trace=trace_of(request))
         return answer({"credentials": _credentials_json(credentials, self._urls())})
 
     async def snapshot(self, request: web.Request) -> web.Response:

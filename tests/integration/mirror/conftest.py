@@ -204,13 +204,15 @@ class Stage:
             if not task.cancelled():
                 task.result()
 
-    async def say(self, event: Event) -> None:
+    async def say(self, event: Event, *, traceparent: str = "") -> None:
         """Say an event as the master or a selector."""
         self._sequence += 1
         source = selector_source(SELECTOR) if isinstance(event, DownloadGranted) else MASTER_SOURCE
         await self.broker.publish(
             message_of(
-                Envelope(source=source, epoch=1, sequence=self._sequence, time_ns=0, traceparent="", event=event)
+                Envelope(
+                    source=source, epoch=1, sequence=self._sequence, time_ns=0, traceparent=traceparent, event=event
+                )
             )
         )
 

@@ -20,6 +20,7 @@ from events.schemas import FilePublished, MirrorWentOffline
 from mirror.plan import Catalogue, Journal
 from mirror.quota import Ledger
 from mirror.store import LayoutError, Store, StoreError
+from mirror.traces import Said
 
 ISO = ChannelName("iso")
 ANA = MirrorName("ana")
@@ -111,7 +112,7 @@ async def test_a_cancelled_caller_loses_no_commit(store: Store) -> None:
             await asyncio.sleep(0)
             task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    await store.say(MirrorWentOffline(mirror=ANA, reason="test"))
+    await store.say(Said(MirrorWentOffline(mirror=ANA, reason="test")))
     numbers = [sequence for sequence, _ in await said(store)]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(store.replicas) == len(numbers) - 1

@@ -23,7 +23,7 @@ from selection.granting import Keys, Terms, grant_for, notice_of, token_for
 from selection.hearing import HearingClock
 from selection.links import download_url, is_base_url
 from selection.place import NOWHERE, Place, great_circle_km
-from selection.requests import asked_not_of, path_of, traceparent_of
+from selection.requests import asked_not_of, path_of
 from selection.reservations import NOTHING, Reservations, Reserved
 from selection.sequences import SequenceTrack
 from selection.unreadables import REPORTS_MAX, Unreadables
@@ -251,19 +251,6 @@ def test_path_that_no_file_can_have_is_refused(raw: str) -> None:
 def test_mirrors_to_leave_out_are_read_once_each_and_nonsense_not_at_all() -> None:
     values = ["ana", "ana", "origin", "../x", "", "bob", "cat", "dia"]
     assert asked_not_of(values, hops_max=3) == ("ana", "bob", "cat")
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", True),
-        ("00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", False),
-        ("", False),
-        ("x" * 10_000, False),
-    ],
-)
-def test_trace_context_is_passed_on_only_when_it_is_one(text: str, *, found: bool) -> None:
-    assert traceparent_of(text) == (text if found else "")
 
 
 # Links and grants
