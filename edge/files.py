@@ -49,12 +49,14 @@ class Content:
 class Sent:
     """What became of a request. ``response`` is what the handler returns to aiohttp.
 
-    ``wanted_bytes`` is the body that was asked for (none for HEAD, 304, 412 and 416). ``completed`` tells that all of
-    it was handed to the kernel; else ``sent_bytes`` is what the client's TCP took, and the connection is gone.
+    ``wanted_bytes`` from ``first_byte`` on is the body that was asked for (none for HEAD, 304, 412 and 416).
+    ``completed`` tells that all of it was handed to the kernel; else ``sent_bytes`` is what the client's TCP took, and
+    the connection is gone.
     """
 
     response: web.StreamResponse
     status: int
+    first_byte: int
     wanted_bytes: int
     sent_bytes: int
     completed: bool
@@ -89,6 +91,7 @@ async def send_file(
         return Sent(
             response=response,
             status=response.status,
+            first_byte=part.start if part is not None else 0,
             wanted_bytes=body.wanted_bytes,
             sent_bytes=body.sent_bytes,
             completed=body.completed,

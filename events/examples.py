@@ -12,6 +12,7 @@ from events.names import ChannelName, Digest, FilePath, MirrorName, SelectorName
 from events.routing import address_of
 from events.schemas import (
     Access,
+    CatalogueRestated,
     ChannelDefined,
     ChannelRemoved,
     DeclineReason,
@@ -133,9 +134,18 @@ _EVENTS: tuple[Event, ...] = (
         rejected={MirrorName("bob"): "quota_spent"},
     ),
     DownloadStarted(mirror=_ANA, grant_id=_GRANT_ID, sha256=_SHA256, address=_VISITOR),
-    DownloadFinished(mirror=_ANA, grant_id=_GRANT_ID, sha256=_SHA256, sent_bytes=658_505_728),
-    DownloadAborted(mirror=_ANA, grant_id=_GRANT_ID, sha256=_SHA256, sent_bytes=1_343_488, reason="the visitor left"),
+    DownloadFinished(mirror=_ANA, grant_id=_GRANT_ID, sha256=_SHA256, first_byte=0, sent_bytes=658_505_728),
+    DownloadAborted(
+        mirror=_ANA,
+        grant_id=_GRANT_ID,
+        sha256=_SHA256,
+        first_byte=4_194_304,
+        wanted_bytes=654_311_424,
+        sent_bytes=1_343_488,
+        reason="the visitor left",
+    ),
     LogOpened(generation=3),
+    CatalogueRestated(generation=3, since=5),
     SelectorCameOnline(selector=_LISBON),
     EventUnreadable(
         reader="selector/lisbon",

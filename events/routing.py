@@ -1,7 +1,7 @@
 """Where an event goes: exchanges by who speaks, routing keys by whom it concerns.
 
 ``files``   the master: ``file.<channel>.<action>``, ``channel.<channel>.<action>``, ``mirror.<mirror>.<action>``,
-            ``subscription.<mirror>.<action>``, ``log.opened``, ``origin.<kind>``
+            ``subscription.<mirror>.<action>``, ``log.opened``, ``log.restated``, ``origin.<kind>``
 ``fleet``   mirrors, each under its own name: ``mirror.<mirror>.<kind>``
 ``load``    mirrors, telemetry: ``mirror.<mirror>.load``
 ``grants``  selectors: ``grant.<mirror>.<kind>``, ``selector.<selector>.<kind>``
@@ -18,6 +18,7 @@ from events.envelope import MASTER_SOURCE, Envelope, load_source, mirror_source,
 from events.errors import ForgedEventError
 from events.names import ORIGIN, ChannelName, MirrorName
 from events.schemas import (
+    CatalogueRestated,
     ChannelDefined,
     ChannelRemoved,
     DownloadAborted,
@@ -83,6 +84,8 @@ def address_of(event: Event) -> Address:  # noqa: C901, PLR0911, PLR0912 - one c
             return _by_master(f"subscription.{event.mirror}.{_action(event)}")
         case LogOpened():
             return _by_master("log.opened")
+        case CatalogueRestated():
+            return _by_master("log.restated")
         case MirrorCameOnline() | MirrorWentOffline() | InventoryAnnounced() | ReplicaReady() | ReplicaLost():
             return _by_mirror(event.mirror, _action(event))
         case ReplicaDeclined():

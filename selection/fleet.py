@@ -15,6 +15,7 @@ from typing import assert_never
 from events.envelope import MASTER_SOURCE, Envelope, mirror_source
 from events.names import ChannelName, Digest, FilePath, MirrorName
 from events.schemas import (
+    CatalogueRestated,
     ChannelDefined,
     ChannelRemoved,
     DownloadAborted,
@@ -98,6 +99,7 @@ class FleetView:
                 | DownloadAborted()
                 | SelectorCameOnline()
                 | EventUnreadable()
+                | CatalogueRestated()
             ):
                 pass
             case _:

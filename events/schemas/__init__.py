@@ -28,7 +28,7 @@ from events.schemas.mirrors import (
     SubscriptionGranted,
     SubscriptionRevoked,
 )
-from events.schemas.system import EventUnreadable, LogOpened, SelectorCameOnline
+from events.schemas.system import CatalogueRestated, EventUnreadable, LogOpened, SelectorCameOnline
 
 CatalogueEvent: TypeAlias = ChannelDefined | ChannelRemoved | FilePublished | FileWithdrawn
 FleetEvent: TypeAlias = (
@@ -46,7 +46,7 @@ FleetEvent: TypeAlias = (
     | LoadReported
 )
 DownloadEvent: TypeAlias = DownloadGranted | DownloadStarted | DownloadFinished | DownloadAborted
-SystemEvent: TypeAlias = LogOpened | SelectorCameOnline | EventUnreadable
+SystemEvent: TypeAlias = LogOpened | CatalogueRestated | SelectorCameOnline | EventUnreadable
 Event: TypeAlias = CatalogueEvent | FleetEvent | DownloadEvent | SystemEvent
 
 EVENT_TYPES: Final[tuple[type[Event], ...]] = get_args(Event)
@@ -64,6 +64,7 @@ __all__ = [
     "TAGS",
     "Access",
     "CatalogueEvent",
+    "CatalogueRestated",
     "ChannelDefined",
     "ChannelRemoved",
     "DeclineReason",

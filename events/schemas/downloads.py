@@ -50,7 +50,7 @@ class DownloadGranted(Struct, frozen=True, kw_only=True, array_like=True, tag="d
 
 
 class DownloadStarted(Struct, frozen=True, kw_only=True, array_like=True, tag="download.started/1"):
-    """The first byte of a granted download left the mirror (or the master, as ``origin``)."""
+    """The first transfer under a grant began at the mirror (or at the master, as ``origin``). Said once a grant."""
 
     mirror: Mirror
     grant_id: GrantId
@@ -63,20 +63,26 @@ class DownloadStarted(Struct, frozen=True, kw_only=True, array_like=True, tag="d
 
 
 class DownloadFinished(Struct, frozen=True, kw_only=True, array_like=True, tag="download.finished/1"):
-    """All bytes that the visitor asked for in one request were sent."""
+    """All bytes that the visitor asked for in one request were sent: ``sent_bytes`` from ``first_byte`` (from 0) on.
+
+    A resumed or segmented download is several of these under one ``grant_id``.
+    """
 
     mirror: Mirror
     grant_id: GrantId
     sha256: Sha256
+    first_byte: Bytes
     sent_bytes: Bytes
 
 
 class DownloadAborted(Struct, frozen=True, kw_only=True, array_like=True, tag="download.aborted/1"):
-    """A transfer ended early; ``sent_bytes`` is what really left."""
+    """A transfer ended early; of the ``wanted_bytes`` from ``first_byte`` on, ``sent_bytes`` is what really left."""
 
     mirror: Mirror
     grant_id: GrantId
     sha256: Sha256
+    first_byte: Bytes
+    wanted_bytes: Bytes
     sent_bytes: Bytes
     reason: str
 

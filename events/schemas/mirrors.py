@@ -155,12 +155,17 @@ class ReplicaReady(Struct, frozen=True, kw_only=True, array_like=True, tag="repl
 
 
 class LossReason(Enum):
-    """Why a mirror no longer holds a copy."""
+    """Why a mirror no longer holds a copy. Read as ``OTHER`` where a newer version knows more: a loss is a loss."""
 
     WITHDRAWN = "withdrawn"
     UNSUBSCRIBED = "unsubscribed"
     MISSING = "missing"
     CORRUPT = "corrupt"
+    OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, value: object) -> LossReason | None:
+        return cls.OTHER if isinstance(value, str) else None
 
 
 class ReplicaLost(Struct, frozen=True, kw_only=True, array_like=True, tag="replica.lost/1"):
@@ -177,12 +182,20 @@ class ReplicaLost(Struct, frozen=True, kw_only=True, array_like=True, tag="repli
 
 
 class DeclineReason(Enum):
-    """Why a mirror has not fetched a file that it was told of. On the wire a code; ``text`` says it to people."""
+    """Why a mirror has not fetched a file that it was told of. On the wire a code; ``text`` says it to people.
+
+    A code that a newer version knows is read as ``OTHER``.
+    """
 
     DISK_FULL = "disk_full"
     DIGEST_MISMATCH = "digest_mismatch"
     SOURCE_UNAVAILABLE = "source_unavailable"
     SOURCE_REFUSED = "source_refused"
+    OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, value: object) -> DeclineReason | None:
+        return cls.OTHER if isinstance(value, str) else None
 
     @property
     def text(self) -> str:
@@ -195,6 +208,7 @@ _DECLINE_TEXTS: Final = {
     DeclineReason.DIGEST_MISMATCH: "the source sent other bytes than were published",
     DeclineReason.SOURCE_UNAVAILABLE: "the source cannot be reached",
     DeclineReason.SOURCE_REFUSED: "the source refused to send the file",
+    DeclineReason.OTHER: "for a reason that this version does not know",
 }
 
 

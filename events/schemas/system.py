@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from events.schemas.fields import Generation, Reader, Selector, tidy
+from events.schemas.fields import Generation, Reader, Selector, Sequence, tidy
 
 
 class LogOpened(Struct, frozen=True, kw_only=True, array_like=True, tag="log.opened/1"):
-    """A new, empty generation of the log began. The master says its catalogue again, each mirror its inventory."""
+    """A new, empty generation of the log began. The master says its catalogue again, to ``catalogue.restated``."""
 
     generation: Generation
+
+
+class CatalogueRestated(Struct, frozen=True, kw_only=True, array_like=True, tag="catalogue.restated/1"):
+    """The master has said all that holds again: channels, files, mirrors and subscriptions.
+
+    What it said before its own sequence ``since`` and has not said again no longer holds. It does so at the opening
+    of a log, and before the log's retention cuts off what it said last. Who reads a log from the middle knows the whole
+    catalogue at the first restatement that began, at ``since``, after where he began. Mirrors announce themselves again
+    when they hear it, and look whether they missed something.
+    """
+
+    generation: Generation
+    since: Sequence
 
 
 class SelectorCameOnline(Struct, frozen=True, kw_only=True, array_like=True, tag="selector.online/1"):

@@ -15,7 +15,16 @@ from events.envelope import Envelope, Version
 from events.errors import UnknownEventTypeError, UnreadableEventError, UnspeakableEventError
 from events.examples import EXAMPLES
 from events.names import Digest, MirrorName
-from events.schemas import EVENT_TYPES, DeclineReason, InventoryAnnounced, LoadReported, MirrorLeft, tag_of
+from events.schemas import (
+    EVENT_TYPES,
+    DeclineReason,
+    InventoryAnnounced,
+    LoadReported,
+    MirrorLeft,
+    ReplicaDeclined,
+    ReplicaLost,
+    tag_of,
+)
 from events.schemas.fields import INVENTORY_PAGE_MAX, TEXT_LENGTH_MAX
 
 
@@ -166,7 +175,7 @@ HARMFUL = {
     "negative quota": ("load.reported/1", 6, -1),
     "wait without end": ("replica.declined/1", 7, math.inf),
     "wait that is no number": ("replica.declined/1", 7, math.nan),
-    "unknown reason": ("replica.lost/1", 4, "boredom"),
+    "reason that is no word": ("replica.lost/1", 4, 7),
     "page past the last": ("inventory.announced/1", 3, 2),
     "page 0": ("inventory.announced/1", 3, 0),
     "too many digests": ("inventory.announced/1", 5, [bytes(32)] * (INVENTORY_PAGE_MAX + 1)),
@@ -209,6 +218,15 @@ def test_identity_and_order_come_from_source_epoch_and_sequence() -> None:
     said = EXAMPLES["replica.ready/1"]
     assert said.id == "mirror/ana:2:17"
     assert said.version == Version(epoch=2, sequence=17) > Version(epoch=1, sequence=99)
+
+
+@pytest.mark.parametrize(("tag", "place"), [("replica.lost/1", 4), ("replica.declined/1", 5)])
+def test_a_reason_that_a_newer_version_knows_is_read_as_another(tag: str, place: int) -> None:
+    outer = wire(tag)
+    outer[5][place] = "boredom"
+    event = decode(packed(outer)).event
+    assert isinstance(event, ReplicaLost | ReplicaDeclined)
+    assert event.reason.value == "other"
 
 
 @pytest.mark.parametrize("reason", DeclineReason, ids=lambda reason: reason.value)
