@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -10,12 +9,12 @@ from types import TracebackType
 from typing import Self
 
 from broker.config import BrokerConfig
-from broker.port import PREFETCH_MAX, DisconnectedError, Fold, From, Handler, Health, Message, Start
+from broker.port import PREFETCH_MAX, Fold, From, Handler, Health, Message, Start
 from broker.rabbitmq.consumer import Consumer
 from broker.rabbitmq.declarations import exists
 from broker.rabbitmq.follower import Follower
 from broker.rabbitmq.publisher import Publisher
-from broker.rabbitmq.session import RPC_TIMEOUT_S, Session
+from broker.rabbitmq.session import Session
 
 
 class RabbitBroker:
@@ -64,11 +63,7 @@ class RabbitBroker:
 
     async def exists(self, queue: str) -> bool:
         """Tell whether a queue or stream is there. See ``broker.port.Broker.exists``."""
-        try:
-            async with asyncio.timeout(RPC_TIMEOUT_S):
-                return await exists(self._session, queue)
-        except TimeoutError:
-            raise DisconnectedError(f"nobody told within {RPC_TIMEOUT_S:.0f} s whether {queue!r} is there") from None
+        return await exists(self._session, queue)
 
     def on_connected(self, callback: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         """Call back after each (re)connection but the first, while the block is entered."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -15,7 +15,7 @@ from aiormq.abc import DeliveredMessage
 
 from broker.handling import PROBE_TYPE
 from broker.port import DisconnectedError, TopologyError
-from broker.rabbitmq.errors import translated
+from broker.rabbitmq.errors import InaccessibleError, port_error, translated
 from broker.rabbitmq.publisher import PERSISTENT
 from broker.rabbitmq.session import Session
 from broker.rabbitmq.subscription import OFFSET_HEADER, close_channel, subscribed, tag_of
@@ -30,8 +30,7 @@ ANSWER_TIMEOUT_S: Final = 10.0
 DELETION_TOLD_S: Final = 0.5
 PROBE_EXPIRES_MS: Final = "1"  # a probe is for nobody: an idle queue drops it again
 PROBE_PREFETCH: Final = 100
-# "home node 'x' of durable queue 'q' … is down or inaccessible": a 404, too, but the queue is there.
-_INACCESSIBLE: Final = "inaccessible"
+ASK_AGAIN_AFTER_S: Final = 0.5  # while the broker comes up
 
 
 async def exists(session: Session, queue: str) -> bool:
@@ -40,14 +39,18 @@ async def exists(session: Session, queue: str) -> bool:
     Raises:
         TopologyError: it is there but broken.
     """
-    async with _amqp_channel(session) as underlay:
-        try:
-            await _in_time(session, underlay.queue_declare(queue, passive=True), f"asking for {queue!r}")
-        except ChannelNotFoundEntity as error:
-            if _INACCESSIBLE in str(error):
-                raise TopologyError(str(error)) from error
-            return False
-    return True
+
+    async def ask() -> bool:
+        async with _amqp_channel(session) as underlay:
+            try:
+                await _in_time(session, underlay.queue_declare(queue, passive=True), f"asking for {queue!r}")
+            except ChannelNotFoundEntity as error:
+                if isinstance(port_error(error), InaccessibleError):
+                    raise
+                return False
+            return True
+
+    return await _patiently(session, ask)
 
 
 async def declare_exchange(session: Session, exchange: Exchange) -> None:
@@ -144,6 +147,17 @@ async def _write_probe(session: Session, underlay: UnderlayChannel, queue: str, 
         await _in_time(session, publishing, f"a probe of {queue!r}")
     except DeliveryError as error:  # also aio-pika's for an unroutable one: the queue is not there
         raise TopologyError(f"{queue!r} took no probe: {error}") from error
+
+
+async def _patiently(session: Session, ask: Callable[[], Awaitable[bool]]) -> bool:
+    """Ask again while what is inaccessible may be so because the broker is coming up."""
+    while True:
+        try:
+            return await ask()
+        except InaccessibleError:
+            if not session.is_fresh:
+                raise
+            await asyncio.sleep(ASK_AGAIN_AFTER_S)
 
 
 @asynccontextmanager

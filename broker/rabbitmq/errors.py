@@ -22,6 +22,10 @@ _REFUSALS = (ChannelAccessRefused, ProbableAuthenticationError, AuthenticationEr
 _WRONG_TOPOLOGY = (ChannelNotFoundEntity, ChannelPreconditionFailed, ChannelLockedResource)
 
 
+class InaccessibleError(TopologyError):
+    """The queue or stream is known but does not answer: the broker has just come up, or it is broken for good."""
+
+
 class UnreadableFrameError(DisconnectedError):
     """RabbitMQ sent what aio-pika cannot decode, which ended the connection; it will be sent again on the next one."""
 
@@ -33,7 +37,8 @@ def port_error(error: Exception) -> BrokerError:
     if isinstance(error, _REFUSALS):
         return AccessRefusedError(_text(error))
     if isinstance(error, _WRONG_TOPOLOGY):
-        return TopologyError(_text(error))
+        # "home node 'n' of durable queue 'q' in vhost 'v' is down or inaccessible"; "no queue 'q'" where there is none.
+        return (InaccessibleError if "inaccessible" in _text(error) else TopologyError)(_text(error))
     return (UnreadableFrameError if isinstance(error, InvalidFrameError) else DisconnectedError)(_text(error))
 
 

@@ -23,14 +23,12 @@ from broker.config import BrokerConfig
 from broker.handling import is_probe
 from broker.port import AccessRefusedError, BrokerError, DisconnectedError, Fold, Start, TopologyError
 from broker.rabbitmq.consumer import RESUBSCRIBE_FIRST_S, RESUBSCRIBE_MAX_S
-from broker.rabbitmq.errors import UnreadableFrameError
+from broker.rabbitmq.errors import InaccessibleError, UnreadableFrameError
 from broker.rabbitmq.position import Position
 from broker.rabbitmq.session import Session
 from broker.rabbitmq.subscription import OFFSET_HEADER, Subscription, delivery_of, subscribed, tag_of
 
 FOLDS_AT_ONCE: Final = 100  # one acknowledgement and one turn for everybody else after so many
-# A broker that has just come up does not know its streams yet and calls them missing.
-STREAM_PATIENCE_S: Final = 15.0
 
 log = structlog.stdlib.get_logger()
 
@@ -47,7 +45,7 @@ class Follower:
         self._fold = fold
         self._position = Position(start, now=datetime.now(UTC))
         self._rng = rng
-        self._attached_to: tuple[Session, int] | None = None
+        self._attachments = 0
 
     async def run(self) -> NoReturn:
         """Read; attach again after every loss.
@@ -58,13 +56,13 @@ class Follower:
         """
         tries = 0
         while True:
-            attached_to = self._attached_to
+            attachments = self._attachments
             try:
                 await self._read_on()
             except (AccessRefusedError, TopologyError):
                 raise
             except BrokerError as error:
-                tries = 0 if self._attached_to != attached_to else tries + 1
+                tries = 0 if self._attachments > attachments else tries + 1
                 wait_s = backoff_s(tries, first_s=RESUBSCRIBE_FIRST_S, max_s=RESUBSCRIBE_MAX_S, rng=self._rng)
                 log.warning("broker.stream_lost", stream=self._stream, error=str(error), retry_after_s=wait_s)
                 await asyncio.sleep(wait_s)
@@ -92,11 +90,11 @@ class Follower:
             async with subscribed(
                 session, self._stream, prefetch=self._position.prefetch, arguments=arguments
             ) as subscription:
-                self._attached_to = (session, session.health.reconnects)
+                self._attachments += 1
                 self._position.attached(now=datetime.now(UTC))
                 await self._read(subscription)
-        except TopologyError as error:
-            if self._is_final(session):
+        except InaccessibleError as error:
+            if not session.is_fresh:
                 raise
             raise DisconnectedError(f"the broker is coming up: {error}") from error
 
@@ -117,12 +115,3 @@ class Follower:
         is_news = self._position.is_news(delivery.offset, delivery.message_id)
         if is_news and not is_probe(delivery.exchange, delivery.type):
             self._fold(delivery)
-
-    def _is_final(self, session: Session) -> bool:
-        """Tell whether a missing stream is missing for good, or the broker may be coming up only now."""
-        health = session.health
-        if not health.connected:
-            return False
-        connected_for_s = asyncio.get_running_loop().time() - health.since_s
-        is_reconnected = self._attached_to is not None and self._attached_to != (session, health.reconnects)
-        return not is_reconnected or connected_for_s > STREAM_PATIENCE_S

@@ -33,6 +33,8 @@ RPC_TIMEOUT_S: Final = 10.0  # opening an AMQP channel, declaring, subscribing: 
 CLOSE_TIMEOUT_S: Final = 3.0  # a blocked connection has taken 2 s to close
 RECONNECT_FIRST_S: Final = 0.1  # a reset link is usable again at once
 RECONNECT_MAX_S: Final = 5.0  # bounds how long a recovered broker waits for us
+# A broker takes connections before all of its queues and streams answer. What is broken for good looks the same.
+BOOT_PATIENCE_S: Final = 15.0
 BLOCKED_CHECK_EVERY_S: Final = 1.0  # aio-pika has no callback for it
 # A virtual host refuses us while it is missing, closed to us, or full of our own dead connections; RabbitMQ drops those
 # after two heartbeats. aio-pika does not pass on which it is, so the first connection is patient before it gives up.
@@ -78,6 +80,11 @@ class Session:
             reconnects=self._reconnects,
             last_error=self._last_error,
         )
+
+    @property
+    def is_fresh(self) -> bool:
+        """Tell whether the broker may be coming up only now."""
+        return asyncio.get_running_loop().time() - self._since_s < BOOT_PATIENCE_S
 
     async def open(self) -> None:
         """Connect; try until it succeeds.

