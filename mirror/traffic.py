@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from edge.files import Sent
+from edge.ranges import Part
 from events.grants import Grant, IPAddress
 from events.names import Digest, MirrorName
 from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted, Event
@@ -69,9 +70,9 @@ class Traffic:
         self._changed()
         return None
 
-    def visit(self, grant: Grant, *, asked_bytes: int, address: IPAddress) -> Visit:
-        """Count one admitted connection."""
-        return Visit(self, grant, asked_bytes=asked_bytes, address=address)
+    def visit(self, grant: Grant, *, asked: Part, address: IPAddress) -> Visit:
+        """Count one admitted connection, and what leaves of the bytes that it asked for."""
+        return Visit(self, grant, asked=asked, address=address)
 
     def count(self, grant_id: bytes, sent_bytes: int) -> None:
         """Take note of bytes that left."""
@@ -161,17 +162,18 @@ class Traffic:
 class Visit:
     """One admitted connection. ``meter`` it while it sends, then ``end`` it in any case."""
 
-    def __init__(self, traffic: Traffic, grant: Grant, *, asked_bytes: int, address: IPAddress) -> None:
+    def __init__(self, traffic: Traffic, grant: Grant, *, asked: Part, address: IPAddress) -> None:
         self._traffic = traffic
         self._grant_id = grant.grant_id
         self._sha256: Digest = grant.sha256
-        self._asked_bytes = asked_bytes
+        self._first_byte = asked.start
+        self._asked_bytes = asked.stop - asked.start
         self._address = address
         self._sent_bytes = 0
 
     def meter(self, sent_bytes: int) -> None:
-        """Count bytes that left."""
-        if self._sent_bytes == 0 and sent_bytes > 0:
+        """Count bytes that left. The first ones of a grant, whichever connection they take, begin its download."""
+        if sent_bytes > 0 and not self._traffic.slots.started(self._grant_id):
             self._say(
                 DownloadStarted(
                     mirror=self._traffic.mirror,
@@ -192,6 +194,7 @@ class Visit:
                     mirror=self._traffic.mirror,
                     grant_id=self._grant_id,
                     sha256=self._sha256,
+                    first_byte=self._first_byte,
                     sent_bytes=self._sent_bytes,
                 )
             )
@@ -201,6 +204,8 @@ class Visit:
                     mirror=self._traffic.mirror,
                     grant_id=self._grant_id,
                     sha256=self._sha256,
+                    first_byte=self._first_byte,
+                    wanted_bytes=self._asked_bytes,
                     sent_bytes=self._sent_bytes,
                     reason="the visitor left" if sent is not None else "the mirror stopped",
                 )

@@ -108,22 +108,22 @@ class Counter:
     async def _send(
         self, request: web.Request, grant: Grant, address: IPAddress, content: Content
     ) -> web.StreamResponse:
-        asked_bytes = _asked_bytes(request, content)
+        asked = _asked(request, content)
         try:
-            if asked_bytes == 0:
+            if asked.start == asked.stop:
                 return (await send_file(request, content, meter=_nothing_leaves)).response
-            return await self._send_counted(request, grant, address, content, asked_bytes)
+            return await self._send_counted(request, grant, address, content, asked)
         except ContentGoneError as error:
             log.error("replica.missing", sha256=grant.sha256.hex(), problem=error.problem)  # noqa: TRY400 - no bug of ours
             await self.lost(grant.sha256)
             raise _DetourError(grant, Refusal.GONE) from None
 
     async def _send_counted(
-        self, request: web.Request, grant: Grant, address: IPAddress, content: Content, asked_bytes: int
+        self, request: web.Request, grant: Grant, address: IPAddress, content: Content, asked: Part
     ) -> web.StreamResponse:
-        if refusal := await self.traffic.admit(grant, asked_bytes=asked_bytes):
+        if refusal := await self.traffic.admit(grant, asked_bytes=asked.stop - asked.start):
             raise _DetourError(grant, refusal)
-        visit = self.traffic.visit(grant, asked_bytes=asked_bytes, address=address)
+        visit = self.traffic.visit(grant, asked=asked, address=address)
         try:
             sent = await send_file(request, content, meter=visit.meter)
         except BaseException:
@@ -182,8 +182,8 @@ def _is_loopback(peer: str) -> bool:
         return False
 
 
-def _asked_bytes(request: web.Request, content: Content) -> int:
-    """Give how long the body will be that ``send_file`` sends."""
+def _asked(request: web.Request, content: Content) -> Part:
+    """Give which bytes ``send_file`` will send; an empty part for an answer without a body."""
     conditions = Conditions(
         if_match=request.headers.get(hdrs.IF_MATCH),
         if_none_match=request.headers.get(hdrs.IF_NONE_MATCH),
@@ -191,15 +191,15 @@ def _asked_bytes(request: web.Request, content: Content) -> int:
         range=request.headers.get(hdrs.RANGE),
     )
     if request.method != hdrs.METH_GET:
-        return 0
+        return Part(0, 0)
     selection = select(conditions, method=request.method, etag=etag_of(content.sha256), size_bytes=content.size_bytes)
     match selection:
         case Whole():
-            return content.size_bytes
+            return Part(0, content.size_bytes)
         case Part():
-            return selection.stop - selection.start
+            return selection
         case NotModified() | PreconditionFailed() | Unsatisfiable():
-            return 0
+            return Part(0, 0)
 
 
 def _nothing_leaves(sent_bytes: int) -> None:

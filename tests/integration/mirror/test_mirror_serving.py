@@ -46,7 +46,20 @@ async def test_a_token_gets_the_file_and_the_download_is_told(stage: Stage, http
         (finished,) = await stage.log.until(DownloadFinished)
         (started,) = stage.log.of(DownloadStarted)
         assert (started.grant_id, started.address) == (grant.grant_id, "127.0.0.1")
-        assert (finished.grant_id, finished.sent_bytes) == (grant.grant_id, len(CONTENT))
+        assert (finished.grant_id, finished.first_byte, finished.sent_bytes) == (grant.grant_id, 0, len(CONTENT))
+
+
+async def test_a_download_in_several_requests_begins_once(stage: Stage, http: aiohttp.ClientSession) -> None:
+    async with stage.running():
+        event = await stage.publish_ready("a", CONTENT)
+        link = stage.link(stage.grant(event))
+        for asked in ("bytes=0-99", "bytes=100-299", "bytes=300-"):
+            async with http.get(link, headers={"Range": asked}) as response:
+                assert response.status == 206
+                await response.read()
+        finished = await stage.log.until(DownloadFinished, 3)
+        assert sorted((one.first_byte, one.sent_bytes) for one in finished) == [(0, 100), (100, 200), (300, 999_700)]
+        assert len(stage.log.of(DownloadStarted)) == 1
 
 
 async def test_a_download_can_be_resumed_under_the_same_token(stage: Stage, http: aiohttp.ClientSession) -> None:
@@ -58,7 +71,7 @@ async def test_a_download_can_be_resumed_under_the_same_token(stage: Stage, http
             assert response.status == 206
             assert await response.read() == CONTENT[600_000:]
         (finished,) = await stage.log.until(DownloadFinished)
-        assert finished.sent_bytes == 400_000
+        assert (finished.first_byte, finished.sent_bytes) == (600_000, 400_000)
 
 
 async def test_head_costs_nothing(stage: Stage, http: aiohttp.ClientSession) -> None:
@@ -196,12 +209,13 @@ async def test_a_visitor_who_left_is_counted_for_what_he_took_and_frees_his_slot
     async with stage.running():
         event = await stage.publish_ready("a", random_bytes(32_000_000))
         grant = stage.grant(event)
-        response = await http.get(stage.link(grant))
+        response = await http.get(stage.link(grant), headers={"Range": "bytes=1000000-"})
         await response.content.readexactly(5_000_000)
         response.close()
         (aborted,) = await stage.log.until(DownloadAborted)
         assert aborted.grant_id == grant.grant_id
-        assert 5_000_000 <= aborted.sent_bytes < 32_000_000
+        assert (aborted.first_byte, aborted.wanted_bytes) == (1_000_000, 31_000_000)
+        assert 5_000_000 <= aborted.sent_bytes < 31_000_000
         serves = (await stage.status(http))["serves"]
         assert (serves["active"], serves["sent_bytes"]) == (0, aborted.sent_bytes)
         assert (await stage.status(http))["month"]["left_bytes"] == 100_000_000 - aborted.sent_bytes
