@@ -76,10 +76,9 @@ def test_tree_as_it_is_keeps_all_contracts(tree: Path) -> None:
         pytest.param("selection.follower", "sqlalchemy", SQL, id="a selector speaks SQL"),
     ],
 )
-def test_forbidden_import_breaks_its_contract_alone(tree: Path, module: str, imported: str, contract: str) -> None:
+def test_forbidden_import_breaks_its_contract(tree: Path, module: str, imported: str, contract: str) -> None:
     plant(tree, module, imported)
     exit_code, told = lint(tree)
     assert exit_code == 1, told
-    (name,) = broken(told)
-    assert name.startswith(contract)
-    assert f"{module} is not allowed to import {imported}" in told or f"{module} -> {imported}" in told
+    assert any(name.startswith(contract) for name in broken(told)), told
+    assert f"{module} -> {imported} (" in told, "the import itself is named, with its line"
