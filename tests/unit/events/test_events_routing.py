@@ -111,7 +111,7 @@ def test_mirror_is_told_of_its_channels_itself_and_its_grants() -> None:
     own = {"mirror.invited/1", "mirror.joined/1", "mirror.left/1", "subscription.granted/1", "subscription.revoked/1"}
     files = {"file.published/1", "file.withdrawn/1"}
     assert told("ana", "iso") == own | files | {"download.granted/1", "log.opened/1", "catalogue.restated/1"}
-    assert told("bob", "other") == {"log.opened/1"}
+    assert told("bob", "other") == {"log.opened/1", "catalogue.restated/1"}
 
 
 def test_example_stands_where_its_source_may_speak() -> None:
