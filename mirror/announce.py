@@ -1,4 +1,4 @@
-"""Says that the mirror is online and what it holds: at the start, after each reconnection, for each new log."""
+"""Says that the mirror is online and what it holds: at the start, once reconnected, when the catalogue was restated."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ class _Mirror:
         return Reactions(
             perform=self._perform,
             subscription_told=self.sync.note_subscription_event,
-            log_opened=self._announce,
+            catalogue_restated=self._start_over,
             granted=self._expect,
             left=self._leave,
         )
@@ -197,10 +197,15 @@ class _Mirror:
         if self.announcer is not None and self.left_because is None:
             self.announcer.request()
 
-    def _reconnected(self) -> None:
-        """Events may be missing should the queue not have survived, and the selectors' view may be a new one."""
+    def _start_over(self) -> None:
+        """Tell all and ask for all again: the log may be a new one, and what it was to tell us may be lost."""
         self._announce()
+        self.sync.doubt_catalogue()
+
+    def _reconnected(self) -> None:
+        """Take nothing for granted: the broker may be a new one, or our queue have dropped its last messages."""
         self.sync.doubt_queue()
+        self._start_over()
 
     def _expect(self, notice: DownloadGranted, trace: TraceContext | None) -> None:
         self.traffic.slots.expect(notice.grant_id, start_by_s=notice.start_by_s, now_s=time.time())

@@ -16,11 +16,11 @@ from events.envelope import Envelope, Version, mirror_source
 from events.errors import ForgedEventError, UnknownEventTypeError, UnreadableEventError
 from events.names import MirrorName, SelectorName
 from events.schemas import (
+    CatalogueRestated,
     DownloadGranted,
     EventUnreadable,
     FilePublished,
     FileWithdrawn,
-    LogOpened,
     MirrorLeft,
     SubscriptionGranted,
     SubscriptionRevoked,
@@ -47,7 +47,7 @@ class Reactions:
 
     perform: Callable[[Iterable[Action]], None]
     subscription_told: Callable[[], None]
-    log_opened: Callable[[], None]
+    catalogue_restated: Callable[[], None]
     granted: Callable[[DownloadGranted, TraceContext | None], None]
     left: Callable[[str], None]
 
@@ -104,8 +104,8 @@ class Handler:
             case SubscriptionGranted() | SubscriptionRevoked() as fact if fact.mirror == self._mirror:
                 self._reactions.subscription_told()
                 await self.inbox.submit(Told(fact, _span_of(envelope)))
-            case LogOpened():
-                self._reactions.log_opened()
+            case CatalogueRestated():
+                self._reactions.catalogue_restated()
             case DownloadGranted() as notice if notice.mirror == self._mirror:
                 self._note_grant(notice, envelope)
             case MirrorLeft() as left if left.mirror == self._mirror:

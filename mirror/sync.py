@@ -1,4 +1,4 @@
-"""Reads from the master what events did not tell: after a start, a gap, a new subscription, a broken queue.
+"""Reads from the master what events did not tell: after a start, a lost connection, a gap, a restated catalogue.
 
 While the master is away it is asked again, less and less often; the mirror serves what it has.
 """
@@ -55,6 +55,14 @@ class Sync:
     def doubt_queue(self) -> None:
         """Let the master prove our queue, soon; should it have been broken, everything is read again."""
         self._queue_doubted = True
+        self._awake.set()
+
+    def doubt_catalogue(self) -> None:
+        """Read subscriptions and all channels again, soon: what was withdrawn and not heard of is learnt by that alone.
+
+        No later event tells of the last ones of a queue that were dropped, nor of all that a lost broker held.
+        """
+        self._subscriptions_doubted = True
         self._awake.set()
 
     def note_subscription_event(self) -> None:

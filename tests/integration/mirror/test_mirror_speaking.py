@@ -18,6 +18,7 @@ from events.codec import encode
 from events.envelope import Envelope, mirror_source
 from events.names import ChannelName, MirrorName
 from events.schemas import (
+    CatalogueRestated,
     DownloadGranted,
     EventUnreadable,
     InventoryAnnounced,
@@ -74,7 +75,7 @@ async def test_a_large_inventory_comes_in_pages(stage: Stage, monkeypatch: pytes
     monkeypatch.setattr(store, "INVENTORY_PAGE_MAX", 2)
     async with stage.running():
         held = {(await stage.publish_ready(name, name.encode())).sha256 for name in "abcde"}
-        await stage.say(LogOpened(generation=2))
+        await stage.say(CatalogueRestated(generation=2, since=1))
         *_, last = await stage.log.until(InventoryAnnounced, 1 + 3)
         assert (last.pages, inventory(stage.log, last.as_of)) == (3, held)
 
@@ -106,6 +107,37 @@ async def test_after_an_outage_of_the_broker_the_mirror_announces_itself_again(s
         await stage.say(event)
         await stage.log.until(ReplicaReady, 2)
         await stage.until(lambda: stage.master.asked.count("/-/api/v1/mirrors/self/queue") > asked)
+
+
+async def test_what_was_withdrawn_unheard_is_gone_once_the_catalogue_is_restated(stage: Stage) -> None:
+    async with stage.running():
+        event = await stage.publish_ready("a", b"a")
+        stage.master.withdraw("a")
+        await stage.say(CatalogueRestated(generation=2, since=1))
+        (lost,) = await stage.log.until(ReplicaLost)
+        assert (lost.sha256, lost.reason) == (event.sha256, LossReason.WITHDRAWN)
+
+
+async def test_a_subscription_that_ended_unheard_is_given_up_once_the_catalogue_is_restated(stage: Stage) -> None:
+    async with stage.running():
+        await stage.log.until(InventoryAnnounced)
+        event = stage.master.publish("doc", b"doc", channel=DOCS)
+        await stage.say(SubscriptionGranted(mirror=ANA, channel=DOCS))
+        await stage.log.until(ReplicaReady)
+        del stage.master.files[DOCS]
+        await stage.say(CatalogueRestated(generation=2, since=1))
+        (lost,) = await stage.log.until(ReplicaLost)
+        assert (lost.sha256, lost.reason) == (event.sha256, LossReason.UNSUBSCRIBED)
+
+
+async def test_the_last_message_of_a_sound_queue_was_dropped_and_is_made_up_for_on_reconnection(stage: Stage) -> None:
+    async with stage.running():
+        event = await stage.publish_ready("a", b"a")
+        stage.master.withdraw("a")
+        with stage.site.outage():
+            pass
+        (lost,) = await stage.log.until(ReplicaLost)
+        assert lost.sha256 == event.sha256
 
 
 async def test_a_mirror_serves_while_the_broker_is_away(stage: Stage, http: aiohttp.ClientSession) -> None:
