@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from broker.port import BrokerError
+from broker.ports import draw_ports, is_free
 from broker.site import BrokerSite, SiteError
 
 # The package's own start script. /usr/sbin/rabbitmq-server is a wrapper that changes to the user "rabbitmq" and drops
@@ -29,9 +30,6 @@ SERVER: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 CTL: Final = SERVER.with_name("rabbitmqctl")
 COMMAND_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# Below the ports that Linux hands out by itself (32768 and up). A client that keeps knocking at a killed node could
-# otherwise be given the node's own port as its source port, connect to itself, and so keep the node from coming back.
-PORTS: Final = range(15_000, 32_000)
 PORTS_A_NODE: Final = 4
 PORT_DRAWS_MAX: Final = 3  # another process can take a port between our look and the node's
 
@@ -94,7 +92,7 @@ class PrivateNode:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
-        self._ports = draw_ports()
+        self._ports = draw_node_ports()
         self._ports_known = False
         self._server: subprocess.Popen[bytes] | None = None
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -144,7 +142,7 @@ class PrivateNode:
                 self._end_all()
                 if self._ports_known or not draws_left or self._ports.are_free():
                     raise
-                self._ports = draw_ports()
+                self._ports = draw_node_ports()
             except BaseException:
                 self._end_all()
                 raise
@@ -315,15 +313,9 @@ class PrivateNode:
         }
 
 
-def draw_ports() -> NodePorts:
-    """Draw ports on which nobody listens at this moment."""
-    free: list[int] = []
-    for port in secrets.SystemRandom().sample(PORTS, len(PORTS)):
-        if len(free) == PORTS_A_NODE:
-            break
-        if is_free(port):
-            free.append(port)
-    amqp, management, distribution, epmd = free
+def draw_node_ports() -> NodePorts:
+    """Draw a node's ports."""
+    amqp, management, distribution, epmd = draw_ports(PORTS_A_NODE)
     return NodePorts(amqp=amqp, management=management, distribution=distribution, epmd=epmd)
 
 
@@ -346,17 +338,6 @@ def _guard(*pids: int) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-
-
-def is_free(port: int) -> bool:
-    """Tell whether nobody listens on a port of 127.0.0.1; connections that are dying away do not count."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _listens(port: int) -> bool:

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from broker.ports import draw_ports
 from distributary.answers import objects, text, words
 from distributary.client import Api, JsonObject, segment
 from distributary.config.sources import FILE_NAME
 from distributary.errors import CommandError
 from distributary.fleet.broker import FleetBroker
-from distributary.fleet.ports import draw_ports
 from distributary.fleet.process import RoleCommand, RoleProcess, stop_all
 from distributary.fleet.waiting import wait_until
 from distributary.join import CONFIG_NAME, Offer, join, read_token
@@ -39,13 +39,15 @@ class MirrorPlan:
 class Fleet:
     """A site and its mirrors in one folder. ``with Fleet(...) as fleet:`` starts the site, stops everything at the end.
 
-    ``master_overrides`` and ``selector_overrides`` are settings (``selector.geoip_file=…``) for these roles.
+    ``master_overrides``, ``selector_overrides`` and ``mirror_overrides`` are settings (``selector.geoip_file=…``) for
+    these roles.
     """
 
     folder: Path
     broker: FleetBroker
     master_overrides: tuple[str, ...] = ()
     selector_overrides: tuple[str, ...] = ()
+    mirror_overrides: tuple[str, ...] = ()
     master: RoleProcess = field(init=False)
     selector: RoleProcess = field(init=False)
     mirrors: dict[str, RoleProcess] = field(default_factory=dict[str, RoleProcess], init=False)
@@ -141,7 +143,7 @@ class Fleet:
             country=plan.country,
         )
         join(read_token(text(answer, "token")), offer, folder)
-        return self._process(plan.name, "mirror", folder / CONFIG_NAME)
+        return self._process(plan.name, "mirror", folder / CONFIG_NAME, self.mirror_overrides)
 
     def publish(self, source: Path, **options: object) -> list[JsonObject]:
         """Publish a file or tree; give all lines of the answer. ``as_`` names it in the catalogue."""

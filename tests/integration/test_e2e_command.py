@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from broker.ports import draw_ports
 from broker.site import BrokerSite, Vhost
 from distributary.answers import objects, text, words
 from distributary.client import Api, JsonObject
 from distributary.fleet.broker import FleetBroker, open_broker
 from distributary.fleet.fleet import Fleet
-from distributary.fleet.ports import draw_ports
 from distributary.fleet.process import RoleStartError
 from distributary.fleet.waiting import wait_until
 from distributary.join import CONFIG_NAME, CREDENTIALS_NAME

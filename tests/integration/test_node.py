@@ -17,7 +17,8 @@ import pytest
 from aiormq.exceptions import InvalidFrameError
 
 from broker import node as node_module
-from broker.node import NodeMissingError, NodeStartError, PrivateNode, is_free
+from broker.node import NodeMissingError, NodeStartError, PrivateNode
+from broker.ports import is_free
 from broker.site import BrokerSite, SiteError, Vhost
 
 OWNER = """
@@ -81,10 +82,10 @@ def test_node_takes_other_ports_when_one_is_snatched_before_it_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as snatcher:
-        free = node_module.draw_ports()
-        taken = replace(node_module.draw_ports(), distribution=snatcher.getsockname()[1])
+        free = node_module.draw_node_ports()
+        taken = replace(node_module.draw_node_ports(), distribution=snatcher.getsockname()[1])
         draws = iter([taken, free])
-        monkeypatch.setattr(node_module, "draw_ports", lambda: next(draws))
+        monkeypatch.setattr(node_module, "draw_node_ports", lambda: next(draws))
         with PrivateNode(tmp_path) as node:
             assert urlsplit(node.amqp_url).port == free.amqp
 
