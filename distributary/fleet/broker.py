@@ -14,7 +14,7 @@ from typing import Final
 from broker.config import without_password
 from broker.node import NodeMissingError, PrivateNode
 from broker.site import BrokerSite, SiteError
-from distributary.errors import UnavailableError
+from distributary.errors import UnavailableError, UsageError
 from distributary.fleet.waiting import wait_until
 
 AMQP_VARIABLE: Final = "DISTRIBUTARY_AMQP_URL"
@@ -28,34 +28,48 @@ CONTAINER_READY_TIMEOUT_S: Final = 120.0  # a node boots in 7 to 22 s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetBroker:
-    """Where the fleet's broker is. ``management_url`` is None where users cannot be managed."""
+    """Where the fleet's broker is."""
 
     amqp_url: str
-    management_url: str | None
+    management_url: str
     origin: str
 
 
 def open_broker(environ: Mapping[str, str], folder: Path) -> AbstractContextManager[FleetBroker]:
     """Give a broker with nothing of ours in it, and clear up when the block is left.
 
+    A broker by URL gives a virtual host that is made for this once. Without its management API none can be made, and
+    the one in the URL is not taken: a fleet would mix with what is there, and nobody could clear up after it.
+
     Raises:
         UnavailableError: there is none to be had; the message says how to get one.
+        UsageError: a broker is given without its management API.
     """
     url = environ.get(AMQP_VARIABLE)
     if url:
-        return _by_url(url, environ.get(MANAGEMENT_VARIABLE) or None)
+        return _by_url(url, _management_url(environ))
     image = environ.get(IMAGE_VARIABLE) or IMAGE_DEFAULT
     if _has_image(image):
         return _in_container(image)
     return _private_node(folder)
 
 
+def _management_url(environ: Mapping[str, str]) -> str:
+    url = environ.get(MANAGEMENT_VARIABLE)
+    if not url:
+        raise UsageError(
+            "management_url_missing",
+            f"{AMQP_VARIABLE} is set, {MANAGEMENT_VARIABLE} is not: without RabbitMQ's management API no virtual host "
+            "can be made for this and removed afterwards",
+            hint=f"set {MANAGEMENT_VARIABLE} like http://user:password@127.0.0.1:15672, or unset {AMQP_VARIABLE} for a "
+            "private broker",
+        )
+    return url
+
+
 @contextmanager
-def _by_url(amqp_url: str, management_url: str | None) -> Generator[FleetBroker]:
+def _by_url(amqp_url: str, management_url: str) -> Generator[FleetBroker]:
     origin = f"the broker at {without_password(amqp_url)}"
-    if management_url is None:
-        yield FleetBroker(amqp_url=amqp_url, management_url=None, origin=origin)
-        return
     site = BrokerSite(amqp_url=amqp_url, management_url=management_url)
     name = f"fleet-{secrets.token_hex(4)}"
     try:
@@ -84,6 +98,8 @@ def _private_node(folder: Path) -> Generator[FleetBroker]:
             amqp_url=node.amqp_url, management_url=node.management_url, origin="a private RabbitMQ node of this machine"
         )
     finally:
+        # Its data is thrown away, so there is nothing that it could bring into good order first.
+        node.kill()
         node.stop()
 
 
