@@ -28,6 +28,7 @@ from distributary.exits import ExitCode
 from distributary.fleet.broker import FleetBroker
 from distributary.fleet.fleet import Fleet, MirrorPlan
 from distributary.fleet.waiting import wait_until
+from selection.choice import RejectReason
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.processes, pytest.mark.timeout(300)]
 
@@ -131,6 +132,17 @@ def rejection(fleet: Fleet, path: str, mirror: str, ip: str = VISITOR) -> tuple[
     return "", None
 
 
+def expect_told(fleet: Fleet, path: str, mirror: str, reason: RejectReason, ip: str = VISITOR) -> JsonObject:
+    """Run the real `distributary where`: it tells this reason why a mirror is not chosen. Gives the whole answer."""
+    exit_code, told, error = run_command(fleet, "where", path, "--ip", ip)
+    assert (exit_code, error) == (ExitCode.OK, {})
+    (answer,) = told
+    assert answer["schema"] == "distributary/where/1"
+    found = {text(each, "mirror"): each for each in objects(answer, "rejected")}[mirror]
+    assert (found["reason"], found["criterion"], found["text"]) == (reason.code, reason.criterion, reason.text)
+    return answer
+
+
 def wait_rejected(fleet: Fleet, path: str, mirror: str, reason: str) -> object:
     """Wait until a mirror is rejected for this reason; give the criterion."""
 
@@ -138,7 +150,9 @@ def wait_rejected(fleet: Fleet, path: str, mirror: str, reason: str) -> object:
         found, criterion = rejection(fleet, path, mirror)
         return criterion if found == reason else None
 
-    return wait_until(look, within_s=WITHIN_S, what=f"{mirror} is {reason}; it is {rejection(fleet, path, mirror)}")
+    return wait_until(
+        look, within_s=WITHIN_S, what=lambda: f"{mirror} is {reason}; it is {rejection(fleet, path, mirror)}"
+    )
 
 
 def wait_chosen(fleet: Fleet, path: str, mirrors: set[str]) -> None:
@@ -146,7 +160,7 @@ def wait_chosen(fleet: Fleet, path: str, mirrors: set[str]) -> None:
     wait_until(
         lambda: mirrors <= {text(each, "mirror") for each in objects(fleet.where(path, VISITOR), "ranked")},
         within_s=WITHIN_S,
-        what=f"{mirrors} qualify for {path}: {fleet.where(path, VISITOR)}",
+        what=lambda: f"{mirrors} qualify for {path}: {fleet.where(path, VISITOR)}",
     )
 
 
@@ -196,7 +210,8 @@ def test_visitor_outside_of_the_files_networks_is_refused(fleet: Fleet, tmp_path
     fleet.wait_copies(["members.bin"], ["ana", "bob"], within_s=WITHIN_S)
     assert ask(f"{fleet.site_url}/members.bin").status == 403
     assert ask(f"{fleet.site_url}/members.bin", X_Forwarded_For="198.51.100.7").status == 302
-    assert rejection(fleet, "members.bin", "ana") == ("no_access", 1)
+    refused = expect_told(fleet, "members.bin", "ana", RejectReason.NO_ACCESS)
+    assert (refused["access"], refused["chosen"], refused["fallback"]) == (False, None, False)
     assert rejection(fleet, "members.bin", "ana", ip="198.51.100.7")[1] in {None, 6}
 
 
@@ -248,8 +263,8 @@ def test_some_refused_of_several_is_exit_code_8(fleet: Fleet, tmp_path: Path) ->
 def test_file_in_no_channel_is_served_by_the_master(fleet: Fleet, tmp_path: Path) -> None:
     content = publish(fleet, tmp_path, "unshared.bin", tag="nobodys")
     wait_until(lambda: ask(f"{fleet.site_url}/unshared.bin").status == 302, within_s=WITHIN_S, what="the view has it")
-    assert fleet.where("unshared.bin", VISITOR)["fallback"] is True
-    assert rejection(fleet, "unshared.bin", "ana") == ("not_subscribed", 2)
+    answer = expect_told(fleet, "unshared.bin", "ana", RejectReason.NOT_SUBSCRIBED)
+    assert (answer["chosen"], answer["fallback"]) == (None, True)
     result = download(f"{fleet.site_url}/unshared.bin", tmp_path / "download")
     assert result.server == fleet.master.url
     assert result.sha256 == hashlib.sha256(content).hexdigest()
@@ -260,7 +275,7 @@ def test_mirror_without_the_copy_is_passed_over_and_comes_back_with_it(fleet: Fl
     try:
         publish(fleet, tmp_path, "late.bin")
         fleet.wait_copies(["late.bin"], ["ana"], within_s=WITHIN_S)
-        assert rejection(fleet, "late.bin", "bob") == ("no_copy", 2)
+        expect_told(fleet, "late.bin", "bob", RejectReason.NO_COPY)
     finally:
         fleet.mirrors["bob"].restart()
     wait_chosen(fleet, "late.bin", {"ana", "bob"})
@@ -272,7 +287,8 @@ def test_killed_mirror_is_silent_until_it_is_back(fleet: Fleet, tmp_path: Path) 
     wait_chosen(fleet, "kept.bin", {"ana", "bob"})
     fleet.mirrors["bob"].kill()
     try:
-        assert wait_rejected(fleet, "kept.bin", "bob", "silent") == 3
+        wait_rejected(fleet, "kept.bin", "bob", "silent")
+        assert expect_told(fleet, "kept.bin", "bob", RejectReason.SILENT)["chosen"] == "ana"
         assert ask(f"{fleet.site_url}/kept.bin").location.startswith(fleet.mirrors["ana"].url)
         assert run_command(fleet, "status", "--check")[0] == ExitCode.DEGRADED
     finally:
@@ -286,7 +302,8 @@ def test_stopped_mirror_is_offline_at_once(fleet: Fleet, tmp_path: Path) -> None
     wait_chosen(fleet, "held.bin", {"ana", "bob"})
     fleet.mirrors["bob"].stop()
     try:
-        assert wait_rejected(fleet, "held.bin", "bob", "offline") == 3
+        wait_rejected(fleet, "held.bin", "bob", "offline")
+        assert expect_told(fleet, "held.bin", "bob", RejectReason.OFFLINE)["chosen"] == "ana"
     finally:
         fleet.mirrors["bob"].restart()
     wait_chosen(fleet, "held.bin", {"ana", "bob"})
@@ -300,7 +317,8 @@ def test_mirror_whose_slots_are_taken_is_full_until_one_is_free(fleet: Fleet, tm
     with socket.create_connection((str(link.hostname), link.port or 80), WITHIN_S) as reader:
         reader.sendall(f"GET {link.path} HTTP/1.1\r\nHost: {link.netloc}\r\n\r\n".encode())
         assert reader.recv(12) == b"HTTP/1.1 200"
-        assert wait_rejected(fleet, "large.bin", "cat", "full") == 4
+        wait_rejected(fleet, "large.bin", "cat", "full")
+        assert expect_told(fleet, "large.bin", "cat", RejectReason.FULL)["fallback"] is True
         assert ask(f"{fleet.site_url}/large.bin").location.startswith(fleet.master.url)
     wait_chosen(fleet, "large.bin", {"cat"})
 
@@ -310,7 +328,8 @@ def test_mirror_whose_quota_is_spent_is_passed_over(fleet: Fleet, tmp_path: Path
     fleet.wait_copies(["costly.bin"], ["dia"], within_s=WITHIN_S)
     wait_chosen(fleet, "costly.bin", {"dia"})
     assert download(f"{fleet.site_url}/costly.bin", tmp_path / "first").server == fleet.mirrors["dia"].url
-    assert wait_rejected(fleet, "costly.bin", "dia", "quota_spent") == 5
+    wait_rejected(fleet, "costly.bin", "dia", "quota_spent")
+    assert expect_told(fleet, "costly.bin", "dia", RejectReason.QUOTA_SPENT)["fallback"] is True
     second = download(f"{fleet.site_url}/costly.bin", tmp_path / "second")
     assert second.server == fleet.master.url
     assert second.sha256 == hashlib.sha256(content).hexdigest()
@@ -320,10 +339,11 @@ def test_visitor_is_sent_to_the_nearer_mirror(fleet: Fleet, tmp_path: Path) -> N
     publish(fleet, tmp_path, "near.bin")
     fleet.wait_copies(["near.bin"], ["ana", "bob"], within_s=WITHIN_S)
     wait_chosen(fleet, "near.bin", {"ana", "bob"})
-    answer = fleet.where("near.bin", PORTO_VISITOR)
-    assert answer["chosen"] == "ana"
+    answer = expect_told(fleet, "near.bin", "bob", RejectReason.FARTHER, ip=PORTO_VISITOR)
+    assert (answer["chosen"], answer["fallback"]) == ("ana", False)
     assert inside(answer, "visitor")["country"] == "PT"
-    assert rejection(fleet, "near.bin", "bob", ip=PORTO_VISITOR) == ("farther", 6)
+    nearer, farther = (float(text(each, "distance_km")) for each in objects(answer, "ranked"))
+    assert nearer < 100 < farther
     redirect = ask(f"{fleet.site_url}/near.bin", X_Forwarded_For=PORTO_VISITOR)
     assert redirect.location.startswith(fleet.mirrors["ana"].url)
 
