@@ -11,9 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
-from distributary.errors import CommandError, UnavailableError
+from distributary.errors import CommandError
 
 REDIRECTS_MAX: Final = 10  # three mirrors that send the visitor back make six
 TIMEOUT_S: Final = 600.0
@@ -66,6 +66,11 @@ def download(url: str, target: Path) -> Download:
     )
 
 
+def file_url(site_url: str, path: str) -> str:
+    """Write a file's address: whatever its path holds, as RFC 3986 wants it."""
+    return f"{site_url}/{quote(path)}"
+
+
 def shortened(url: str) -> str:
     """Cut the token in a URL, so that it may be shown."""
     return _TOKEN.sub(r"\1…", url)
@@ -95,7 +100,7 @@ def _with_curl(curl: str, url: str, target: Path) -> tuple[Hop, ...]:
         arguments, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
     if done.returncode:
-        raise UnavailableError("download_failed", done.stderr.strip() or f"curl failed with {done.returncode}")
+        raise CommandError("download_failed", done.stderr.strip() or f"curl failed with {done.returncode}")
     hops = parse_hops(url, headers.read_text(encoding="latin-1"))
     headers.unlink()
     return hops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -12,10 +13,12 @@ from typing import Final
 
 from distributary.answers import number, text, words
 from distributary.cli.output import Output
+from distributary.cli.own_name import own_name
 from distributary.cli.progress import progress
 from distributary.cli.where import print_where
 from distributary.client import JsonObject
-from distributary.demo.download import download
+from distributary.demo.download import download, file_url
+from distributary.demo.interrupts import Interrupts
 from distributary.demo.story import Story
 from distributary.demo.wheels import collect_wheels
 from distributary.errors import CommandError
@@ -47,17 +50,19 @@ def run_demo(plan: DemoPlan, output: Output, environ: Mapping[str, str]) -> Exit
     Raises:
         CommandError: something that it needs is not to be had.
     """
-    # A plain `kill` must clear up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     story = Story(output)
-    source = plan.folder if plan.folder is not None else _wheels(story)
-    with tempfile.TemporaryDirectory(prefix="distributary-demo-") as name:
-        folder = Path(name)
-        story.step("starting", "looking for a broker: DISTRIBUTARY_AMQP_URL, Docker, or a private RabbitMQ node")
-        with open_broker(environ, folder / "broker") as broker:
-            story.step("broker", broker.origin, origin=broker.origin)
-            with Fleet(folder=folder / "site", broker=broker) as fleet:
-                return _show(plan, source, fleet, story)
+    with Interrupts(output.note) as interrupts:
+        source = plan.folder if plan.folder is not None else _wheels(story)
+        with tempfile.TemporaryDirectory(prefix="distributary-demo-") as name:
+            folder = Path(name)
+            story.step("starting", "looking for a broker: DISTRIBUTARY_AMQP_URL, Docker, or a private RabbitMQ node")
+            with open_broker(environ, folder / "broker") as broker:
+                story.step("broker", broker.origin, origin=broker.origin)
+                with Fleet(folder=folder / "site", broker=broker) as fleet:
+                    try:
+                        return _show(plan, source, fleet, story)
+                    finally:
+                        interrupts.end()
 
 
 def _wheels(story: Story) -> Path:
@@ -79,7 +84,12 @@ def _show(plan: DemoPlan, source: Path, fleet: Fleet, story: Story) -> ExitCode:
     chosen = max(files, key=lambda each: number(each, "size_bytes"))
     exit_code = _download(fleet, chosen, story)
     if exit_code is ExitCode.OK and not plan.leave:
-        story.next_steps(fleet.config, fleet.site_url, text(chosen, "path"))
+        story.next_steps(
+            fleet.config,
+            fleet.site_url,
+            text(chosen, "path"),
+            command=own_name(sys.argv[0], sys.executable, Path.cwd()),
+        )
         _stay(story)
     return exit_code
 
@@ -117,7 +127,7 @@ def _watch(fleet: Fleet, paths: Sequence[str], mirrors: Sequence[str], story: St
 def _download(fleet: Fleet, file: JsonObject, story: Story) -> ExitCode:
     path = text(file, "path")
     with tempfile.TemporaryDirectory(prefix="distributary-visitor-") as visitor:
-        result = download(f"{fleet.site_url}/{path}", Path(visitor) / "download")
+        result = download(file_url(fleet.site_url, path), Path(visitor) / "download")
     exit_code = story.downloaded(result, path, text(file, "sha256"))
     answer = fleet.where(path, VISITOR)
     if story.output.json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from distributary.answers import number, text, words
 from distributary.cli.output import Output
 from distributary.client import JsonObject
-from distributary.demo.download import Download, shortened
+from distributary.demo.download import Download, file_url, shortened
 from distributary.exits import ExitCode
 from distributary.units import format_size
 
@@ -76,19 +77,20 @@ class Story:
         verdict = "equal: these are the bytes that were published" if equal else "DIFFERENT: these are not the bytes"
         self.output.text(f"  {verdict}", style="green" if equal else "red")
 
-    def next_steps(self, config: Path, site_url: str, path: str) -> None:
-        """Tell what to try while the fleet stays up."""
+    def next_steps(self, config: Path, site_url: str, path: str, *, command: str) -> None:
+        """Tell what to try while the fleet stays up. ``command`` is what to type in place of ``distributary``."""
+        name, here = shlex.quote(path.rpartition("/")[2]), f"--config {shlex.quote(str(config))}"
         commands = (
-            f"curl -L -O {site_url}/{path}",
-            f"distributary where {path} --ip 127.0.0.1 --config {config}",
-            f"distributary status --config {config}",
-            f"distributary mirror ls --config {config}",
-            f"distributary publish PATH --config {config}",
-            f"distributary withdraw {path} --reason test --yes --config {config}",
+            f"curl -L -o {name} {shlex.quote(file_url(site_url, path))}",
+            f"{command} where --ip 127.0.0.1 {here} -- {shlex.quote(path)}",
+            f"{command} status {here}",
+            f"{command} mirror ls {here}",
+            f"{command} publish PATH {here}",
+            f"{command} withdraw --reason test --yes {here} -- {shlex.quote(path)}",
         )
         if self.output.json:
             self.output.line({"type": "up", "site_url": site_url, "config": str(config), "try": list(commands)})
             return
         self.output.note("\nThe fleet stays up; Ctrl-C ends it and clears up. In another terminal:")
-        for command in commands:
-            self.output.note(f"  {command}")
+        for each in commands:
+            self.output.note(f"  {each}")

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -109,13 +110,14 @@ def test_demo_shows_the_whole_way_and_leaves_nothing_behind(broker_site: BrokerS
 
 def test_demo_stays_up_with_commands_that_work_until_it_is_interrupted(broker_site: BrokerSite, tree: Path) -> None:
     environ = {**environment(broker_site), "TMPDIR": str(tree.parent)}
+    (tree / "c #1 50% 'ü'.bin").write_bytes(secrets.token_bytes(300_000))  # the largest, so the one that is downloaded
     with started("demo", str(tree), "--mirrors", "1", "--json", environ=environ) as demo:
         up = next(each for each in told_lines(demo) if each["type"] == "up")
-        where = next(each for each in words(up, "try") if each.startswith("distributary where"))
+        where = shlex.split(next(each for each in words(up, "try") if " where --ip" in each))
         done = subprocess.run(  # noqa: S603 - our own interpreter
-            [*COMMAND, *where.split()[1:], "--json"], capture_output=True, text=True, env=environment(), check=False
+            [*where[:-2], "--json", *where[-2:]], capture_output=True, text=True, env=environment(), check=False
         )
-        assert json.loads(done.stdout)["chosen"] == "ana"
+        assert json.loads(done.stdout)["chosen"] == "ana", done.stderr
         demo.send_signal(signal.SIGINT)
         assert demo.wait(WITHIN_S) == 0
     assert sorted(path.name for path in tree.parent.iterdir()) == ["release"]

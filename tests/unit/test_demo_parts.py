@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
+from pathlib import Path
+
 import pytest
 
 from distributary.cli.output import Output
-from distributary.demo.download import Download, Hop, parse_hops, shortened
+from distributary.cli.own_name import own_name
+from distributary.demo.download import Download, Hop, download, file_url, parse_hops, shortened
+from distributary.demo.interrupts import STILL_ENDING, Interrupts
 from distributary.demo.lock import Locked, locked_dependencies
 from distributary.demo.story import Story
+from distributary.errors import CommandError
 from distributary.exits import ExitCode
 
 LOCK = """
@@ -86,3 +93,70 @@ def test_demo_ends_with_a_failure_when_the_bytes_differ(
     result = Download(tool="curl -L", hops=hops, size_bytes=1, sha256=arrived)
     assert story.downloaded(result, "a.iso", "aa") is exit_code
     assert verdict in capsys.readouterr().out
+
+
+def test_address_of_a_file_is_percent_encoded() -> None:
+    assert file_url("http://s", "a b/50%#1?.iso") == "http://s/a%20b/50%25%231%3F.iso"
+
+
+def test_suggested_commands_can_be_pasted_whatever_the_path_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    story = Story(Output(json=False, colour=lambda _stream: False))
+    story.next_steps(Path("my site/d.toml"), "http://s", "a b/it's #1.iso", command=".venv/bin/distributary")
+    told = [shlex.split(line) for line in capsys.readouterr().err.splitlines() if line.startswith("  ")]
+    assert ["curl", "-L", "-o", "it's #1.iso", "http://s/a%20b/it%27s%20%231.iso"] in told
+    where = next(each for each in told if "where" in each)
+    assert where == [
+        ".venv/bin/distributary", "where", "--ip", "127.0.0.1", "--config", "my site/d.toml", "--", "a b/it's #1.iso",
+    ]  # fmt: skip
+
+
+def test_download_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(CommandError) as failed:
+        download("http://127.0.0.1:9/a.iso", tmp_path / "a")
+    assert failed.value.exit_code is ExitCode.FAILED
+
+
+def test_second_interrupt_is_answered_and_does_not_break_off_the_clearing_up() -> None:
+    notes: list[str] = []
+    with Interrupts(notes.append):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    assert notes == [STILL_ENDING] * 2
+
+
+def test_interrupt_during_the_clearing_up_at_the_end_is_only_answered() -> None:
+    notes: list[str] = []
+    with Interrupts(notes.append) as interrupts:
+        interrupts.end()
+        signal.raise_signal(signal.SIGINT)
+    assert notes == [STILL_ENDING]
+
+
+def test_interrupt_counts_even_where_it_was_ignored_before() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupts(lambda _note: None), pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_command_is_called_by_its_name_where_that_is_found(tmp_path: Path) -> None:
+    assert own_name("anything", "/usr/bin/python3", tmp_path, which=lambda name: f"/usr/bin/{name}") == "distributary"
+
+
+def test_command_off_the_path_is_called_by_its_path_from_here(tmp_path: Path) -> None:
+    script = tmp_path / "my env" / "bin" / "distributary"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    assert own_name(str(script), "/usr/bin/python3", tmp_path, which=lambda _: None) == "'my env/bin/distributary'"
+
+
+def test_command_run_as_a_module_is_called_as_one(tmp_path: Path) -> None:
+    module = str(tmp_path / "distributary" / "__main__.py")
+    assert (
+        own_name(module, str(tmp_path / "bin/python"), tmp_path, which=lambda _: None) == "bin/python -m distributary"
+    )
