@@ -55,6 +55,10 @@ class TopologyError(BrokerError):
     """A queue, exchange or stream is missing, or is not what the topology says. The master's provisioning mends it."""
 
 
+class UnansweredError(TopologyError):
+    """A queue or stream did not answer in time, though the connection is alive: it is slow, coming up, or broken."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """What is to be published. ``message_id`` must be unique among the messages that are under way."""

@@ -3,22 +3,25 @@
 RabbitMQ 3.10 does not bring back a quorum queue or stream that was killed right after its declaration, though it
 confirmed messages. So everything is proved after it is declared. A mirror's broken queue is deleted and declared again:
 the mirror then reads its channels' snapshots. A broken stream cannot even be deleted: the log gets a new generation.
+
+The log is what the site remembers, so it is given up only when the broker refuses it in so many words, again and again;
+silence means to ask again. What still answers is left to readers and taken out of the way of new messages only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 import structlog
 
 from broker.accounts import mirror_user
-from broker.port import Admin, TopologyError
+from broker.port import Admin, DisconnectedError, TopologyError, UnansweredError
 from broker.topology import (
-    Topology,
-    load_stream,
-    log_stream,
+    Queue,
     mirror_account,
     mirror_queue,
     mirror_topology,
@@ -26,6 +29,10 @@ from broker.topology import (
 )
 from events.names import ChannelName, MirrorName
 from events.routing import Binding, mirror_bindings
+
+# A broker that comes up, or lost a node for a moment, refuses streams that are sound a second later.
+REFUSALS_MIN: Final = 3
+REFUSAL_PAUSE_S: Final = 2.0
 
 log = structlog.stdlib.get_logger()
 
@@ -53,7 +60,7 @@ class Provisioned(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A provisioned site; ``is_new`` tells that its log was empty just now, so that ``log.opened`` is due."""
+    """A provisioned site; ``is_new`` tells that its log was not in use before, so that ``log.opened`` is due."""
 
     generation: int
     is_new: bool
@@ -62,8 +69,9 @@ class Site:
 async def provision_site(admin: Admin, generation: int, *, opened: bool = False) -> Site:
     """Make and prove exchanges and streams of this generation of the log. Doing it again changes nothing.
 
-    ``opened`` tells that the generation was in use before: then its streams must be there, and a missing one is not
-    made again, since a stream under a used name hides its entries from whoever read the old one.
+    ``opened`` tells that the generation was in use before: then its log must be there, and a missing one is not made
+    again, since a stream under a used name hides its entries from whoever read the old one. What is in the load's
+    stream is worth nothing a moment later: when broken, it is made anew under its name.
 
     Raises:
         LogBrokenError: open the next generation.
@@ -72,25 +80,28 @@ async def provision_site(admin: Admin, generation: int, *, opened: bool = False)
     topology = site_topology(generation)
     for exchange in topology.exchanges:
         await admin.ensure_exchange(exchange)
-    if opened:
-        await _require_streams(admin, topology, generation)
+    log_queue, load_queue = topology.queues
     try:
-        news = [await admin.ensure_queue(queue) for queue in topology.queues]
-        for queue in topology.queues:
-            await admin.prove(queue.name)
+        await _insist(lambda: _sound_log(admin, log_queue, opened=opened))
+        await _insist(lambda: _sound_load(admin, load_queue))
+    except UnansweredError as error:
+        raise DisconnectedError(f"generation {generation} of the log: {error}") from error
     except TopologyError as error:
         raise LogBrokenError(generation, str(error)) from error
-    log.info("broker.site_provisioned", generation=generation, is_new=any(news))
-    return Site(generation=generation, is_new=any(news))
+    log.info("broker.site_provisioned", generation=generation, is_new=not opened)
+    return Site(generation=generation, is_new=not opened)
 
 
 async def retire_generation(admin: Admin, generation: int) -> None:
-    """Take a generation's streams away, as far as the broker lets us: a ruined one cannot be deleted."""
-    for stream in (log_stream(generation), load_stream(generation)):
+    """Take a generation's streams out of the way of new messages; whoever reads one that works may read it to its end.
+
+    A refused stream is deleted as far as the broker lets us, since one that stays bound holds up every confirmation.
+    """
+    for queue in site_topology(generation).queues:
         try:
-            await admin.delete_queue(stream)
+            await _retire(admin, queue)
         except TopologyError as error:
-            log.warning("broker.stream_undeletable", stream=stream, error=str(error))
+            log.warning("broker.stream_unretirable", stream=queue.name, error=str(error))
 
 
 async def provision_mirror(
@@ -135,14 +146,50 @@ def stale_bindings(
     return [binding for binding in mirror_bindings(mirror, tuple(previous_channels)) if binding not in wanted]
 
 
-async def _require_streams(admin: Admin, topology: Topology, generation: int) -> None:
-    for queue in topology.queues:
+async def _insist(ask: Callable[[], Awaitable[None]]) -> None:
+    """Ask until the answer is not a refusal, or was one often enough to be believed. Silence is no refusal."""
+    for _ in range(REFUSALS_MIN - 1):
         try:
-            is_there = await admin.exists(queue.name)
+            return await ask()
+        except UnansweredError:
+            raise
         except TopologyError as error:
-            raise LogBrokenError(generation, str(error)) from error
-        if not is_there:
-            raise LogBrokenError(generation, f"{queue.name} is gone")
+            log.warning("broker.stream_refused", error=str(error), retry_after_s=REFUSAL_PAUSE_S)
+            await asyncio.sleep(REFUSAL_PAUSE_S)
+    return await ask()
+
+
+async def _sound_log(admin: Admin, queue: Queue, *, opened: bool) -> None:
+    """Make and prove the log's stream."""
+    if opened and not await admin.exists(queue.name):
+        raise TopologyError(f"{queue.name} is gone")
+    await admin.ensure_queue(queue)
+    await admin.prove(queue.name)
+
+
+async def _sound_load(admin: Admin, queue: Queue) -> None:
+    """Make and prove the load's stream, anew if need be."""
+    try:
+        await admin.ensure_queue(queue)
+        await admin.prove(queue.name)
+    except UnansweredError:
+        raise
+    except TopologyError as error:
+        log.warning("broker.stream_broken", stream=queue.name, error=str(error))
+        await admin.delete_queue(queue.name)
+        await admin.ensure_queue(queue)
+        await admin.prove(queue.name)
+
+
+async def _retire(admin: Admin, queue: Queue) -> None:
+    for binding in queue.bindings:
+        await admin.unbind(queue.name, binding)
+    try:
+        await admin.exists(queue.name)
+    except UnansweredError:
+        raise
+    except TopologyError:
+        await admin.delete_queue(queue.name)
 
 
 async def _sound_queue(admin: Admin, mirror: MirrorName, channels: tuple[ChannelName, ...]) -> Provisioned:

@@ -27,6 +27,10 @@ RETRY_AFTER_S_MAX: Final = 5.0  # bounds how long a recovered broker waits for o
 log = structlog.stdlib.get_logger()
 
 
+class OutboxError(Exception):
+    """The store behind an outbox cannot be used now. Whoever implements ``Outbox`` raises it; the relay tries again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pending:
     """One row of an outbox. ``position`` rises with the order of commits."""
@@ -39,11 +43,19 @@ class Outbox(Protocol):
     """Where a service's store keeps what is yet to be published."""
 
     async def pending(self, limit: int) -> Sequence[Pending]:
-        """Give the oldest rows, in order."""
+        """Give the oldest rows, in order.
+
+        Raises:
+            OutboxError: the store cannot be used now.
+        """
         ...
 
     async def forget(self, positions: Sequence[int]) -> None:
-        """Delete rows that the broker has taken over."""
+        """Delete rows that the broker has taken over.
+
+        Raises:
+            OutboxError: the store cannot be used now; all of them may still be there.
+        """
         ...
 
 
@@ -92,7 +104,7 @@ class Relay:
             self._awake.clear()
             try:
                 await self.drain()
-            except BrokerError as error:
+            except (BrokerError, OutboxError) as error:
                 self._problem = str(error)
                 refused = isinstance(error, AccessRefusedError)
                 report = log.error if refused else log.warning
@@ -111,6 +123,7 @@ class Relay:
 
         Raises:
             BrokerError: some could not be published. They stay, the confirmed ones are forgotten.
+            OutboxError: the store cannot be used now; what was published meanwhile is published again.
         """
         published = 0
         while batch := await self._outbox.pending(BATCH_MAX):

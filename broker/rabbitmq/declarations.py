@@ -14,7 +14,7 @@ from aiormq.abc import AbstractChannel as UnderlayChannel
 from aiormq.abc import DeliveredMessage
 
 from broker.handling import PROBE_TYPE
-from broker.port import DisconnectedError, TopologyError
+from broker.port import DisconnectedError, TopologyError, UnansweredError
 from broker.rabbitmq.errors import InaccessibleError, port_error, translated
 from broker.rabbitmq.publisher import PERSISTENT
 from broker.rabbitmq.session import Session
@@ -133,7 +133,7 @@ async def prove_stream(session: Session, stream: str) -> None:
                     read = await subscription.take(PROBE_PREFETCH)
                     await subscription.ack(tag_of(read[-1]), multiple=True)
         except TimeoutError:
-            raise TopologyError(f"{stream!r} does not give back what it took") from None
+            raise UnansweredError(f"{stream!r} does not give back what it took") from None
 
 
 async def _write_probe(session: Session, underlay: UnderlayChannel, queue: str, probe_id: str) -> None:
@@ -175,11 +175,11 @@ async def _amqp_channel(session: Session, *, confirms: bool = False) -> AsyncGen
 
 
 async def _in_time(session: Session, asking: Awaitable[object], what: str) -> None:
-    """Wait for an answer. None in time means a broken queue, unless the whole connection is silent."""
+    """Wait for an answer; tell a queue that is silent from a whole connection that is."""
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             await asking
     except TimeoutError:
         if session.health.connected and not session.health.blocked:
-            raise TopologyError(f"{what}: no answer within {ANSWER_TIMEOUT_S:.0f} s") from None
+            raise UnansweredError(f"{what}: no answer within {ANSWER_TIMEOUT_S:.0f} s") from None
         raise DisconnectedError(f"{what}: not connected, or blocked") from None

@@ -21,6 +21,10 @@ from broker.port import AccessRefusedError, BrokerError, DisconnectedError, Mess
 _REFUSALS = (ChannelAccessRefused, ProbableAuthenticationError, AuthenticationError, ConnectionNotAllowed)
 _WRONG_TOPOLOGY = (ChannelNotFoundEntity, ChannelPreconditionFailed, ChannelLockedResource)
 
+# A broker that comes up has several words for a stream or queue that does not answer yet ("is down or inaccessible",
+# "does not have a replica on the local node"); these are its words for what will not mend itself.
+_FINAL_SIGNS = ("no queue '", "no exchange '", "inequivalent arg")
+
 
 class InaccessibleError(TopologyError):
     """The queue or stream is known but does not answer: the broker has just come up, or it is broken for good."""
@@ -37,8 +41,8 @@ def port_error(error: Exception) -> BrokerError:
     if isinstance(error, _REFUSALS):
         return AccessRefusedError(_text(error))
     if isinstance(error, _WRONG_TOPOLOGY):
-        # "home node 'n' of durable queue 'q' in vhost 'v' is down or inaccessible"; "no queue 'q'" where there is none.
-        return (InaccessibleError if "inaccessible" in _text(error) else TopologyError)(_text(error))
+        is_final = any(sign in _text(error) for sign in _FINAL_SIGNS)
+        return (TopologyError if is_final else InaccessibleError)(_text(error))
     return (UnreadableFrameError if isinstance(error, InvalidFrameError) else DisconnectedError)(_text(error))
 
 

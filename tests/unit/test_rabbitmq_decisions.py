@@ -5,7 +5,12 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from aio_pika.exceptions import AMQPConnectionError, ChannelNotFoundEntity, ProbableAuthenticationError
+from aio_pika.exceptions import (
+    AMQPConnectionError,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+    ProbableAuthenticationError,
+)
 from aiormq.exceptions import ChannelAccessRefused
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +28,7 @@ from broker.port import (
     TopologyError,
 )
 from broker.rabbitmq.acks import Acks, Unsettled
-from broker.rabbitmq.errors import is_blamed, port_error, translated
+from broker.rabbitmq.errors import InaccessibleError, is_blamed, port_error, translated
 from broker.rabbitmq.position import Position
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -202,7 +207,10 @@ def test_only_the_refused_message_is_blamed_for_a_closed_amqp_channel(
     [
         (ChannelAccessRefused("no"), AccessRefusedError),
         (ProbableAuthenticationError("no"), AccessRefusedError),
-        (ChannelNotFoundEntity("no"), TopologyError),
+        (ChannelNotFoundEntity("NOT_FOUND - no queue 'q' in vhost 'v'"), TopologyError),
+        (ChannelPreconditionFailed("PRECONDITION_FAILED - inequivalent arg 'x'"), TopologyError),
+        (ChannelNotFoundEntity("NOT_FOUND - home node 'n' of durable queue 'q' is down"), InaccessibleError),
+        (ChannelPreconditionFailed("PRECONDITION_FAILED - 'q' does not have a replica"), InaccessibleError),
         (AMQPConnectionError("gone"), DisconnectedError),
         (OSError("gone"), DisconnectedError),
         (RuntimeError("closed"), DisconnectedError),
@@ -211,7 +219,7 @@ def test_only_the_refused_message_is_blamed_for_a_closed_amqp_channel(
 async def test_each_foreign_error_becomes_one_of_ours(foreign: Exception, ours: type[BrokerError]) -> None:
     with pytest.raises(ours, match=str(foreign)), translated():
         raise foreign
-    assert isinstance(port_error(foreign), ours)
+    assert type(port_error(foreign)) is ours
 
 
 async def test_a_cancellation_that_nobody_asked_for_means_that_the_connection_was_lost() -> None:
