@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
@@ -23,6 +24,7 @@ from master.downloads import Downloads
 from master.joining import KEY_EPOCH, Joining
 from master.provisioning import MirrorAccess, Provisioner
 from master.publishing import Publisher
+from master.restating import Restating
 from master.serving import Serving
 from master.store.store import Store, StoredOutbox, open_store
 from master.web.channels import ChannelRoutes
@@ -61,6 +63,12 @@ async def run(
         OSError: the address cannot be listened on.
         sqlalchemy.exc.SQLAlchemyError: the database cannot be opened.
     """
+    if config.shared_broker_user:
+        log.warning(
+            "broker.user_shared",
+            consequence="each mirror gets the site's own broker user and can speak as the master",
+            hint="give the master RabbitMQ's management API, and do without broker.shared_user",
+        )
     config.data_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with open_store(config.store_url) as store:
         master = Master(config, store)
@@ -78,9 +86,14 @@ class Master:
         self._config = config
         self._store = store
         self.base_url = ""
-        access = MirrorAccess(url=config.mirrors_broker_url or config.broker.url, secret=config.secret)
+        access = MirrorAccess(
+            url=config.mirrors_broker_url or config.broker.url,
+            secret=config.secret,
+            shared_user=config.shared_broker_user,
+        )
         self._provisioner = Provisioner(store, access)
-        self.connection = Connection(self._provisioner, StoredOutbox(store))
+        rng = random.Random()  # noqa: S311 - jitter, not secrets
+        self.connection = Connection(self._provisioner, StoredOutbox(store), Restating(store), rng=rng)
 
     def web(self) -> web.Application:
         """Put the HTTP interface together."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from events.schemas import ChannelDefined, ChannelRemoved, Filter, SubscriptionR
 from events.schemas.fields import TEXT_LENGTH_MAX
 from events.trace import TraceContext
 from master import catalogue
-from master.catalogue import Entered, PublishedFile
+from master.catalogue import Entered, Fact, PublishedFile, Standing
 from master.errors import InvalidRequestError, NotFoundError
 from master.filters import Decision, check_filter
 from master.provisioning import Provisioner
@@ -121,7 +122,7 @@ class Channels:
                 )
             filters = await transaction.catalogue.filters()
             standings = await transaction.catalogue.standings()
-            facts = [fact for standing in standings for fact in catalogue.refilter(standing, filters).facts]
+            facts = await asyncio.to_thread(_refiltered, standings, filters)
             await transaction.journal.record(facts)
             files = (await transaction.catalogue.counts()).get(channel.name, 0)
         self._wake()
@@ -156,8 +157,7 @@ class Channels:
                 else found(await transaction.catalogue.channel(name), name).filter
             )
             standings = await transaction.catalogue.standings()
-        files = [standing.file for standing in standings if standing.file is not None]
-        return [Verdict(file, catalogue.decide_channel(file, name, tried)) for file in files]
+        return await asyncio.to_thread(_tried, standings, name, tried)
 
     async def _close(self, name: ChannelName, trace: TraceContext) -> Sequence[MirrorName]:
         """Commit all that the removal means; give the mirrors that followed the channel."""
@@ -174,6 +174,16 @@ class Channels:
             await transaction.journal.say([*revoked, ChannelRemoved(channel=name)])
             await transaction.catalogue.remove_channel(name)
         return subscribers
+
+
+def _refiltered(standings: Sequence[Standing], filters: Mapping[ChannelName, Filter]) -> list[Fact]:
+    """Filter the whole catalogue: seconds for a large one, so never on the event loop."""
+    return [fact for standing in standings for fact in catalogue.refilter(standing, filters).facts]
+
+
+def _tried(standings: Sequence[Standing], name: ChannelName, rules: Filter) -> list[Verdict]:
+    files = [standing.file for standing in standings if standing.file is not None]
+    return [Verdict(file, catalogue.decide_channel(file, name, rules)) for file in files]
 
 
 def found(channel: Channel | None, name: ChannelName) -> Channel:

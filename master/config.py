@@ -29,6 +29,8 @@ class MasterConfig:
         database_url: SQLite or PostgreSQL as an SQLAlchemy URL; None for SQLite inside ``data_folder``.
         broker: the master's own way to the broker.
         mirrors_broker_url: how mirrors reach the broker, without user and password; None for the master's way.
+        shared_broker_user: let mirrors use the master's own broker user where RabbitMQ's management API is not there to
+            give them their own; each of them can then speak as the master.
         secret: the site's secret, which all keys and broker passwords are derived from.
         admin_token: what administrators prove themselves with.
         proxies: CIDR blocks of the proxies in front, whose word on a visitor's address is believed.
@@ -42,6 +44,7 @@ class MasterConfig:
     database_url: str | None = field(default=None, repr=False)
     broker: BrokerConfig
     mirrors_broker_url: str | None = None
+    shared_broker_user: bool = False
     secret: bytes = field(repr=False)
     admin_token: str = field(repr=False)
     proxies: tuple[str, ...] = ()

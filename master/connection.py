@@ -1,23 +1,28 @@
 """The master's tie to the broker: connect, provision, relay; and all of it again whenever the connection comes back.
 
 The HTTP interface does not wait for it. Without a broker the master serves and publishes all the same; the outbox keeps
-what is to be said.
+what is to be said. Neither the broker's failures nor the database's end it: all of it is tried again.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import structlog
 
+from broker.backoff import backoff_s
 from broker.port import AccessRefusedError, Admin, Broker, BrokerError
 from broker.relay import Outbox, Relay
 from edge.health import Check
+from master.errors import UnavailableError
 from master.provisioning import Provisioner
+from master.restating import Restating
 
 RETRY_AFTER_S: Final = 1.0  # a broker that restarts refuses for some seconds after it takes connections again
+RETRY_AFTER_S_MAX: Final = 15.0  # bounds how long a healed broker or database waits for us
 
 log = structlog.stdlib.get_logger()
 
@@ -25,9 +30,11 @@ log = structlog.stdlib.get_logger()
 class Connection:
     """Knows how the broker fares, and keeps it as the database says."""
 
-    def __init__(self, provisioner: Provisioner, outbox: Outbox) -> None:
+    def __init__(self, provisioner: Provisioner, outbox: Outbox, restating: Restating, *, rng: random.Random) -> None:
         self._provisioner = provisioner
         self._outbox = outbox
+        self._restating = restating
+        self._rng = rng
         self._relay: Relay | None = None
         self._broker: Broker | None = None
         self._provisioned = False
@@ -46,6 +53,8 @@ class Connection:
         yield Check(
             name="provisioned", ok=self._provisioned, detail="" if self._provisioned else self._problem, vital=False
         )
+        stalled = "" if self._relay is None else self._relay.problem
+        yield Check(name="outbox", ok=not stalled, detail=stalled, vital=False)
 
     def described(self) -> dict[str, object]:
         """Tell the same for the status."""
@@ -53,52 +62,78 @@ class Connection:
         return {
             "connected": checks["broker"].ok,
             "provisioned": checks["provisioned"].ok,
-            "detail": checks["broker"].detail or checks["provisioned"].detail,
+            "detail": next((check.detail for check in checks.values() if check.detail), ""),
         }
 
     async def keep(self, broker: Broker, admin: Admin, *, on_provisioned: Callable[[], None]) -> None:
         """Provision and relay until cancelled. ``on_provisioned`` is called once, when the broker is as it must be.
 
-        The relay rests while the broker is being provisioned: into one that is half there it would publish past the
-        queues of mirrors.
+        The relay rests while the log and the queues are being provisioned: into a broker that is half there it would
+        publish past the queues of mirrors.
 
         Raises:
-            AccessRefusedError: the broker does not let us; trying again cannot help.
+            AccessRefusedError: the broker does not let us, from the very beginning: a person must put that right.
+                Later the same refusal is tried again, since a broker that is being restored refuses, too.
         """
         self._broker = broker
         returned = asyncio.Event()
         async with broker.on_connected(returned.set), self._provisioner.serve_with(admin):
-            await self._provision()
+            await self._provision(refusal_is_final=True)
             on_provisioned()
             while True:
-                await self._relay_until(returned, Relay(self._outbox, broker))
+                await self._work_until(returned, Relay(self._outbox, broker))
                 returned.clear()
                 self._provisioned, self._problem = False, "provisioning again after a reconnection"
-                await self._provision()
+                await self._provision(refusal_is_final=False)
 
-    async def _provision(self) -> None:
+    async def _provision(self, *, refusal_is_final: bool) -> None:
+        tries = 0
         while not self._provisioned:
             try:
                 await self._provisioner.settle_all()
-            except AccessRefusedError:
-                raise
-            except BrokerError as error:
+            except (BrokerError, UnavailableError) as error:
+                if refusal_is_final and isinstance(error, AccessRefusedError):
+                    raise
                 self._problem = str(error)
-                log.warning("broker.unprovisioned", error=str(error), retry_after_s=RETRY_AFTER_S)
-                await asyncio.sleep(RETRY_AFTER_S)
+                await self._wait_after(error, tries)
+                tries += 1
             else:
                 self._provisioned = True
 
-    async def _relay_until(self, returned: asyncio.Event, relay: Relay) -> None:
+    async def _work_until(self, returned: asyncio.Event, relay: Relay) -> None:
+        """Do all that needs a provisioned broker, until the connection was lost and came back."""
         self._relay = relay
-        relaying = asyncio.create_task(relay.run(), name="relay")
-        waiting = asyncio.create_task(returned.wait(), name="broker-returned")
+        tasks = [
+            asyncio.create_task(returned.wait(), name="broker-returned"),
+            asyncio.create_task(relay.run(), name="relay"),
+            asyncio.create_task(self._insist(self._provisioner.remove_departed), name="remove-departed"),
+            asyncio.create_task(self._insist(lambda: self._restating.run(wake=self.wake)), name="restating"),
+        ]
         try:
-            await asyncio.wait([relaying, waiting], return_when=asyncio.FIRST_COMPLETED)
-            if relaying.done():
-                await relaying
+            while not tasks[0].done():
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    await task  # a defect of ours ends the master, loudly
+                tasks[1:] = [task for task in tasks[1:] if not task.done()]
         finally:
             self._relay = None
-            relaying.cancel()
-            waiting.cancel()
-            await asyncio.wait([relaying, waiting])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do some work, again and again until it succeeds."""
+        tries = 0
+        while True:
+            try:
+                return await work()
+            except (BrokerError, UnavailableError) as error:
+                await self._wait_after(error, tries)
+                tries += 1
+
+    async def _wait_after(self, error: BrokerError | UnavailableError, tries: int) -> None:
+        wait_s = backoff_s(tries, first_s=RETRY_AFTER_S, max_s=RETRY_AFTER_S_MAX, rng=self._rng)
+        refused = isinstance(error, AccessRefusedError)
+        report = log.error if refused else log.warning
+        report("broker.refused" if refused else "broker.unprovisioned", error=str(error), retry_after_s=wait_s)
+        await asyncio.sleep(wait_s)

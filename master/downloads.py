@@ -11,26 +11,37 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+import structlog
+
 from edge.files import Sent
+from edge.ranges import Part
 from events.grants import Grant, IPAddress
 from events.names import ORIGIN
 from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted, Event
 from events.trace import TraceContext
+from master.errors import StoreError
 from master.store.store import Store
 
 # A grant can be resumed for hours; the oldest is forgotten first and then merely asks the site for a new link.
 STARTED_MAX: Final = 100_000
 ABORTED_BY_VISITOR: Final = "the visitor's connection ended"
 
+log = structlog.stdlib.get_logger()
+
 
 class Transfer:
-    """One request under a grant. ``meter`` counts; ``ended`` is told what ``send_file`` said."""
+    """One request under a grant, for the bytes ``asked``. ``meter`` counts; ``ended`` is told what became of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Part) -> None:
+        self.asked = asked
         self.sent_bytes = 0
         self.completed = False
-        self.has_body = False
         self.begun = asyncio.Event()
+
+    @property
+    def has_body(self) -> bool:
+        """Tell whether any bytes are to leave: not for HEAD, an unchanged copy, or a range that is none."""
+        return self.asked.stop > self.asked.start
 
     def meter(self, count: int) -> None:
         """Count bytes that left."""
@@ -40,7 +51,6 @@ class Transfer:
     def ended(self, sent: Sent) -> None:
         """Keep what became of the request."""
         self.completed = sent.completed
-        self.has_body = sent.wanted_bytes > 0
 
 
 class Downloads:
@@ -56,9 +66,11 @@ class Downloads:
         return grant.grant_id in self._started
 
     @asynccontextmanager
-    async def transfer(self, grant: Grant, address: IPAddress, *, trace: TraceContext) -> AsyncGenerator[Transfer]:
+    async def transfer(
+        self, grant: Grant, address: IPAddress, asked: Part, *, trace: TraceContext
+    ) -> AsyncGenerator[Transfer]:
         """Say what becomes of one request while the block is entered."""
-        transfer = Transfer()
+        transfer = Transfer(asked)
         teller = asyncio.create_task(self._tell_start(transfer, grant, address, trace), name="tell-start")
         try:
             yield transfer
@@ -72,8 +84,8 @@ class Downloads:
         await self._say(*self._start(grant, address), trace=trace)
 
     async def _tell_end(self, transfer: Transfer, grant: Grant, address: IPAddress, trace: TraceContext) -> None:
-        if not transfer.begun.is_set() and not transfer.has_body:
-            return  # HEAD, an unchanged copy, or a range that is none
+        if not transfer.has_body:
+            return
         await self._say(*self._start(grant, address), _end(transfer, grant), trace=trace)
 
     def _start(self, grant: Grant, address: IPAddress) -> list[Event]:
@@ -86,21 +98,33 @@ class Downloads:
         return [DownloadStarted(mirror=ORIGIN, grant_id=grant.grant_id, sha256=grant.sha256, address=str(address))]
 
     async def _say(self, *events: Event, trace: TraceContext) -> None:
-        if events:
+        """Say events. A download is worth more than its tale: without a database it goes on untold."""
+        if not events:
+            return
+        try:
             async with self._store.changing(trace=trace) as transaction:
                 await transaction.journal.say(events)
+        except StoreError as error:
+            log.warning("download.untold", events=[type(event).__name__ for event in events], error=error.message)
+        else:
             self._wake()
 
 
 def _end(transfer: Transfer, grant: Grant) -> Event:
     if transfer.completed:
         return DownloadFinished(
-            mirror=ORIGIN, grant_id=grant.grant_id, sha256=grant.sha256, sent_bytes=transfer.sent_bytes
+            mirror=ORIGIN,
+            grant_id=grant.grant_id,
+            sha256=grant.sha256,
+            first_byte=transfer.asked.start,
+            sent_bytes=transfer.sent_bytes,
         )
     return DownloadAborted(
         mirror=ORIGIN,
         grant_id=grant.grant_id,
         sha256=grant.sha256,
+        first_byte=transfer.asked.start,
+        wanted_bytes=transfer.asked.stop - transfer.asked.start,
         sent_bytes=transfer.sent_bytes,
         reason=ABORTED_BY_VISITOR,
     )

@@ -35,5 +35,12 @@ class UnavailableError(RefusedError):
     """Something that the master needs is not there now. Ask again after a while; nothing was changed."""
 
 
+class StoreError(UnavailableError):
+    """The database cannot be used now: away, restarting, full. Nothing was changed; ask again after a while."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__("store_unavailable", f"the database cannot be used now: {problem}", hint="try again later")
+
+
 class UnusableFileError(RefusedError):
     """A file on the master's disk cannot be published or served. Others can; the code says what is wrong with it."""

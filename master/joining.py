@@ -80,7 +80,9 @@ class Joining:
         Raises:
             NotFoundError: no such channel.
             InvalidRequestError: it would never, or hardly ever, expire.
+            ConflictError: mirrors can be given no broker users of their own.
         """
+        self._provisioner.check_access()
         if not 0 < expires_in_s <= EXPIRES_IN_S_MAX:
             raise InvalidRequestError("expiry_invalid", f"an invitation holds for 1 to {EXPIRES_IN_S_MAX} seconds")
         secret = secrets.token_urlsafe(SECRET_BYTES)
@@ -110,7 +112,9 @@ class Joining:
             ForbiddenError: no such invitation, or another secret.
             GoneError: used or expired.
             UnavailableError: the broker is not there now; the invitation still holds.
+            ConflictError: mirrors can be given no broker users of their own; the invitation still holds.
         """
+        self._provisioner.check_access()
         token = secrets.token_urlsafe(TOKEN_BYTES)
         async with self._provisioner.turn:
             async with self._store.reading() as transaction:

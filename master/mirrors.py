@@ -10,10 +10,11 @@ from events.schemas import Profile
 
 
 class MirrorState(Enum):
-    """Whether a mirror is part of the fleet."""
+    """Whether a mirror is part of the fleet; ``REMOVED`` once it has nothing in the broker any more, too."""
 
     JOINED = "joined"
     LEFT = "left"
+    REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

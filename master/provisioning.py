@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -28,11 +28,11 @@ from broker.provision import (
     remove_mirror,
     retire_generation,
 )
-from events.names import ORIGIN_CHANNEL, ChannelName, MirrorName
-from events.schemas import ChannelDefined, Event, LogOpened, MirrorJoined, SubscriptionGranted
-from master.errors import UnavailableError
+from events.names import ChannelName, MirrorName
+from master.errors import ConflictError, UnavailableError
 from master.mirrors import Mirror, MirrorState
-from master.store.store import Store, Transaction
+from master.restating import open_log
+from master.store.store import Store
 
 # Each try makes a stream of a new name. Two in a row have been seen ruined by kills; eight mean that the broker is ill.
 LOG_TRIES_MAX: Final = 8
@@ -42,10 +42,14 @@ log = structlog.stdlib.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorAccess:
-    """How mirrors reach the broker: by ``url``, with a user and password of their own where accounts are kept."""
+    """How mirrors reach the broker: by ``url``, with a user and password of their own where accounts are kept.
+
+    ``shared_user`` lets them have the site's own elsewhere.
+    """
 
     url: str = field(repr=False)
     secret: bytes = field(repr=False)
+    shared_user: bool = False
 
     def password(self, mirror: MirrorName, joins: int) -> str:
         """Derive a mirror's password, another one for each time it joins, so that nothing need be kept."""
@@ -82,21 +86,32 @@ class Provisioner:
             self._admin = None
 
     async def settle_all(self) -> None:
-        """Make the broker as the database says, all of it, in a turn of its own. Doing it again changes nothing.
+        """Make the log and the queues as the database says, in a turn of its own. Doing it again changes nothing.
 
         Raises:
             BrokerError: try again once the broker is there.
+            StoreError: try again once the database is there.
         """
         admin = self._present()
         async with self.turn:
             await self._settle_log(admin)
             async with self._store.reading() as transaction:
                 mirrors = await transaction.fleet.mirrors()
-                gone = await transaction.fleet.mirrors(MirrorState.LEFT)
-            for mirror in gone:
-                await remove_mirror(admin, mirror.name)
             for mirror in mirrors:
                 await self._settle_mirror(admin, mirror)
+
+    async def remove_departed(self) -> None:
+        """Take away what mirrors left behind that went while the broker was away, each in a turn of its own.
+
+        Raises:
+            BrokerError: try again once the broker is there.
+            StoreError: try again once the database is there.
+        """
+        async with self._store.reading() as transaction:
+            departed = await transaction.fleet.mirrors(MirrorState.LEFT)
+        for mirror in departed:
+            async with self.turn:
+                await self._remove(self._present(), mirror.name)
 
     async def settle(self, mirror: Mirror, *, more: Sequence[ChannelName] = ()) -> Provisioned:
         """Put a mirror's queue and account right, with more channels than it has leave to follow as yet.
@@ -120,22 +135,49 @@ class Provisioner:
             log.warning("mirror.unsettled", mirror=name, error=error.message)
 
     async def remove(self, mirror: MirrorName) -> None:
-        """Take a mirror's queue and account away. If the broker is away, its return will do it."""
+        """Take away what a mirror that left has in the broker. If the broker is away, its return will do it."""
         try:
-            await remove_mirror(self._present(), mirror)
+            await self._remove(self._present(), mirror)
         except (BrokerError, UnavailableError) as error:
             log.warning("mirror.unsettled", mirror=mirror, error=str(error))
+
+    def check_access(self) -> None:
+        """Make sure that mirrors can be let in at all, as far as it can be told now.
+
+        Raises:
+            ConflictError: they would have to be given the site's own broker user.
+        """
+        if self._admin is None or self._admin.keeps_accounts or self._access.shared_user:
+            return
+        raise ConflictError(
+            "broker_accounts_unmanaged",
+            "without RabbitMQ's management API a mirror would get the site's own broker user and could speak as the "
+            "master",
+            hint="set broker.management_url; or broker.shared_user = true, if each mirror may have the whole site",
+        )
 
     def broker_url_for(self, mirror: Mirror) -> str:
         """Give the URL under which a mirror reaches the broker, with its own user where accounts are kept.
 
         Raises:
             UnavailableError: the broker is not there now.
+            ConflictError: it could only be given the site's own user, and nobody allowed that.
         """
         admin = self._present()
+        self.check_access()
         if not admin.keeps_accounts:
             return self._access.url
         return self._access.url_for(mirror.name, mirror.joins, vhost=admin.vhost)
+
+    async def _remove(self, admin: Admin, name: MirrorName) -> None:
+        """Take away what a mirror left behind, and keep that it is done. One that joined again meanwhile is kept."""
+        async with self._store.reading() as transaction:
+            mirror = await transaction.fleet.mirror(name)
+        if mirror is None or mirror.state is not MirrorState.LEFT:
+            return
+        await remove_mirror(admin, name)
+        async with self._store.changing() as transaction:
+            await transaction.fleet.put_mirror(replace(mirror, state=MirrorState.REMOVED))
 
     async def _settle_mirror(self, admin: Admin, mirror: Mirror, *, more: Sequence[ChannelName] = ()) -> Provisioned:
         async with self._store.reading() as transaction:
@@ -152,16 +194,20 @@ class Provisioner:
     async def _settle_log(self, admin: Admin) -> None:
         async with self._store.reading() as transaction:
             kept = await transaction.log_generation()
-        # A master without memory may find the log of an earlier one; what that said is not ours.
-        first = kept or (await newest_generation(admin) or 0) + 1
-        site = await _sound_log(admin, first, opened=kept > 0)
+        newest = await newest_generation(admin, known=max(kept, 1)) or 0
+        if not kept:
+            # A master without memory may find the log of an earlier one; what that said is not ours.
+            site = await _sound_log(admin, newest + 1, opened=False)
+        else:
+            # Readers follow the newest log. One newer than ours was made before a kill or failure right here.
+            for generation in range(kept, newest):
+                await retire_generation(admin, generation)
+            site = await _sound_log(admin, max(kept, newest), opened=newest <= kept)
         if site.generation == kept:
             return
         # What is still in the outbox goes first, under its old numbers: mirrors may not have heard of it yet.
         async with self._store.changing() as transaction:
-            await transaction.set_log_generation(site.generation)
-            async for events in _said_again(transaction, site.generation):
-                await transaction.journal.say(events)
+            await open_log(transaction, site.generation)
         log.warning("log.opened", generation=site.generation, before=kept)
 
     def _present(self) -> Admin:
@@ -181,27 +227,6 @@ async def _sound_log(admin: Admin, generation: int, *, opened: bool) -> Site:
         else:
             return site
     raise LogBrokenError(generation, f"so are the {LOG_TRIES_MAX - 1} after it")
-
-
-async def _said_again(transaction: Transaction, generation: int) -> AsyncIterator[Sequence[Event]]:
-    """Give all that holds, in portions: the channels, the fleet, and what is in each channel under its own numbers.
-
-    It carries no trace: it is said again because the log is new, and not because somebody just did it.
-    """
-    yield [LogOpened(generation=generation)]
-    channels = await transaction.catalogue.channels()
-    yield [
-        ChannelDefined(channel=channel.name, filter=channel.filter, description=channel.description)
-        for channel in channels
-    ]
-    for mirror in await transaction.fleet.mirrors():
-        followed = await transaction.fleet.subscriptions(mirror.name)
-        yield [
-            MirrorJoined(mirror=mirror.name, profile=mirror.profile),
-            *(SubscriptionGranted(mirror=mirror.name, channel=channel) for channel in followed),
-        ]
-    for name in (ORIGIN_CHANNEL, *(channel.name for channel in channels)):
-        yield await transaction.catalogue.facts(name)
 
 
 def _unavailable(problem: str) -> UnavailableError:

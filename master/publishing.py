@@ -124,7 +124,7 @@ class Publisher:
             known = await transaction.catalogue.filters()
         if unknown := [channel for channel in order.named_channels or () if channel not in known]:
             raise NotFoundError(
-                "channel_unknown", f"no channel {', '.join(unknown)}", hint="define it first: distributary channel put"
+                "channel_unknown", f"no channel {', '.join(unknown)}", hint="define it first: distributary channel set"
             )
         return Plan(order, await asyncio.to_thread(find, order.source, under=order.under))
 

@@ -39,7 +39,8 @@ def open_engine(database_url: str) -> AsyncEngine:
     """Open a database by URL; nothing connects yet."""
     url = make_url(database_url)
     family = url.drivername.partition("+")[0]
-    engine = create_async_engine(url.set(drivername=_DRIVERS[family]))
+    # A server that was restarted leaves dead connections in the pool; asking first costs one round trip.
+    engine = create_async_engine(url.set(drivername=_DRIVERS[family]), pool_pre_ping=family != "sqlite")
     if family == "sqlite":
         _prepare_sqlite(engine)
     return engine

@@ -72,6 +72,10 @@ class Journal:
             return count
         return last
 
+    async def next_sequence(self) -> int:
+        """Give the number that the next event will have."""
+        return (await self._session.scalar(select(CounterRow.value).where(CounterRow.name == EVENTS)) or 0) + 1
+
     async def last(self, channel: ChannelName) -> int:
         """Give the number of the last fact of a channel; 0 when nothing was ever said of it."""
         counter = select(CounterRow.value).where(CounterRow.name == channel_counter(channel))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from broker.relay import Pending
+from broker.relay import OutboxError, Pending
 from events.trace import TraceContext
+from master.errors import StoreError
 from master.store.catalogue import CatalogueTables
 from master.store.engine import migrate, open_engine, reading, writing
 from master.store.fleet import FleetTables
@@ -21,8 +24,11 @@ from master.store.tables import CounterRow, SettingRow
 
 EPOCH: Final = "epoch"
 LOG_GENERATION: Final = "log_generation"
+RESTATED_AT_NS: Final = "restated_at_ns"
 
 _NS_PER_MS: Final = 1_000_000
+
+log = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +43,23 @@ class Transaction:
 
     async def log_generation(self) -> int:
         """Give the generation of the log that the catalogue was said in; 0 before the first."""
-        row = await self.session.get(SettingRow, LOG_GENERATION)
-        return 0 if row is None else row.value
+        return await self._setting(LOG_GENERATION)
 
     async def set_log_generation(self, generation: int) -> None:
         """Keep the generation of the log."""
         await self.session.merge(SettingRow(name=LOG_GENERATION, value=generation))
+
+    async def restated_at_ns(self) -> int:
+        """Give when the catalogue was said last, all of it; 0 before the first time."""
+        return await self._setting(RESTATED_AT_NS)
+
+    async def set_restated_at_ns(self, now_ns: int) -> None:
+        """Keep when the catalogue was said."""
+        await self.session.merge(SettingRow(name=RESTATED_AT_NS, value=now_ns))
+
+    async def _setting(self, name: str) -> int:
+        row = await self.session.get(SettingRow, name)
+        return 0 if row is None else row.value
 
 
 class Store:
@@ -57,9 +74,14 @@ class Store:
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[Transaction, None]:
-        """Look at one moment of the database."""
-        async with AsyncSession(self._reader, expire_on_commit=False) as session:
-            yield self._transaction(session)
+        """Look at one moment of the database.
+
+        Raises:
+            StoreError: it cannot be used now.
+        """
+        with _translated():
+            async with AsyncSession(self._reader, expire_on_commit=False) as session:
+                yield self._transaction(session)
 
     @asynccontextmanager
     async def changing(self, *, trace: TraceContext | None = None) -> AsyncGenerator[Transaction, None]:
@@ -67,11 +89,15 @@ class Store:
 
         Args:
             trace: of the request that wants it; its events carry it. None: no request does.
+
+        Raises:
+            StoreError: it cannot be used now; nothing was changed.
         """
-        async with self._turn, AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
-            transaction = self._transaction(session, trace)
-            await transaction.journal.lock()
-            yield transaction
+        with _translated():
+            async with self._turn, AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+                transaction = self._transaction(session, trace)
+                await transaction.journal.lock()
+                yield transaction
 
     def _transaction(self, session: AsyncSession, trace: TraceContext | None = None) -> Transaction:
         now_ns = self._clock_ns()
@@ -103,13 +129,33 @@ class StoredOutbox:
 
     async def pending(self, limit: int) -> Sequence[Pending]:
         """Give the oldest rows, in order."""
-        async with self._store.reading() as transaction:
-            return await transaction.journal.pending(limit)
+        with _for_the_relay():
+            async with self._store.reading() as transaction:
+                return await transaction.journal.pending(limit)
 
     async def forget(self, positions: Sequence[int]) -> None:
         """Delete rows that the broker has taken over."""
-        async with self._store.changing() as transaction:
-            await transaction.journal.forget(positions)
+        with _for_the_relay():
+            async with self._store.changing() as transaction:
+                await transaction.journal.forget(positions)
+
+
+@contextmanager
+def _translated() -> Generator[None]:
+    """Raise ``StoreError`` for whatever the database or the way to it does; a body raises no other ``OSError``."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError) as error:
+        log.warning("store.failed", error=str(error), kind=type(error).__name__)
+        raise StoreError(type(error).__name__) from error
+
+
+@contextmanager
+def _for_the_relay() -> Generator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise OutboxError(str(error)) from error
 
 
 async def _begin_numbering(engine: AsyncEngine, clock_ns: Callable[[], int]) -> int:

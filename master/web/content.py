@@ -6,12 +6,13 @@ import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from aiohttp import hdrs, web
 
 from edge.errors import ApiError
-from edge.files import Content, ContentGoneError, send_file
+from edge.files import Content, ContentGoneError, etag_of, send_file
+from edge.ranges import Conditions, NotModified, Part, PreconditionFailed, Unsatisfiable, Whole, select
 from edge.tracing import trace_of
 from edge.visitors import ForwardedForError, IPNetwork, visitor_of
 from events.errors import ExpiredGrantError, ForeignGrantError, MalformedGrantError
@@ -22,6 +23,9 @@ from master.errors import UnusableFileError
 from master.joining import Joining
 from master.serving import Serving
 from master.web.mirrors import asking
+
+RETRY_AFTER_S: Final = 60  # somebody has to put a clock right
+DETOURS_MAX: Final = 8  # more mirrors than the selector sends anybody to
 
 _REDIRECT_HEADERS: Final = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
@@ -72,9 +76,10 @@ class FallbackRoutes:
                 "grant_foreign", str(error), "ask the site for a link of your own", status=HTTPStatus.FORBIDDEN
             ) from error
         except ExpiredGrantError as error:
-            return await self._back_to_site(grant, error)
+            return await self._back_to_site(request, grant, error)
         content = await self._serving.for_visitor(grant.sha256)
-        async with self._downloads.transfer(grant, address, trace=trace_of(request)) as transfer:
+        asked = _asked(request, content)
+        async with self._downloads.transfer(grant, address, asked, trace=trace_of(request)) as transfer:
             try:
                 sent = await send_file(request, content, meter=transfer.meter)
             except ContentGoneError as error:
@@ -95,16 +100,47 @@ class FallbackRoutes:
             # Nothing tells a guesser how close he came.
             raise ApiError("not_found", "there is nothing here", status=HTTPStatus.NOT_FOUND) from error
 
-    async def _back_to_site(self, grant: Grant, error: ExpiredGrantError) -> web.Response:
+    async def _back_to_site(self, request: web.Request, grant: Grant, error: ExpiredGrantError) -> web.Response:
+        """Send a visitor to ask anew; one whom the master sent back before comes with a grant that never holds."""
         path = await self._serving.path_of(grant.sha256)
         if path is None:
             raise ApiError("grant_expired", str(error), status=HTTPStatus.GONE) from error
-        headers = {hdrs.LOCATION: f"{self._site_url}/{quote(path)}", **_REDIRECT_HEADERS}
+        left = request.query.getall("not", [])[:DETOURS_MAX]
+        if ORIGIN in left:
+            raise ApiError(
+                "grant_expired_again",
+                f"the site's new link had expired, too: {error}",
+                "tell the site's operator: the clocks of its selector and its master are far apart",
+                status=HTTPStatus.SERVICE_UNAVAILABLE,
+                headers={hdrs.RETRY_AFTER: str(RETRY_AFTER_S)},
+            ) from error
+        query = urlencode([("not", name) for name in (*left, ORIGIN)])
+        headers = {hdrs.LOCATION: f"{self._site_url}/{quote(path)}?{query}", **_REDIRECT_HEADERS}
         return web.Response(status=HTTPStatus.FOUND, headers=headers)
 
 
 def _uncounted(_count: int) -> None:
     """Let bytes for mirrors pass: the mirrors tell what they hold."""
+
+
+def _asked(request: web.Request, content: Content) -> Part:
+    """Give which bytes ``send_file`` will send; an empty part for an answer without a body."""
+    if request.method != hdrs.METH_GET:
+        return Part(0, 0)
+    conditions = Conditions(
+        if_match=request.headers.get(hdrs.IF_MATCH),
+        if_none_match=request.headers.get(hdrs.IF_NONE_MATCH),
+        if_range=request.headers.get(hdrs.IF_RANGE),
+        range=request.headers.get(hdrs.RANGE),
+    )
+    selection = select(conditions, method=request.method, etag=etag_of(content.sha256), size_bytes=content.size_bytes)
+    match selection:
+        case Whole():
+            return Part(0, content.size_bytes)
+        case Part():
+            return selection
+        case NotModified() | PreconditionFailed() | Unsatisfiable():
+            return Part(0, 0)
 
 
 def _gone(content: Content, error: ContentGoneError) -> UnusableFileError:

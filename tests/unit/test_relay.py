@@ -8,7 +8,7 @@ import pytest
 from broker import relay as relay_module
 from broker.memory import MemoryAdmin, MemoryBroker, MemorySite
 from broker.port import AccessRefusedError, DisconnectedError, Message, PublishError
-from broker.relay import BATCH_MAX, Pending, Relay, message_of
+from broker.relay import BATCH_MAX, OutboxError, Pending, Relay, message_of
 from broker.topology import Exchange, Queue, log_stream, site_topology
 from events.codec import decode
 from events.envelope import MASTER_SOURCE, Envelope
@@ -112,6 +112,27 @@ async def test_a_running_relay_survives_a_failure_and_tries_again(
                 await asyncio.sleep(0)
         broker.fault = sound
         await seen.wait()
+        running.cancel()
+        following.cancel()
+
+
+async def test_a_running_relay_survives_a_store_that_fails(site: MemorySite, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(ListOutbox):
+        failures = 2
+
+        async def pending(self, limit: int) -> Sequence[Pending]:
+            if self.failures:
+                self.failures -= 1
+                raise OutboxError("the disk is full")
+            return await super().pending(limit)
+
+    monkeypatch.setattr(relay_module, "RETRY_AFTER_S", 0.01)
+    seen = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(Relay(Failing([message(1)]), MemoryBroker(site)).run())
+        following = tasks.create_task(MemoryBroker(site).follow(log_stream(1), lambda _: seen.set()))
+        async with asyncio.timeout(5):
+            await seen.wait()
         running.cancel()
         following.cancel()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from events.grants import derive_key
 from events.invitation import read_invitation
 from events.names import MirrorName
 from events.schemas import (
+    CatalogueRestated,
     ChannelDefined,
     ChannelRemoved,
     FilePublished,
@@ -28,6 +30,8 @@ from events.schemas import (
     SubscriptionGranted,
     SubscriptionRevoked,
 )
+from master.restating import RESTATED_EVERY
+from master.store.store import open_store
 
 if TYPE_CHECKING:
     from conftest import Desk, Theatre
@@ -377,15 +381,36 @@ async def test_an_emptied_broker_gets_a_new_log_with_all_that_holds_under_its_ol
         await admin.delete_queue("log.g1")
         await admin.delete_queue("mirror.ana")
     async with theatre.desk(generation=2) as desk:
-        await desk.until(lambda: bool(desk.events(FilePublished)))
+        await desk.until(lambda: bool(desk.events(CatalogueRestated)))
         # What the first master had not yet seen confirmed is said once more, before the new log is opened.
         kinds = [type(event) for event in desk.events()]
         assert kinds[kinds.index(LogOpened) :] == [
-            LogOpened, ChannelDefined, MirrorJoined, SubscriptionGranted, FilePublished,
+            LogOpened, ChannelDefined, MirrorJoined, SubscriptionGranted, FilePublished, CatalogueRestated,
         ]  # fmt: skip
+        opened = next(envelope for envelope in desk.said if isinstance(envelope.event, LogOpened))
+        assert desk.events()[-1] == CatalogueRestated(generation=2, since=opened.sequence)
         assert published(desk) == [("origin", "readme.txt", 1, 2)]
         assert await desk.broker.exists("mirror.ana")
         assert (await desk.done("GET", f"{API}/status"))["log_generation"] == 2
     async with theatre.desk(generation=2) as desk:
         await desk.until(lambda: bool(desk.events(FilePublished)))
         assert len(desk.events(LogOpened)) == 1, "a log that is there is not opened again"
+
+
+async def test_the_catalogue_is_restated_in_the_same_log_before_its_retention_cuts_it_off(
+    memory_theatre: Theatre, tree: Path
+) -> None:
+    async with memory_theatre.desk() as desk:
+        await desk.publish(tree / "b.iso")
+        await desk.until(lambda: bool(desk.events(FilePublished)))
+        assert [type(event) for event in desk.events()] == [LogOpened, CatalogueRestated, FilePublished]
+    last_week_ns = time.time_ns() - int(RESTATED_EVERY.total_seconds() * 1_000_000_000)
+    async with open_store(memory_theatre.config.store_url) as store, store.changing() as transaction:
+        await transaction.set_restated_at_ns(last_week_ns)
+    async with memory_theatre.desk() as desk:
+        await desk.until(lambda: len(desk.events(CatalogueRestated)) == 2)
+        assert desk.events()[2:] == [*desk.events(FilePublished)[:1] * 2, CatalogueRestated(generation=1, since=4)]
+    async with memory_theatre.desk() as desk:
+        await desk.publish(tree / "readme.txt")
+        await desk.until(lambda: len(desk.events(FilePublished)) == 3)
+        assert len(desk.events(CatalogueRestated)) == 2, "once is enough for a week"

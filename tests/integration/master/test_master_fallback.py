@@ -61,8 +61,8 @@ async def test_a_granted_download_is_served_counted_and_told_of(memory_theatre: 
         await desk.until(lambda: len(desk.events(DownloadFinished)) == 2)
         assert desk.events(DownloadStarted, DownloadFinished) == [
             DownloadStarted(mirror=ORIGIN, grant_id=b"g" * 16, sha256=SHA256, address="127.0.0.1"),
-            DownloadFinished(mirror=ORIGIN, grant_id=b"g" * 16, sha256=SHA256, sent_bytes=len(CONTENT)),
-            DownloadFinished(mirror=ORIGIN, grant_id=b"g" * 16, sha256=SHA256, sent_bytes=10),
+            DownloadFinished(mirror=ORIGIN, grant_id=b"g" * 16, sha256=SHA256, first_byte=0, sent_bytes=len(CONTENT)),
+            DownloadFinished(mirror=ORIGIN, grant_id=b"g" * 16, sha256=SHA256, first_byte=990, sent_bytes=10),
         ]
 
 
@@ -88,10 +88,13 @@ async def test_a_forged_or_foreign_token_opens_nothing(
 async def test_who_comes_too_late_is_sent_back_to_ask_anew(memory_theatre: Theatre, source: Path) -> None:
     async with memory_theatre.desk() as desk:
         await desk.publish(source)
-        late = token_for(start_in_s=-3600)
-        status, _, location = await download(desk, late)
-        assert (status, URL(location).path) == (302, "/ä b.iso")
-        assert location.startswith("http://site.example/")
+        late = f"{desk.url}/d/{token_for(start_in_s=-3600)}/a.iso?not=ana"
+        async with desk.session.get(late, allow_redirects=False) as response:
+            back = URL(response.headers["Location"])
+            assert (response.status, back.path) == (302, "/ä b.iso")
+        assert (back.host, back.query.getall("not")) == ("site.example", ["ana", "origin"])
+        async with desk.session.get(f"{late}&not=origin", allow_redirects=False) as response:
+            assert (response.status, "Retry-After" in response.headers) == (503, True), "no visitor runs in circles"
 
 
 async def test_a_resume_goes_on_when_the_time_to_start_is_over(memory_theatre: Theatre, source: Path) -> None:

@@ -1,0 +1,97 @@
+"""Say the whole catalogue again: into each new log, and before the log's retention cuts off what was said last.
+
+All of it is one transaction, so it is one moment of the catalogue: ``log.opened`` where the log is new, then all that
+holds, then ``catalogue.restated``. What was said before and did not come again no longer holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from events.names import ORIGIN_CHANNEL
+from events.schemas import CatalogueRestated, ChannelDefined, Event, LogOpened, MirrorJoined, SubscriptionGranted
+from master.store.store import Store, Transaction
+
+# The log keeps 30 days (``broker.topology.LOG_AGE_MAX``): three restatements may fail before readers miss one.
+RESTATED_EVERY: Final = timedelta(days=7)
+LOOK_EVERY_S: Final = 3600.0  # the wall clock decides, which a machine that slept has moved
+
+_NS_PER_S: Final = 1_000_000_000
+
+log = structlog.stdlib.get_logger()
+
+
+class Restating:
+    """Restates the catalogue whenever it is due."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def run(self, *, wake: Callable[[], None]) -> None:
+        """Look again and again, until cancelled; ``wake`` is called after each commit.
+
+        Raises:
+            StoreError: the database cannot be used now; run it again later.
+        """
+        while True:
+            if await self.restate_if_due():
+                wake()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def restate_if_due(self) -> bool:
+        """Restate in the log that is open, if the last time is long ago; tell whether it was."""
+        async with self._store.reading() as transaction:
+            if not await _is_due(transaction):
+                return False
+        async with self._store.changing() as transaction:
+            generation = await transaction.log_generation()
+            await restate(transaction, generation)
+        log.info("catalogue.restated", generation=generation)
+        return True
+
+
+async def open_log(transaction: Transaction, generation: int) -> None:
+    """Begin a generation of the log with all that holds."""
+    since = await transaction.journal.next_sequence()
+    await transaction.set_log_generation(generation)
+    await transaction.journal.say([LogOpened(generation=generation)])
+    await restate(transaction, generation, since=since)
+
+
+async def restate(transaction: Transaction, generation: int, *, since: int | None = None) -> None:
+    """Say all that holds, and that this was all. ``since`` is the first number of it; None: the next one.
+
+    It carries no trace: it is said because the log wants it, and not because somebody just did it.
+    """
+    began = since or await transaction.journal.next_sequence()
+    async for events in _all_that_holds(transaction):
+        await transaction.journal.say(events)
+    await transaction.journal.say([CatalogueRestated(generation=generation, since=began)])
+    await transaction.set_restated_at_ns(transaction.now_ns)
+
+
+async def _is_due(transaction: Transaction) -> bool:
+    age_s = (transaction.now_ns - await transaction.restated_at_ns()) / _NS_PER_S
+    return age_s >= RESTATED_EVERY.total_seconds()
+
+
+async def _all_that_holds(transaction: Transaction) -> AsyncIterator[Sequence[Event]]:
+    """Give it in portions: the channels, the fleet, and what is in each channel under its own numbers."""
+    channels = await transaction.catalogue.channels()
+    yield [
+        ChannelDefined(channel=channel.name, filter=channel.filter, description=channel.description)
+        for channel in channels
+    ]
+    for mirror in await transaction.fleet.mirrors():
+        followed = await transaction.fleet.subscriptions(mirror.name)
+        yield [
+            MirrorJoined(mirror=mirror.name, profile=mirror.profile),
+            *(SubscriptionGranted(mirror=mirror.name, channel=channel) for channel in followed),
+        ]
+    for name in (ORIGIN_CHANNEL, *(channel.name for channel in channels)):
+        yield await transaction.catalogue.facts(name)
