@@ -1,11 +1,15 @@
 """Provisioning: what is declared, proved, healed and taken away; and how the newest log is found."""
 
+from collections.abc import Sequence
+
 import pytest
 
+from broker import provision
 from broker.discovery import GENERATIONS_AHEAD_MAX, newest_generation
 from broker.memory import MemoryAdmin, MemorySite
-from broker.port import TopologyError
+from broker.port import DisconnectedError, TopologyError, UnansweredError
 from broker.provision import (
+    REFUSALS_MIN,
     LogBrokenError,
     Provisioned,
     Site,
@@ -21,6 +25,11 @@ from events.routing import Binding
 
 ANA = MirrorName("ana")
 ISO, DOCS = ChannelName("iso"), ChannelName("docs")
+
+
+@pytest.fixture(autouse=True)
+def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provision, "REFUSAL_PAUSE_S", 0.0)
 
 
 @pytest.fixture
@@ -47,16 +56,64 @@ async def test_a_log_that_was_opened_and_is_gone_is_not_made_again(admin: Memory
     assert log_stream(3) not in site.queues
 
 
-@pytest.mark.parametrize("stream", [log_stream(1), load_stream(1)])
+class Faulty(MemoryAdmin):
+    """Answers a question about a queue with the next of its faults, while there are any."""
+
+    def __init__(self, site: MemorySite, queue: str, faults: Sequence[Exception]) -> None:
+        super().__init__(site)
+        self.queue, self.faults = queue, list(faults)
+
+    async def prove(self, queue: str) -> None:
+        if queue == self.queue and self.faults:
+            raise self.faults.pop()
+        await super().prove(queue)
+
+
 @pytest.mark.parametrize("opened", [True, False])
-async def test_a_ruined_stream_calls_for_the_next_generation(
-    admin: MemoryAdmin, site: MemorySite, stream: str, opened: bool
-) -> None:
+async def test_a_ruined_log_calls_for_the_next_generation(admin: MemoryAdmin, site: MemorySite, opened: bool) -> None:
     await provision_site(admin, 1)
-    site.broken.add(stream)
+    site.broken.add(log_stream(1))
     with pytest.raises(LogBrokenError) as caught:
         await provision_site(admin, 1, opened=opened)
     assert (await provision_site(admin, caught.value.next_generation)).is_new
+
+
+async def test_a_log_that_is_silent_is_asked_again_and_not_given_up(site: MemorySite) -> None:
+    await provision_site(MemoryAdmin(site), 1)
+    silent = Faulty(site, log_stream(1), [UnansweredError("silent")] * REFUSALS_MIN)
+    for _ in range(REFUSALS_MIN):
+        with pytest.raises(DisconnectedError):
+            await provision_site(silent, 1, opened=True)
+    assert (await provision_site(silent, 1, opened=True)).generation == 1
+
+
+async def test_a_log_is_given_up_only_when_it_is_refused_again_and_again(site: MemorySite) -> None:
+    await provision_site(MemoryAdmin(site), 1)
+    refusals = [TopologyError("inaccessible")] * REFUSALS_MIN
+    assert (await provision_site(Faulty(site, log_stream(1), refusals[1:]), 1, opened=True)).generation == 1
+    with pytest.raises(LogBrokenError):
+        await provision_site(Faulty(site, log_stream(1), refusals), 1, opened=True)
+
+
+async def test_a_ruined_load_stream_is_made_anew_and_costs_the_log_nothing(
+    admin: MemoryAdmin, site: MemorySite
+) -> None:
+    await provision_site(admin, 1)
+    logged = site.queues[log_stream(1)]
+    site.broken.add(load_stream(1))
+    assert (await provision_site(admin, 1, opened=True)).generation == 1
+    assert site.queues[log_stream(1)] is logged
+    assert site.stream(load_stream(1)).length == 0
+
+
+async def test_a_retired_log_takes_no_more_and_stays_to_be_read_to_its_end(
+    admin: MemoryAdmin, site: MemorySite
+) -> None:
+    await provision_site(admin, 1)
+    await retire_generation(admin, 1)
+    assert await admin.exists(log_stream(1))
+    assert not site.bindings[log_stream(1)]
+    assert not site.bindings[load_stream(1)]
 
 
 async def test_a_mirrors_queue_follows_its_channels_and_no_others(admin: MemoryAdmin, site: MemorySite) -> None:
@@ -135,5 +192,6 @@ async def test_a_generation_that_cannot_be_deleted_is_left_behind(site: MemorySi
             raise TopologyError(queue)
 
     await provision_site(MemoryAdmin(site), 1)
+    site.broken.add(log_stream(1))
     await retire_generation(Stubborn(site), 1)
     assert log_stream(1) in site.queues
