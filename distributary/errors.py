@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from distributary.exits import ExitCode
 
 
@@ -14,6 +16,11 @@ class CommandError(Exception):
     def __init__(self, code: str, message: str, *, exit_code: ExitCode = ExitCode.FAILED, hint: str = "") -> None:
         super().__init__(message)
         self.code, self.message, self.exit_code, self.hint = code, message, exit_code, hint
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """What a program is told beside code, message and hint; JSON."""
+        return {}
 
 
 class UsageError(CommandError):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import IO, Any, Final, NoReturn
 
 import click
 
 from distributary.cli.colour import Colour
 from distributary.cli.invocation import Invocation
+from distributary.cli.printable import printable_lines
 from distributary.errors import CommandError
 from distributary.exits import ExitCode
 
@@ -129,9 +132,25 @@ def _keep_colour(ctx: click.Context, _: click.Parameter, value: str | None) -> N
 def run_guarded(run: Callable[[], object], *, as_json: bool) -> int:
     """Run a command; give its exit code. Errors are printed to stderr, as text or as one JSON object."""
     try:
+        exit_code = _run(run, as_json=as_json)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has enough (`| head`): nothing to complain about, but not all was written.
+        _abandon(sys.stdout)
+        return ExitCode.FAILED
+    except OSError as error:
+        # A full disk under stdout, for one; what a command itself reads and writes it reports as a CommandError.
+        _abandon(sys.stdout)
+        _print_error("system_refused", error.strerror or str(error), "", as_json=as_json)
+        return ExitCode.FAILED
+    return exit_code
+
+
+def _run(run: Callable[[], object], *, as_json: bool) -> int:
+    try:
         result = run()
     except CommandError as error:
-        _print_error(error.code, error.message, error.hint, as_json=as_json)
+        _print_error(error.code, error.message, error.hint, as_json=as_json, details=error.details)
         return error.exit_code
     except click.UsageError as error:
         usage = "" if error.ctx is None else error.ctx.get_usage()
@@ -143,17 +162,26 @@ def run_guarded(run: Callable[[], object], *, as_json: bool) -> int:
     except (KeyboardInterrupt, click.Abort):
         _print_error("interrupted", "interrupted", "", as_json=as_json)
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough (`| head`). Python would complain again when it flushes at exit.
-        sys.stdout = None
-        return ExitCode.OK
     return result if isinstance(result, int) else ExitCode.OK
 
 
-def _print_error(code: str, message: str, hint: str, *, as_json: bool) -> None:
+def _abandon(stream: IO[str]) -> None:
+    """Send what a stream still holds nowhere: Python would fail on it once more when it flushes at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, stream.fileno())
+    except io.UnsupportedOperation:
+        pass  # a test's stream in memory
+    finally:
+        os.close(nowhere)
+
+
+def _print_error(
+    code: str, message: str, hint: str, *, as_json: bool, details: Mapping[str, object] | None = None
+) -> None:
     if as_json:
-        click.echo(json.dumps({"error": {"code": code, "message": message, "hint": hint}}), err=True)
+        click.echo(json.dumps({"error": {"code": code, "message": message, "hint": hint, **(details or {})}}), err=True)
         return
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {printable_lines(message)}", err=True)
     if hint:
-        click.echo(f"hint:  {hint}" if code != "usage" else hint, err=True)
+        click.echo(printable_lines(f"hint:  {hint}" if code != "usage" else hint), err=True)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 from distributary.cli.output import Output
+from distributary.cli.printable import printable
 from distributary.units import format_size
 
 LINE_EVERY_S: Final = 5.0  # a log of a long job stays readable, and a person sees that it lives
@@ -38,7 +39,7 @@ def _bar(output: Output, title: str) -> Generator[Update]:
         task = bars.add_task(title, total=None)
 
         def update(what: str, done_bytes: int, total_bytes: int) -> None:
-            bars.update(task, description=f"{title} {what}", completed=done_bytes, total=total_bytes)
+            bars.update(task, description=printable(f"{title} {what}"), completed=done_bytes, total=total_bytes)
 
         yield update
 
@@ -50,6 +51,6 @@ def _lines(output: Output, title: str, clock: Callable[[], float]) -> Update:
         nonlocal last_s
         if clock() - last_s >= LINE_EVERY_S:
             last_s = clock()
-            output.note(f"{title} {what}: {format_size(done_bytes)} of {format_size(total_bytes)}")
+            output.note(f"{title} {printable(what)}: {format_size(done_bytes)} of {format_size(total_bytes)}")
 
     return update

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 
-from distributary.answers import number, words
+from distributary.answers import number, text, words
 from distributary.cli.command import Command
 from distributary.cli.invocation import current
+from distributary.cli.printable import printable
 from distributary.cli.progress import progress
 from distributary.client import Api, JsonObject
 from distributary.errors import CommandError, UsageError
@@ -25,12 +26,14 @@ class Tally:
     published: int = 0
     unchanged: int = 0
     refused: int = 0
+    hidden: int = 0
 
     def add(self, done: JsonObject) -> None:
         """Add one path's result."""
         self.published += number(done, "published")
         self.unchanged += number(done, "unchanged")
         self.refused += number(done, "refused")
+        self.hidden += number(done, "hidden")
 
     @property
     def exit_code(self) -> ExitCode:
@@ -72,7 +75,7 @@ def command(
     tally = Tally()
     for path in paths:
         request: JsonObject = {
-            "source": str(path.resolve()),
+            "source": str(_unfollowed(path)),
             "as": name,
             "tags": list(tags),
             "channels": list(channels) or None,
@@ -83,6 +86,11 @@ def command(
         tally.add(_publish(master, path, request))
     _report(tally, dry_run=dry_run)
     return tally.exit_code
+
+
+def _unfollowed(path: Path) -> Path:
+    """Make a path absolute without following it where it is a symbolic link: the master refuses those."""
+    return path.parent.resolve() / path.name if path.name not in {"", ".."} else path.resolve()
 
 
 def _publish(master: Api, path: Path, request: JsonObject) -> JsonObject:
@@ -97,7 +105,7 @@ def _publish(master: Api, path: Path, request: JsonObject) -> JsonObject:
             elif event.get("type") == "progress":
                 update(str(event["path"]), number(event, "hashed_bytes"), number(event, "total_bytes"))
             else:
-                output.text(_sentence(event))
+                output.text(_sentence(event, dry_run=request["dry_run"] is True))
     raise CommandError(
         "answer_broken",
         f"{path}: the master stopped before it was done",
@@ -110,21 +118,22 @@ def _events(master: Api, request: JsonObject) -> Iterator[JsonObject]:
     return master.stream("/-/api/v1/files", request)
 
 
-def _sentence(event: JsonObject) -> str:
-
+def _sentence(event: JsonObject, *, dry_run: bool) -> str:
+    path = printable(text(event, "path"))
     if event.get("type") == "refused":
-        return f"refused    {event.get('path')}: {event.get('message')} ({event.get('code')})"
+        return f"refused    {path}: {printable(text(event, 'message'))} ({text(event, 'code')})"
     names = ", ".join(words(event, "channels"))
     size = format_size(number(event, "size_bytes"))
     generation = event.get("generation")
-    return f"{event.get('type')!s:<10} {event.get('path')}  {size}  generation {generation}  {names or 'no channel'}"
+    done = "would publish" if dry_run and event.get("type") == "published" else text(event, "type")
+    return f"{done:<10} {path}  {size}  generation {generation}  {names or 'no channel'}"
 
 
 def _report(tally: Tally, *, dry_run: bool) -> None:
     output = current().output
     if output.json:
-        numbers = {"published": tally.published, "unchanged": tally.unchanged, "refused": tally.refused}
-        output.line({"type": "done", **numbers})
+        output.line({"type": "done", **asdict(tally)})
         return
     would = "would be " if dry_run else ""
-    output.note(f"{tally.published} {would}published, {tally.unchanged} unchanged, {tally.refused} refused")
+    hidden = f", {tally.hidden} hidden and left out" if tally.hidden else ""
+    output.note(f"{tally.published} {would}published, {tally.unchanged} unchanged, {tally.refused} refused{hidden}")

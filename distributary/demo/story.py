@@ -9,6 +9,7 @@ from pathlib import Path
 
 from distributary.answers import number, text, words
 from distributary.cli.output import Output
+from distributary.cli.printable import printable
 from distributary.client import JsonObject
 from distributary.demo.download import Download, file_url, shortened
 from distributary.exits import ExitCode
@@ -36,7 +37,7 @@ class Story:
         self.step("published", f"published {len(files)} files, {size}", files=files, refused=number(done, "refused"))
         for each in lines:
             if each.get("type") == "refused":
-                self.output.note(f"  refused {text(each, 'path')}: {text(each, 'message')}", style="yellow")
+                self.output.note(f"  refused {printable(text(each, 'path'))}: {text(each, 'message')}", style="yellow")
 
     def matrix(self, files: Sequence[JsonObject], mirrors: Sequence[str], seconds: float) -> None:
         """Tell which mirror holds which file."""

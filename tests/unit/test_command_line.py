@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,11 +18,16 @@ from click.testing import CliRunner, Result
 
 from distributary.cli.app import root
 from distributary.cli.colour import Colour, wants_colour
+from distributary.cli.invocation import Invocation
+from distributary.cli.output import Output
+from distributary.cli.printable import printable
+from distributary.client import JsonObject
 from distributary.exits import MEANINGS, ExitCode
 from events.invitation import Invitation, write_invitation
 from events.names import MirrorName
 
 CLI_MD = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+COMMAND = [sys.executable, "-I", "-m", "distributary"]
 HEAVY = ("sqlalchemy", "aiohttp", "aio_pika", "uvloop", "rich", "msgspec", "structlog", "asyncio")
 
 
@@ -195,3 +202,118 @@ def test_colour_follows_flag_then_environment_then_stream(
     choice: Colour, environ: dict[str, str], is_tty: bool, coloured: bool
 ) -> None:
     assert wants_colour(choice, environ, is_tty=is_tty) is coloured
+
+
+def full_device() -> Path:
+    """Give a file that takes nothing, as a full disk does."""
+    return Path("/dev/full")
+
+
+def test_full_stdout_is_told_in_one_line(tmp_path: Path) -> None:
+    with full_device().open("w") as full:
+        done = subprocess.run(  # noqa: S603 - our own interpreter
+            [*COMMAND, "config", "show", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.count("\n")) == (ExitCode.FAILED, 1)
+    assert json.loads(done.stderr)["error"]["code"] == "system_refused"
+
+
+@pytest.mark.parametrize("arguments", [("config", "show"), ("config", "show", "--json"), ("--help",)])
+def test_reader_that_has_enough_ends_the_command_quietly(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [*COMMAND, *arguments], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=tmp_path, check=False
+    )
+    os.close(writer)
+    assert done.returncode == ExitCode.FAILED
+    assert "Traceback" not in done.stderr
+    assert "Error" not in done.stderr
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("colour", [True, False], ids=["colours", "no colours"])
+def test_nothing_is_styled_without_colours_not_even_bold(monkeypatch: pytest.MonkeyPatch, *, colour: bool) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    output = Output(json=False, colour=lambda _stream: colour)
+    output.table(("name", "state"), [("ana", "ready")])
+    output.text("all is well", style="bold green")
+    assert ("\x1b" in terminal.getvalue()) is colour
+
+
+def test_control_characters_of_names_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "a\x1b[2J\x9b1m\r\u202e\udcff"
+    people, programs = (Output(json=each, colour=lambda _stream: False) for each in (False, True))
+    people.table(("name",), [(evil,)])
+    people.text(evil)
+    people.note(evil)
+    programs.line({"path": evil})
+    told = capsys.readouterr()
+    lines = [*told.out.splitlines(), *told.err.splitlines()]
+    assert all(line.isprintable() for line in lines)
+    assert r"a\x1b[2J\x9b1m\r\u202e\udcff" in told.out
+    assert json.loads(lines[-2]) == {"path": evil}
+
+
+def test_name_with_a_line_break_stays_on_its_line() -> None:
+    assert printable("a\npublished b") == r"a\npublished b"
+
+
+class StandIn:
+    """A master that answers what it is told to, and keeps what it was asked."""
+
+    def __init__(self, *lines: JsonObject) -> None:
+        self.lines, self.asked = lines, list[JsonObject]()
+
+    def stream(self, _path: str, body: JsonObject) -> Iterator[JsonObject]:
+        self.asked.append(body)
+        yield from self.lines
+
+
+@pytest.fixture
+def master(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """Stand in for the master."""
+    refused: JsonObject = {"type": "refused", "path": "x\n\x1bpublished y", "code": "path_invalid", "message": "no\x07"}
+    published: JsonObject = {"type": "published", "path": "a", "size_bytes": 1, "generation": 1, "channels": []}
+    done: JsonObject = {"type": "done", "published": 1, "unchanged": 0, "refused": 1, "hidden": 2}
+    made = StandIn(refused, published, done)
+
+    def give(_invocation: Invocation) -> StandIn:
+        return made
+
+    monkeypatch.setattr(Invocation, "master", give)
+    return made
+
+
+def test_symbolic_link_is_named_to_the_master_as_one(run: Run, master: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a").touch()
+    (tmp_path / "link").symlink_to("real")
+    for path in ("link", "link/a", "real/..", "."):
+        run("publish", path)
+    assert [each["source"] for each in master.asked] == [
+        str(tmp_path / "link"), str(tmp_path / "real" / "a"), str(tmp_path), str(tmp_path),
+    ]  # fmt: skip
+
+
+def test_publish_tells_refusals_hidden_files_and_what_it_would_do(run: Run, master: StandIn, tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    told = run("publish", "a", "--dry-run")
+    assert len(master.asked) == 1
+    assert told.stdout.splitlines()[0] == r"refused    x\n\x1bpublished y: no\x07 (path_invalid)"
+    assert told.stdout.splitlines()[1].startswith("would publish a ")
+    assert "1 would be published, 0 unchanged, 1 refused, 2 hidden and left out" in told.stderr
+    assert json.loads(run("publish", "a", "--json").stdout.splitlines()[-1])["hidden"] == 2
