@@ -9,7 +9,8 @@ import structlog
 
 from events.names import MirrorName
 from events.schemas import MirrorWentOffline, Profile
-from mirror.store import Store, StoreError
+from mirror.database import StoreError
+from mirror.store import Store
 from mirror.traces import Said
 
 RETRY_AFTER_S: Final = 1.0  # a full disk takes longer to mend, a busy one does not
@@ -26,24 +27,36 @@ class Announcer:
         self._store = store
         self._awake = asyncio.Event()
         self._awake.set()
+        self._put_off = False
+        store.database.on_taken(self._note_taken)
 
     def request(self) -> None:
         """Announce again, soon."""
         self._awake.set()
 
     async def run(self) -> None:
-        """Announce at once, and whenever it is asked for, until cancelled."""
+        """Announce at once, and whenever it is asked for, until cancelled.
+
+        While the last announcement has not gone out yet, the next one is put off.
+        """
         while True:
             await self._awake.wait()
             self._awake.clear()
+            self._put_off = True  # before it is known, lest the outbox empty meanwhile
             try:
                 replicas = await self._store.announce(self._profile)
             except StoreError as error:
                 log.warning("mirror.unannounced", error=str(error))
                 await asyncio.sleep(RETRY_AFTER_S)
                 self._awake.set()
-            else:
+                continue
+            self._put_off = replicas is None
+            if replicas is not None:
                 log.info("mirror.announced", mirror=self._mirror, replicas=replicas)
+
+    def _note_taken(self) -> None:
+        if self._put_off:
+            self._awake.set()
 
     async def say_goodbye(self, reason: str) -> None:
         """Say that the mirror stops.

@@ -23,6 +23,7 @@ from events.schemas import DownloadGranted, LossReason, Profile
 from events.trace import TraceContext
 from mirror.announce import Announcer
 from mirror.config import MirrorConfig
+from mirror.database import StoreError
 from mirror.fetch import Fetcher
 from mirror.handler import Handler, Reactions
 from mirror.keeper import Keeper, reconcile
@@ -34,7 +35,7 @@ from mirror.plan import Action, Drop, Fetch, Resync
 from mirror.quota import Quota, month_of
 from mirror.slots import Slots
 from mirror.status import status_of
-from mirror.store import Store, StoreError
+from mirror.store import Store
 from mirror.sync import Sync
 from mirror.traffic import Traffic
 from mirror.web import Counter, mirror_app
@@ -108,12 +109,14 @@ class _Mirror:
     link: Link | None = field(init=False, default=None)
     announcer: Announcer | None = field(init=False, default=None)
     left_because: str | None = field(init=False, default=None)
+    as_member: list[asyncio.Task[None]] = field(init=False, default_factory=list[asyncio.Task[None]])
 
     def __post_init__(self) -> None:
         self.sync = Sync(
             self.origin,
             self.store,
             self._perform,
+            self._leave,
             limits=self.config.limits,
             rng=Random(),  # noqa: S311 - jitter
         )
@@ -137,29 +140,29 @@ class _Mirror:
         reporter = LoadReporter(
             self.config.name,
             self.traffic,
+            epoch=self.store.database.load_epoch,
             every_s=self.config.report_every_s,
             clock_ns=time.time_ns,
             grants_seen=lambda: handler.grants_seen,
-            silenced=lambda: self.left_because is not None,
         )
         self.link = Link(
             self.config.name,
             self.connect,
-            self.store,
+            self.store.database,
             handler=handler,
             reporter=reporter,
             reconnected=self._reconnected,
+            refused=self.sync.doubt_queue,
         )
-        parts = {
-            "inbox": handler.inbox.run(),
-            "traffic": self.traffic.run(),
+        tasks.create_task(handler.inbox.run(), name="inbox")
+        tasks.create_task(self.traffic.run(), name="traffic")
+        as_member = {
             "keeper": self.keeper.run(),
             "sync": self.sync.run(),
             "announcer": self.announcer.run(),
             "link": self.link.run(),
         }
-        for name, part in parts.items():
-            tasks.create_task(part, name=name)
+        self.as_member = [tasks.create_task(part, name=name) for name, part in as_member.items()]
 
     async def _stop(self) -> None:
         """Write down and say what is left. Whatever fails here is made up for at the next start."""
@@ -194,7 +197,7 @@ class _Mirror:
                     self.sync.request(action.channel)
 
     def _announce(self) -> None:
-        if self.announcer is not None and self.left_because is None:
+        if self.announcer is not None:
             self.announcer.request()
 
     def _start_over(self) -> None:
@@ -212,8 +215,13 @@ class _Mirror:
         self.traffic.traces.note(notice.grant_id, trace)
 
     def _leave(self, reason: str) -> None:
+        """Stop all that only a member does. Visitors are sent back, and the operator can read why."""
+        if self.left_because is not None:
+            return
         self.left_because = reason
         log.critical("mirror.left", mirror=self.config.name, reason=reason)
+        for task in self.as_member:
+            task.cancel()
 
     async def _lost(self, sha256: Digest) -> None:
         await self.store.lose_replicas({sha256: LossReason.MISSING})

@@ -28,8 +28,9 @@ from events.schemas import (
 )
 from events.trace import SPAN_ID_BYTES, TraceContext, child, parse
 from mirror.batch import Batch
+from mirror.database import StoreError
 from mirror.plan import Action, Catalogue, Journal
-from mirror.store import Store, StoreError
+from mirror.store import Store
 from mirror.traces import Said
 
 CLAIM_LENGTH_MAX: Final = 255  # AMQP's short string; what a message claims of itself is no longer

@@ -19,11 +19,12 @@ from events.names import Digest, MirrorName
 from events.schemas import DeclineReason, LossReason, ReplicaDeclined
 from events.trace import TraceContext
 from mirror.config import FetchLimits, MirrorConfig
+from mirror.database import StoreError
 from mirror.fetch import Fetcher, UnwantedError
 from mirror.objects import DigestMismatchError, DiskFailedError, DiskFullError, Objects
 from mirror.origin import OriginConfusedError, OriginError, OriginRefusedError, OriginUnavailableError
 from mirror.plan import Entry
-from mirror.store import Store, StoreError
+from mirror.store import Store
 from mirror.traces import Said, Traces
 
 DISK_FREE_BYTES_MIN: Final = 4 << 20  # left for our own database, which has to say that the disk is full

@@ -13,9 +13,9 @@ from broker.port import Broker, BrokerError, Health
 from broker.relay import Relay
 from broker.topology import mirror_queue
 from events.names import MirrorName
+from mirror.database import Database, StoreError
 from mirror.handler import Handler
 from mirror.load import LoadReporter
-from mirror.store import Store, StoreError
 
 RETRY_AFTER_S: Final = 5.0  # refused access does not mend itself within seconds
 LAST_WORDS_S: Final = 2.0  # how long an orderly stop waits for the broker to take the last events over
@@ -26,24 +26,31 @@ log = structlog.stdlib.get_logger()
 
 
 class Link:
-    """One mirror's connection to the broker. The broker may be away at the start and at any time."""
+    """One mirror's connection to the broker. The broker may be away at the start and at any time.
+
+    ``reconnected`` is called after each connection but the first; ``refused`` whenever the broker does not let us in or
+    do something, which may be because we are no member any more.
+    """
 
     def __init__(
         self,
         mirror: MirrorName,
         connect: Connect,
-        store: Store,
+        database: Database,
         *,
         handler: Handler,
         reporter: LoadReporter,
         reconnected: Callable[[], None],
+        refused: Callable[[], None],
     ) -> None:
         self._mirror = mirror
         self._connect = connect
-        self._store = store
+        self._database = database
         self._handler = handler
         self._reporter = reporter
         self._reconnected = reconnected
+        self._refused = refused
+        self._was_connected = False
         self._broker: Broker | None = None
         self._relaying: asyncio.Task[None] | None = None
         self.last_error = ""
@@ -61,8 +68,8 @@ class Link:
             except* (BrokerError, StoreError) as errors:
                 self.last_error = "; ".join(str(error) for error in errors.exceptions)
                 log.error("broker.refused", error=self.last_error, retry_after_s=RETRY_AFTER_S)  # noqa: TRY400 - expected
+                self._refused()
             await asyncio.sleep(RETRY_AFTER_S)
-            self._reconnected()
 
     async def say_last_words(self) -> None:
         """Publish what is left, if the broker takes it in time; else it is published at the next start."""
@@ -72,7 +79,7 @@ class Link:
         await asyncio.wait([self._relaying])
         try:
             async with asyncio.timeout(LAST_WORDS_S):
-                await Relay(self._store, self._broker).drain()
+                await Relay(self._database, self._broker).drain()
         except (BrokerError, StoreError, TimeoutError) as error:
             log.warning("broker.last_words_unsaid", error=str(error))
 
@@ -80,8 +87,11 @@ class Link:
         try:
             async with self._connect() as broker, broker.on_connected(self._reconnected):
                 self._broker, self.last_error = broker, ""
-                relay = Relay(self._store, broker)
-                self._store.on_said(relay.wake)
+                if self._was_connected:
+                    self._reconnected()
+                self._was_connected = True
+                relay = Relay(self._database, broker)
+                self._database.on_said(relay.wake)
                 async with asyncio.TaskGroup() as tasks:
                     self._relaying = tasks.create_task(_relay(relay), name="relay")
                     tasks.create_task(broker.consume(mirror_queue(self._mirror), self._handler), name="consume")

@@ -33,25 +33,24 @@ def worth_telling(before: LoadReported, now: LoadReported) -> bool:
 
 
 class LoadReporter:
-    """Reports one mirror's load. Its numbering begins anew with each process, under a higher epoch."""
+    """Reports one mirror's load. Its numbering begins anew with each process, under a higher ``epoch``."""
 
     def __init__(
         self,
         mirror: MirrorName,
         traffic: Traffic,
         *,
+        epoch: int,
         every_s: float,
         clock_ns: Callable[[], int],
         grants_seen: Callable[[], dict[SelectorName, int]],
-        silenced: Callable[[], bool],
     ) -> None:
         self._mirror = mirror
         self._traffic = traffic
         self._every_s = every_s
         self._clock_ns = clock_ns
         self._grants_seen = grants_seen
-        self._silenced = silenced
-        self._epoch = clock_ns() // 1_000_000
+        self._epoch = epoch
         self._sequence = 0
         self._changed = asyncio.Event()
         self._measured_s = time.monotonic()
@@ -70,8 +69,7 @@ class LoadReporter:
         """Report until cancelled. A report that does not arrive is not repeated: the next one says more."""
         self._last = None
         while True:
-            if not self._silenced():
-                await self._publish(broker)
+            await self._publish(broker)
             await asyncio.sleep(min(GAP_S_MIN, self._every_s))
             try:
                 async with asyncio.timeout(max(0.0, self._every_s - GAP_S_MIN)):

@@ -23,6 +23,8 @@ ANSWER_BYTES_MAX: Final = 256 << 20  # a snapshot of a million files
 ERROR_BYTES_MAX: Final = 2_000  # enough of an error page for a log line
 REQUEST_TIMEOUT_S: Final = 60.0  # for a whole answer that is no file; a healed queue is proved within a few seconds
 
+_NOT_A_MEMBER: Final = "token_wrong"
+
 _T = TypeVar("_T")
 
 
@@ -40,6 +42,10 @@ class OriginRefusedError(OriginError):
     def __init__(self, request: str, status: int, detail: str) -> None:
         super().__init__(f"{request}: {status} {detail}")
         self.request, self.status = request, status
+
+
+class OriginForgotUsError(OriginRefusedError):
+    """No mirror has our token: we are no member any more. Asking again cannot help; our operator has to join again."""
 
 
 class OriginConfusedError(OriginError):
@@ -67,6 +73,14 @@ class _ChannelsAnswer(Struct):
 
 class _QueueAnswer(Struct):
     healed: bool = False
+
+
+class _Error(Struct):
+    code: str
+
+
+class _ErrorAnswer(Struct):
+    error: _Error
 
 
 class Origin:
@@ -170,7 +184,18 @@ async def _refusal(request: str, response: aiohttp.ClientResponse) -> OriginErro
     detail = (await response.content.read(ERROR_BYTES_MAX)).decode("utf-8", "replace")
     if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status == HTTPStatus.TOO_MANY_REQUESTS:
         return OriginUnavailableError(f"{request}: {response.status} {detail}")
-    return OriginRefusedError(request, response.status, detail)
+    kind = OriginForgotUsError if _is_nobodys(response, detail) else OriginRefusedError
+    return kind(request, response.status, detail)
+
+
+def _is_nobodys(response: aiohttp.ClientResponse, detail: str) -> bool:
+    """Tell whether the master refused because of the token itself."""
+    if response.status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return False
+    try:
+        return msgspec.json.decode(detail, type=_ErrorAnswer).error.code == _NOT_A_MEMBER
+    except msgspec.DecodeError:
+        return False  # a proxy's page, say
 
 
 def _entry(channel: ChannelName, file: _File) -> Entry:

@@ -43,5 +43,5 @@ def status_of(
             "left_bytes": quota.left_bytes,
             "monthly_bytes": config.monthly_bytes,
         },
-        "events": {"epoch": store.epoch, "sequence": store.sequence},
+        "events": {"epoch": store.database.epoch, "sequence": store.database.sequence},
     }

@@ -14,10 +14,11 @@ import structlog
 
 from events.names import ChannelName
 from mirror.config import FetchLimits
+from mirror.database import StoreError
 from mirror.keeper import retry_after_s
-from mirror.origin import Origin, OriginError, OriginRefusedError
+from mirror.origin import Origin, OriginError, OriginForgotUsError, OriginRefusedError
 from mirror.plan import Action, Catalogue, Journal
-from mirror.store import Store, StoreError
+from mirror.store import Store
 
 log = structlog.stdlib.get_logger()
 
@@ -30,6 +31,7 @@ class Sync:
         origin: Origin,
         store: Store,
         perform: Callable[[Iterable[Action]], None],
+        forgotten: Callable[[str], None],
         *,
         limits: FetchLimits,
         rng: Random,
@@ -37,6 +39,7 @@ class Sync:
         self._origin = origin
         self._store = store
         self._perform = perform
+        self._forgotten = forgotten
         self._limits = limits
         self._rng = rng
         self._channels: set[ChannelName] = set()
@@ -70,13 +73,17 @@ class Sync:
         self._subscription_events += 1
 
     async def run(self) -> None:
-        """Read what is asked for until cancelled."""
+        """Read what is asked for until cancelled, or until the master knows us no more."""
         failures = 0
         while True:
             await self._awake.wait()
             self._awake.clear()
             try:
                 await self._catch_up()
+            except OriginForgotUsError as error:
+                self.last_error = str(error)
+                self._forgotten("the master knows this mirror no more; ask the site for a new invitation")
+                return
             except (OriginError, StoreError) as error:
                 failures += 1
                 delay_s = retry_after_s(failures, self._limits, self._rng)

@@ -6,6 +6,7 @@ import sqlite3
 from typing import Final
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Boolean,
     Column,
@@ -25,7 +26,7 @@ LAYOUT: Final = 1
 
 metadata = MetaData()
 
-# layout; epoch and sequence of our events
+# layout; epoch and sequence of our events, epochs of our load reports and of the master's facts
 setting = Table(
     "setting",
     metadata,
@@ -74,11 +75,16 @@ ledger = Table(
     Column("booked_bytes", BigInteger, nullable=False),
 )
 
-# events that are committed and yet to be published
+# events that are committed and yet to be published, as the messages that carry them
 outbox = Table(
     "outbox",
     metadata,
     Column("position", Integer, primary_key=True, autoincrement=True),
+    Column("exchange", String, nullable=False),
+    Column("routing_key", String, nullable=False),
+    Column("message_id", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("headers", JSON, nullable=False),
     Column("body", LargeBinary, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -16,9 +16,10 @@ from edge.ranges import Part
 from events.grants import Grant, IPAddress
 from events.names import Digest, MirrorName
 from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted, Event
+from mirror.database import StoreError
 from mirror.quota import Ledger, Quota, month_of
 from mirror.slots import Refusal, Slots
-from mirror.store import Store, StoreError
+from mirror.store import Store
 from mirror.traces import Said, Traces
 
 FLUSH_EVERY_S: Final = 5.0  # what the status page of a restarted mirror may be behind

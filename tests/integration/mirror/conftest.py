@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -30,6 +31,7 @@ from events.names import ChannelName, Digest, FilePath, MirrorName, SelectorName
 from events.schemas import DownloadGranted, Event, FilePublished, FileWithdrawn, ReplicaReady
 from mirror.app import run
 from mirror.config import FetchLimits, MirrorConfig, MirrorCredentials
+from mirror.link import Connect
 
 ANA = MirrorName("ana")
 ISO = ChannelName("iso")
@@ -56,6 +58,7 @@ class FakeMaster:
     asked: list[str] = field(default_factory=list[str])
     ranges: list[str] = field(default_factory=list[str])
     heal: Callable[[], Awaitable[bool]] | None = None
+    knows_us: bool = True
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -128,6 +131,9 @@ class FakeMaster:
     def _note(self, request: web.Request) -> None:
         assert request.headers["Authorization"] == f"Bearer {TOKEN}"
         self.asked.append(request.path)
+        if not self.knows_us:
+            error = {"code": "token_wrong", "message": "no mirror of this site has this token", "hint": ""}
+            raise web.HTTPForbidden(text=json.dumps({"error": error}), content_type="application/json")
 
 
 async def honest(request: web.Request, content: bytes) -> web.StreamResponse:
@@ -187,9 +193,10 @@ class Stage:
     _sequence: int = 0
 
     @asynccontextmanager
-    async def running(self, *, on_rabbitmq: bool = False) -> AsyncGenerator[str]:
+    async def running(self, *, on_rabbitmq: bool = False, connect: Connect | None = None) -> AsyncGenerator[str]:
         """Run the mirror while the block is entered; leaving stops it in an orderly way."""
-        connect = None if on_rabbitmq else lambda: MemoryBroker(self.site)
+        if connect is None and not on_rabbitmq:
+            connect = lambda: MemoryBroker(self.site)  # noqa: E731 - a name for it would be longer
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(run(self.config, on_ready=ready.set_result, connect=connect))
         try:

@@ -80,5 +80,5 @@ async def _check_announced(store: Store, objects: Objects, step: str) -> None:
 
 
 async def _said(store: Store, kind: type[EventT]) -> list[EventT]:
-    events = [decode(row.message.body).event for row in await store.pending(100)]
+    events = [decode(row.message.body).event for row in await store.database.pending(100)]
     return [event for event in events if isinstance(event, kind)]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,8 @@ import aiohttp
 import pytest
 from msgspec import structs
 
-from broker.memory import MemoryAdmin
+from broker.memory import MemoryAdmin, MemoryBroker
+from broker.port import AccessRefusedError, Broker
 from broker.topology import mirror_queue, mirror_topology
 from events.codec import encode
 from events.envelope import Envelope, mirror_source
@@ -33,7 +37,7 @@ from events.schemas import (
     SubscriptionGranted,
     SubscriptionRevoked,
 )
-from mirror import store
+from mirror import link, store
 from mirror.app import ConfigError
 from mirror.objects import StoreLockedError
 
@@ -276,6 +280,75 @@ async def test_a_mirror_that_left_serves_nobody_and_falls_silent(stage: Stage, h
         async with http.get(stage.link(stage.grant(event)), allow_redirects=False) as response:
             assert response.status == 302
     assert stage.log.of(MirrorWentOffline) == []
+
+
+async def test_a_mirror_whom_the_broker_refuses_does_not_fill_its_disk(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "RETRY_AFTER_S", 0.01)
+    tries = 0
+
+    @asynccontextmanager
+    async def refuse() -> AsyncGenerator[Broker]:
+        nonlocal tries
+        tries += 1
+        raise AccessRefusedError("no such user")
+        yield
+
+    async with stage.running(connect=refuse):
+        await stage.until(lambda: tries > 20)
+        assert outbox_of(stage) == ["mirror.online/1", "inventory.announced/1"]
+
+
+async def test_a_mirror_that_comes_back_after_a_refusal_announces_itself_and_looks_what_it_missed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "RETRY_AFTER_S", 0.01)
+    broken = asyncio.Event()
+
+    @asynccontextmanager
+    async def connect() -> AsyncGenerator[Broker]:
+        async with MemoryBroker(stage.site) as broker, asyncio.TaskGroup() as tasks:
+            if not broken.is_set():
+                tasks.create_task(refuse_once())
+            yield broker
+
+    async def refuse_once() -> None:
+        await broken.wait()
+        raise AccessRefusedError("not now")
+
+    async with stage.running(connect=connect):
+        await stage.publish_ready("a", b"a")
+        stage.master.withdraw("a")
+        broken.set()
+        await stage.log.until(ReplicaLost)
+        await stage.log.until(MirrorCameOnline, 2)
+
+
+async def test_a_mirror_that_the_master_knows_no_more_stops_serving_and_asking(
+    stage: Stage, http: aiohttp.ClientSession
+) -> None:
+    async with stage.running():
+        event = await stage.publish_ready("a", b"a")
+        stage.master.knows_us = False
+        with stage.site.outage():
+            pass
+        async with asyncio.timeout(10):
+            while "the master knows this mirror no more" not in (answer := await readiness(stage, http))[1]:
+                pass
+        assert answer[0] == 503
+        member = next(check for check in (await stage.status(http))["checks"] if check["name"] == "member")
+        assert (member["ok"], "new invitation" in member["detail"]) == (False, True)
+        async with http.get(stage.link(stage.grant(event)), allow_redirects=False) as response:
+            assert response.status == 302
+        as_member = {"link", "sync", "announcer", "keeper", "load", "relay", "consume"}
+        await stage.until(lambda: not as_member & {task.get_name() for task in asyncio.all_tasks()})
+
+
+def outbox_of(stage: Stage) -> list[str]:
+    """Give the types of all events that wait in the mirror's database."""
+    with closing(sqlite3.connect(stage.config.data_folder / "state.db")) as connection:
+        return [kind for (kind,) in connection.execute("SELECT type FROM outbox ORDER BY position")]
 
 
 async def test_one_data_folder_belongs_to_one_process(stage: Stage) -> None:

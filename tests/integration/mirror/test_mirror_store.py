@@ -7,6 +7,7 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,17 @@ from sqlalchemy.exc import OperationalError
 
 from events.codec import decode
 from events.names import ChannelName, Digest, FilePath, MirrorName
-from events.schemas import FilePublished, MirrorWentOffline
+from events.schemas import FilePublished, MirrorWentOffline, Profile
+from mirror.announce import Announcer
+from mirror.database import LayoutError, StoreError
 from mirror.plan import Catalogue, Journal
 from mirror.quota import Ledger
-from mirror.store import LayoutError, Store, StoreError
+from mirror.store import Store
 from mirror.traces import Said
 
 ISO = ChannelName("iso")
 ANA = MirrorName("ana")
+PROFILE = Profile(url="http://ana.example", slots=1)
 
 
 def published(sequence: int) -> FilePublished:
@@ -54,7 +58,7 @@ async def tell(store: Store, *sequences: int) -> None:
 
 
 async def said(store: Store) -> list[tuple[int, str]]:
-    envelopes = [decode(row.message.body) for row in await store.pending(1000)]
+    envelopes = [decode(row.message.body) for row in await store.database.pending(1000)]
     return [(envelope.sequence, type(envelope.event).__name__) for envelope in envelopes]
 
 
@@ -85,7 +89,7 @@ async def test_all_is_there_after_a_restart(store: Store, tmp_path: Path) -> Non
         assert dict(again.catalogue.positions) == {ISO: 2}
         assert set(again.catalogue.wanted_digests()) == {published(1).sha256, published(2).sha256}
         assert dict(again.replicas) == dict(store.replicas)
-        assert (again.epoch, again.sequence) == (store.epoch, store.sequence)
+        assert (again.database.epoch, again.database.sequence) == (store.database.epoch, store.database.sequence)
         assert await again.load_ledger("2026-11") == Ledger(month="2026-11", used_bytes=5, booked_bytes=7)
         assert await again.load_ledger("2026-12") == Ledger(month="2026-12")
 
@@ -97,7 +101,7 @@ async def test_a_failed_commit_changes_nothing(store: Store, disk_full: DiskFull
         await tell(store, 2)
     with pytest.raises(StoreError, match="disk is full"):
         await store.add_replica(published(1).sha256, 1)
-    assert (dict(store.catalogue.positions), dict(store.replicas), store.sequence) == ({ISO: 1}, {}, 0)
+    assert (dict(store.catalogue.positions), dict(store.replicas), store.database.sequence) == ({ISO: 1}, {}, 0)
     disk_full.lasts = False
     await tell(store, 2)
     assert await store.add_replica(published(1).sha256, 1)
@@ -127,10 +131,58 @@ async def test_events_leave_the_outbox_in_order_and_once(store: Store) -> None:
     await tell(store, 1, 2, 3)
     for number in (1, 2, 3):
         await store.add_replica(published(number).sha256, 1)
-    first, second = await store.pending(2)
+    first, second = await store.database.pending(2)
     assert first.position < second.position
-    await store.forget([first.position, second.position])
+    await store.database.forget([first.position, second.position])
     assert [sequence for sequence, _ in await said(store)] == [3]
+
+
+async def test_the_outbox_holds_one_announcement_at_most(store: Store) -> None:
+    assert await store.announce(PROFILE) == 0
+    assert await store.announce(PROFILE) is None
+    online, inventory = await store.database.pending(1000)
+    await store.database.forget([online.position])
+    assert await store.announce(PROFILE) is None, "a page of the first one is still to come"
+    await store.database.forget([inventory.position])
+    assert await store.announce(PROFILE) == 0
+    assert await said(store) == [(3, "MirrorCameOnline"), (4, "InventoryAnnounced")]
+
+
+async def test_an_announcement_that_was_put_off_is_made_once_the_outbox_is_empty(store: Store) -> None:
+    announcer = Announcer(ANA, PROFILE, store)
+    running = asyncio.create_task(announcer.run())
+    try:
+        await until(store, [1, 2])
+        announcer.request()
+        await store.say(Said(MirrorWentOffline(mirror=ANA, reason="after the request")))
+        await store.database.forget([row.position for row in await store.database.pending(1000)])
+        await until(store, [4, 5])
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_a_row_that_makes_no_sense_does_not_hold_up_the_others(store: Store, tmp_path: Path) -> None:
+    await store.say(Said(MirrorWentOffline(mirror=ANA, reason="x")), Said(MirrorWentOffline(mirror=ANA, reason="y")))
+    with closing(sqlite3.connect(tmp_path / "state.db")) as connection, connection:
+        connection.execute("UPDATE outbox SET body = x'c1' WHERE position = 1")
+    broken, sound = await store.database.pending(1000)
+    assert (broken.message.body, decode(sound.message.body).sequence) == (b"\xc1", 2)
+
+
+async def test_load_reports_are_numbered_higher_after_the_clock_went_back(tmp_path: Path) -> None:
+    epochs: list[int] = []
+    for clock_s in (1_000, 500, 2_000):
+        async with Store.opened(tmp_path / "state.db", ANA, lambda now_s=clock_s: now_s * 1_000_000_000) as store:
+            epochs.append(store.database.load_epoch)
+    assert epochs == [1_000_000, 1_000_001, 2_000_000]
+
+
+async def until(store: Store, sequences: list[int]) -> None:
+    """Wait until these events, and no others, are in the outbox."""
+    async with asyncio.timeout(10):
+        while [sequence for sequence, _ in await said(store)] != sequences:  # noqa: ASYNC110 - a table tells nobody
+            await asyncio.sleep(0.01)
 
 
 async def test_a_database_of_a_newer_version_is_refused(store: Store, tmp_path: Path) -> None:
