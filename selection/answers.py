@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
-from events.names import MirrorName
-from events.schemas import FilePublished, Location
+from events.names import Digest, MirrorName
+from events.schemas import FilePublished, Location, ReplicaDeclined
 from selection.choice import Candidate, Rejection, RejectReason
 from selection.fleet import FleetView
 from selection.place import Place
@@ -45,11 +46,24 @@ def files(view: FleetView) -> Json:
 
 def mirrors(standing: Standing) -> Json:
     """Give the fleet."""
-    return {"mirrors": [mirror(one, standing) for one in standing.view.mirrors()]}
+    wanted = wanted_by(standing.view)
+    return {"mirrors": [mirror(one, standing, wanted) for one in standing.view.mirrors()]}
 
 
-def mirror(one: Mirror, standing: Standing) -> Json:
-    """Give one mirror: its state (``ready``, or the code of what it fails, whatever the file) and its figures."""
+def wanted_by(view: FleetView) -> dict[Digest, tuple[FilePublished, int]]:
+    """Give for each content one of its files, and the mirrors that are to hold it, as a bit set."""
+    wanted: dict[Digest, tuple[FilePublished, int]] = {}
+    for file in view.catalogue.files():
+        _, others = wanted.get(file.sha256, (file, 0))
+        wanted[file.sha256] = (file, others | view.followers(file))
+    return wanted
+
+
+def mirror(one: Mirror, standing: Standing, wanted: Mapping[Digest, tuple[FilePublished, int]]) -> Json:
+    """Give one mirror: its state (``ready``, or the code of what it fails, whatever the file) and its figures.
+
+    ``wanted`` is what ``wanted_by`` gave.
+    """
     rejection, report = state_of(one, standing), one.load.report if one.load else None
     profile = one.profile
     return {
@@ -61,6 +75,7 @@ def mirror(one: Mirror, standing: Standing) -> Json:
         "location": _location(profile.location if profile else None),
         "channels": list(standing.view.followed_by(one)),
         "copies": standing.view.copies(one),
+        **_shortfall(one, standing.view, wanted),
         "slots": report.slots if report else None,
         "active": report.active if report else None,
         "reserved": report.reserved if report else None,
@@ -69,6 +84,28 @@ def mirror(one: Mirror, standing: Standing) -> Json:
         "monthly_bytes": profile.monthly_bytes if profile else None,
         "quota_left_bytes": standing.quota_left_bytes(one),
         "last_report_s": standing.now_s - one.load.heard_s if one.load else None,
+    }
+
+
+def _shortfall(one: Mirror, view: FleetView, wanted: Mapping[Digest, tuple[FilePublished, int]]) -> Json:
+    """Count the contents that a mirror is to hold and those of them that it lacks; tell what it could not fetch."""
+    bit = 1 << one.number
+    files = [file for file, followers in wanted.values() if followers & bit]
+    missing = [file for file in files if not view.holders(file.sha256) & bit]
+    declined = [(file, event) for file in missing if (event := view.declined(one, file.sha256))]
+    return {"wanted": len(files), "missing": len(missing), "declined": _declined(declined)}
+
+
+def _declined(declined: Sequence[tuple[FilePublished, ReplicaDeclined]]) -> Json | None:
+    if not declined:
+        return None
+    file, event = declined[0]
+    return {
+        "files": len(declined),
+        "path": file.path,
+        "reason": event.reason.value,
+        "text": event.reason.text,
+        "detail": event.detail,
     }
 
 

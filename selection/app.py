@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from random import SystemRandom
 
 import structlog
@@ -30,30 +31,37 @@ log = structlog.stdlib.get_logger()
 async def run(config: SelectorConfig, *, on_ready: Callable[[str], None]) -> None:
     """Send visitors to mirrors until cancelled.
 
-    Listens once the view has caught up with the log, and calls ``on_ready`` with the base URL then.
+    Listens at once, and tells visitors to come again soon until the view has caught up with the log. Then it calls
+    ``on_ready`` with the base URL.
 
     Raises:
         GeoFileError: the location database cannot be read.
         AccessRefusedError: the broker does not let us in, or read the log (then in an exception group).
-        OSError: the address cannot be listened on (in an exception group).
+        OSError: the address cannot be listened on.
     """
     with open_places(config.geoip_file) as places:
-        async with RabbitBroker(config.broker) as broker:
-            await run_on(broker, config, places=places, on_ready=on_ready)
+        broker = RabbitBroker(config.broker)
+        await run_on(broker, config, connection=broker, places=places, on_ready=on_ready)
 
 
-async def run_on(broker: Broker, config: SelectorConfig, *, places: Places, on_ready: Callable[[str], None]) -> None:
-    """Do the same on a connected broker, whatever adapter it is."""
+async def run_on(
+    broker: Broker,
+    config: SelectorConfig,
+    *,
+    connection: AbstractAsyncContextManager[object] | None = None,
+    places: Places,
+    on_ready: Callable[[str], None],
+) -> None:
+    """Do the same on any adapter of the broker; entering ``connection`` connects it, None: it is connected."""
     announcer = Announcer(broker, config.name, clock_ns=time.time_ns)
     follower, endpoint = _joined(broker, announcer, config, places)
-    async with asyncio.TaskGroup() as tasks:
+    serving = serve(endpoint.app(), host=config.listen_host, port=config.listen_port)
+    async with serving as base_url, connection or nullcontext(), asyncio.TaskGroup() as tasks:
         tasks.create_task(announcer.run(), name="announce")
         tasks.create_task(follower.run(), name="follow")
         await follower.caught_up.wait()
-        async with serve(endpoint.app(), host=config.listen_host, port=config.listen_port) as base_url:
-            log.info("selector.ready", url=base_url, selector=config.name)
-            on_ready(base_url)
-            await asyncio.Event().wait()
+        log.info("selector.ready", url=base_url, selector=config.name)
+        on_ready(base_url)
 
 
 def _joined(broker: Broker, announcer: Announcer, config: SelectorConfig, places: Places) -> tuple[Follower, Endpoint]:

@@ -70,6 +70,16 @@ class Catalogue:
         memberships = self._memberships.get(file.path, {})
         return tuple(sorted(channel for channel, held in memberships.items() if held.sha256 == file.sha256))
 
+    def forget_before(self, floor: int) -> None:
+        """Forget the facts under the master's sequence ``floor``: a restatement took their place."""
+        self._entries = {path: entry for path, entry in self._entries.items() if entry.rank.sequence >= floor}
+        self._count = sum(entry.file is not None for entry in self._entries.values())
+        memberships: dict[FilePath, dict[ChannelName, _Membership]] = {}
+        for path, channels in self._memberships.items():
+            if kept := {name: held for name, held in channels.items() if held.rank.sequence >= floor}:
+                memberships[path] = kept
+        self._memberships = memberships
+
     def _enter(self, path: FilePath, entry: _Entry) -> None:
         known = self._entries.get(path)
         if known is not None and known.rank >= entry.rank:

@@ -5,7 +5,9 @@ has one source that says it, and keeps what that source said last by ``(epoch, s
 numbering by a source that lost the old one, so it ends whatever was said under lower ones. Two sources are never
 compared: nothing but the log orders them.
 
-A new generation of the log (``LogOpened``) takes nothing away: its events repeat or add.
+A new generation of the log (``LogOpened``) takes nothing away: its events repeat or add. What was withdrawn in a log
+that was lost is learnt at the master's restatement (``CatalogueRestated``), which counts like an inventory: the
+master's facts under its ``since`` are as if never said, in whatever order facts and restatement arrive.
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ class FleetView:
         self._roster = Roster()
         self._replicas = Replicas()
         self._tracks: dict[str, SequenceTrack] = {}
+        self._floor = 0
         self.log_generation = 0
 
     @property
@@ -70,7 +73,7 @@ class FleetView:
         if isinstance(event, LoadReported):  # telemetry may have gaps and keeps no history
             self._roster.weigh(event, version=envelope.version, heard_s=heard_s)
             return
-        if not self._is_current(envelope):
+        if not self._is_current(envelope) or self._is_void(envelope):
             return
         match event:
             case FilePublished() | FileWithdrawn():
@@ -87,8 +90,8 @@ class FleetView:
                 self._replicas.decline(self._number(event.mirror), event, sequence=sequence)
             case InventoryAnnounced():
                 self._replicas.page(self._number(event.mirror), event)
-            case LogOpened():
-                self.log_generation = max(self.log_generation, event.generation)
+            case LogOpened() | CatalogueRestated():
+                self._begin_anew(event)
             case (
                 ChannelDefined()  # what a channel holds is said file by file
                 | ChannelRemoved()
@@ -99,7 +102,6 @@ class FleetView:
                 | DownloadAborted()
                 | SelectorCameOnline()
                 | EventUnreadable()
-                | CatalogueRestated()
             ):
                 pass
             case _:
@@ -168,8 +170,23 @@ class FleetView:
         self._tracks[envelope.source] = SequenceTrack(envelope.epoch, envelope.sequence, envelope.sequence)
         return True
 
+    def _is_void(self, envelope: Envelope) -> bool:
+        """Tell whether a restatement took the place of what the master says here. A log that it opened is open."""
+        is_under = envelope.source == MASTER_SOURCE and envelope.sequence < self._floor
+        return is_under and not isinstance(envelope.event, LogOpened)
+
+    def _begin_anew(self, event: LogOpened | CatalogueRestated) -> None:
+        """Note a new log, or let the master's facts from before its restatement hold no longer."""
+        if isinstance(event, LogOpened):
+            self.log_generation = max(self.log_generation, event.generation)
+        elif event.since > self._floor:
+            self._floor = event.since
+            self._catalogue.forget_before(event.since)
+            self._roster.forget_master_before(event.since)
+
     def _forget(self, source: str) -> None:
         if source == MASTER_SOURCE:
+            self._floor = 0
             self._catalogue = Catalogue()
             self._roster.forget_master()
         elif source.startswith(_MIRROR_PREFIX):

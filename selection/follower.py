@@ -1,7 +1,7 @@
 """Keeps the view abreast of the broker: the log from its beginning, the load reports from lately.
 
-The follower has caught up when it reads its own ``selector.online`` back. It goes to the next generation of the log
-when the master opened one, and looks for the log again when it is gone; whatever was known stays known meanwhile.
+``selection.replay`` says when the follower has caught up. It goes to the next generation of the log when the master
+opened one, and looks for the log again when it is gone; whatever was known stays known meanwhile.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from events.schemas import EventUnreadable, LoadReported, SelectorCameOnline
 from selection.announcer import Announcer
 from selection.fleet import FleetView
 from selection.hearing import TICK_EVERY_S, HearingClock
+from selection.replay import Replay
 from selection.reservations import Reservations
 from selection.unreadables import Unreadables
 
@@ -62,7 +63,7 @@ class Follower:
         self._vhost = vhost
         self._load_since = timedelta(seconds=silent_after_s)
         self._clock_s = clock_s
-        self._awaited_id = ""
+        self._replay: Replay | None = None
         self._newer = asyncio.Event()
         self.hearing = HearingClock()
         self.unreadables = Unreadables(announcer.source)
@@ -75,26 +76,34 @@ class Follower:
 
     def log_check(self) -> Check:
         """Tell whether there is a view. Once there is, the selector goes on with it, whatever becomes of the log."""
-        detail = self.trouble or (f"catching up with {self._place()}" if self._awaited_id else self._place())
-        if not self.caught_up.is_set():
-            return Check(name="log", ok=False, detail=detail)
-        return Check(name="log", ok=not self.trouble and not self._awaited_id, detail=detail, vital=False)
+        ok = not self.trouble and self._is_abreast
+        return Check(name="log", ok=ok, detail=self._progress(), vital=not self.caught_up.is_set())
 
     def broker_check(self) -> Check:
         """Tell whether news can arrive."""
         health = self._broker.health
-        detail = "connected" if health.connected else f"not connected, going on from the last view: {health.last_error}"
-        return Check(name="broker", ok=health.connected, detail=detail, vital=False)
+        if not health.connected:
+            detail = f"not connected, going on from the last view: {health.last_error}"
+        elif health.blocked:
+            detail = "its alarm blocks all who publish, going on from the last view: see its memory and disk"
+        else:
+            detail = "connected"
+        return Check(name="broker", ok=health.connected and not health.blocked, detail=detail, vital=False)
 
     def status(self) -> dict[str, object]:
         """Give figures for people."""
         health = self._broker.health
         return {
-            "broker": {"connected": health.connected, "reconnects": health.reconnects, "last_error": health.last_error},
+            "broker": {
+                "connected": health.connected,
+                "blocked": health.blocked,
+                "reconnects": health.reconnects,
+                "last_error": health.last_error,
+            },
             "log": {
                 "generation": self.generation,
                 "offset": self.offset,
-                "caught_up": self.caught_up.is_set() and not self._awaited_id,
+                "caught_up": self._is_abreast,
                 "trouble": self.trouble,
                 "last_entry_age_s": None if self._read_at_s is None else round(self._clock_s() - self._read_at_s, 1),
             },
@@ -135,7 +144,7 @@ class Follower:
                 tasks.create_task(self._broker.follow(log_stream(generation), self._fold, start=From.FIRST))
                 tasks.create_task(self._broker.follow(load_stream(generation), self._fold_load, start=self._load_since))
                 tasks.create_task(self._look_for_newer(generation))
-                self._awaited_id = self._announcer.insist(SelectorCameOnline(selector=self._selector)).id
+                self._replay = Replay(self._announcer.insist(SelectorCameOnline(selector=self._selector)).id)
         except* TopologyError as errors:
             self._complain(str(errors.exceptions[0]))
             await asyncio.sleep(LOOK_AGAIN_AFTER_S)
@@ -163,9 +172,14 @@ class Follower:
         while True:
             await asyncio.sleep(TICK_EVERY_S)
             now_s = loop.time()
-            self.hearing.tick(now_s - last_s, hearing=self._broker.health.connected and not self.trouble)
+            self.hearing.tick(now_s - last_s, hearing=self._can_hear())
             self._reservations.expire(self._clock_s())
             last_s = now_s
+
+    def _can_hear(self) -> bool:
+        """Tell whether a mirror that reports its load would be heard; while publishers are blocked none can report."""
+        health = self._broker.health
+        return health.connected and not health.blocked and not self.trouble
 
     def _fold(self, delivery: Delivery) -> None:
         """Take one entry of the log. Nothing in it can stop the fold."""
@@ -183,10 +197,11 @@ class Follower:
             self.unreadables.reported(envelope.event)
         if self._view.log_generation > (self.generation or 0):
             self._newer.set()
-        if envelope.id == self._awaited_id:
-            self._awaited_id = ""
-            self.caught_up.set()
-            log.info("log.caught_up", generation=self.generation, offset=self.offset)
+        if self._replay is not None and not self._replay.done:
+            self._replay.note(envelope)
+            if self._replay.done:
+                self.caught_up.set()
+                log.info("log.caught_up", generation=self.generation, offset=self.offset)
 
     def _fold_load(self, delivery: Delivery) -> None:
         """Take one load report."""
@@ -217,14 +232,23 @@ class Follower:
 
     def _report(self) -> None:
         """Report what could not be used; while catching up the log may yet show that it was reported before."""
-        if self._awaited_id:
+        if not self._is_abreast:
             return
         for event in self.unreadables.due():
             log.warning("event.unreadable", message_id=event.message_id, key=event.routing_key, reason=event.reason)
             self._announcer.say(event)
 
-    def _place(self) -> str:
-        return f"generation {self.generation}, offset {self.offset}"
+    @property
+    def _is_abreast(self) -> bool:
+        return self._replay is not None and self._replay.done
+
+    def _progress(self) -> str:
+        if self.trouble:
+            return self.trouble
+        if self._replay is None:
+            return "looking for the log"
+        place = f"generation {self.generation}, offset {self.offset}"
+        return place if self._replay.done else f"catching up with {place}: awaiting {self._replay.awaits}"
 
     def _complain(self, trouble: str) -> None:
         if trouble != self.trouble:

@@ -2,6 +2,10 @@
 
 While the broker is away nobody is heard, and the last view must go on. So this clock then stands still. A dead
 connection is noticed only after some seconds; those are taken back, to the moment of the last report from anybody.
+
+The same holds while an alarm of the broker (memory, disk) blocks all who publish: no mirror can report, and all would
+fall silent at once. RabbitMQ tells a connection so only when it publishes, so a selector without visitors learns it
+with the notice of the first one; the seconds until then are taken back, too.
 """
 
 from __future__ import annotations

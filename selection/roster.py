@@ -135,6 +135,18 @@ class Roster:
         for mirror in list(self._mirrors.values()):
             self._put(replace(mirror, joined_sequence=0, left_sequence=0, profile_joined=None))
 
+    def forget_master_before(self, floor: int) -> None:
+        """Forget what the master said under its sequence ``floor``: a restatement took its place."""
+        for mirror in list(self._mirrors.values()):
+            if mirror.joined_sequence < floor:
+                mirror = replace(mirror, joined_sequence=0, profile_joined=None)  # noqa: PLW2901 - the same, less
+            self._put(replace(mirror, left_sequence=mirror.left_sequence if mirror.left_sequence >= floor else 0))
+        self._fleet = tuple(sorted(mirror.name for mirror in self._mirrors.values() if mirror.in_fleet))
+        self._leave = {key: said for key, said in self._leave.items() if said[0] >= floor}
+        self._followers.clear()
+        for key in self._leave:
+            self._recount(*key)
+
     def forget_mirror(self, name: MirrorName) -> None:
         """Forget what a mirror said of itself in the log."""
         known = self.mirror(name)

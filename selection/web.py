@@ -27,6 +27,7 @@ from selection.requests import asked_not_of, path_of
 _NO_STORE: Final = {hdrs.CACHE_CONTROL: "no-store"}
 _REDIRECT_HEADERS: Final = {**_NO_STORE, "Referrer-Policy": "no-referrer"}
 _JSON: Final = "application/json"
+STARTING_RETRY_AFTER_S: Final = 5  # a log of a million entries is read in less than a minute, most in a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,8 @@ class Endpoint:
         """Send a visitor to the best mirror."""
         address = self._visitor(request)
         asked_not = asked_not_of(request.query.getall("not", []), hops_max=self.hops_max)
+        if not self.follower.caught_up.is_set():
+            return _refusal(request, _starting())
         try:
             path = path_of(request.rel_url.raw_path)
             location = self.redirector.redirect(path, address, asked_not, trace=trace_of(request))
@@ -68,6 +71,7 @@ class Endpoint:
 
     async def where(self, request: web.Request) -> web.Response:
         """Explain the choice as it would be now."""
+        self._need_view()
         path = _wanted_path(request)
         address = self._wanted_address(request)
         asked_not = asked_not_of(request.query.getall("not", []), hops_max=self.hops_max)
@@ -79,10 +83,12 @@ class Endpoint:
 
     async def files(self, _request: web.Request) -> web.Response:
         """Give all files."""
+        self._need_view()
         return _json(answers.files(self.view))
 
     async def mirrors(self, _request: web.Request) -> web.Response:
         """Give the fleet."""
+        self._need_view()
         return _json(answers.mirrors(self.redirector.standing()))
 
     async def status(self, _request: web.Request) -> web.Response:
@@ -96,6 +102,11 @@ class Endpoint:
         problem, waiting, dropped = self.announcer.problem, self.announcer.waiting, self.announcer.dropped
         detail = problem or f"{waiting} waiting, {dropped} dropped so far"
         yield Check(name="notices", ok=not problem, detail=detail, vital=False)
+
+    def _need_view(self) -> None:
+        """Refuse to answer from a view that is not whole yet."""
+        if not self.follower.caught_up.is_set():
+            raise _starting()
 
     def _numbers(self) -> answers.Json:
         return {
@@ -132,6 +143,16 @@ def _unknown() -> ApiError:
     return ApiError("file_unknown", "there is no such file here", "see /-/api/v1/files", status=HTTPStatus.NOT_FOUND)
 
 
+def _starting() -> ApiError:
+    return ApiError(
+        "starting",
+        "this site is starting: come again in a few seconds",
+        "/-/readyz tells what it waits for",
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+        headers={hdrs.RETRY_AFTER: str(STARTING_RETRY_AFTER_S)},
+    )
+
+
 def _no_access() -> ApiError:
     return ApiError("no_access", "this file is not for your network", status=HTTPStatus.FORBIDDEN)
 
@@ -140,7 +161,7 @@ def _refusal(request: web.Request, error: ApiError) -> web.Response:
     """Answer a visitor: a sentence for a person, JSON for a program that asks for it."""
     if _JSON in request.headers.get(hdrs.ACCEPT, ""):
         raise error
-    return web.Response(status=error.status, text=f"{error.message}\n", headers=_NO_STORE)
+    return web.Response(status=error.status, text=f"{error.message}\n", headers={**_NO_STORE, **error.headers})
 
 
 def _json(body: answers.Json) -> web.Response:

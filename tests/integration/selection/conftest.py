@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,12 +23,14 @@ from broker.provision import provision_site
 from broker.rabbitmq import RabbitAdmin, RabbitBroker
 from broker.relay import message_of
 from broker.site import Vhost
+from broker.topology import site_topology
 from edge.clients import new_session
 from events.envelope import MASTER_SOURCE, Envelope, load_source, mirror_source
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName, SelectorName
 from events.schemas import (
     PUBLIC,
     Access,
+    CatalogueRestated,
     Event,
     FilePublished,
     FileWithdrawn,
@@ -44,7 +47,7 @@ from selection.app import run_on
 from selection.config import SelectorConfig
 from selection.geo import Places
 
-Connect = Callable[[], AbstractAsyncContextManager[Broker]]
+Connect = Callable[[], tuple[AbstractAsyncContextManager[object], Broker]]
 
 SECRET = b"the site's secret, 32 bytes long"
 MASTER_URL = "http://master.example"
@@ -110,8 +113,23 @@ class Said:
             )
             await self.say(MASTER_SOURCE, event)
 
+    def withdraws_unheard(self, path: str) -> None:
+        """The master withdraws a file, and nobody ever reads it."""
+        del path
+        self.numbers[MASTER_SOURCE] += 2
+
     async def log_opened(self, generation: int) -> None:
         await self.say(MASTER_SOURCE, LogOpened(generation=generation))
+
+    async def restated(self, generation: int, *, since: int | None = None) -> None:
+        """All that was said from ``since`` on is all that holds; by default nothing."""
+        event = CatalogueRestated(generation=generation, since=since or self.next_number)
+        await self.say(MASTER_SOURCE, event)
+
+    @property
+    def next_number(self) -> int:
+        """The number of what the master says next."""
+        return self.numbers[MASTER_SOURCE] + 1
 
     async def serving(self, name: str, *paths: str, location: Location | None = None, slots: int = 10) -> None:
         """A mirror of the fleet that lacks nothing."""
@@ -153,6 +171,13 @@ class Selector:
 
     url: str
     http: aiohttp.ClientSession
+    ready: asyncio.Future[str]
+
+    async def listens(self) -> bool:
+        try:
+            return (await self.ask("/-/livez"))["live"]
+        except aiohttp.ClientConnectorError:
+            return False
 
     async def visit(self, path: str, **options: Any) -> aiohttp.ClientResponse:  # noqa: ANN401 - aiohttp's own
         method = options.pop("method", "GET")
@@ -196,19 +221,33 @@ class Site:
     said: Said
     memory: MemorySite | None = None
 
+    async def lose_log(self, generation: int) -> None:
+        """Delete a generation with all that stands in it."""
+        for queue in site_topology(generation).queues:
+            await self.admin.delete_queue(queue.name)
+
     @asynccontextmanager
-    async def selector(self, *, places: Places | None = None, **changes: Any) -> AsyncGenerator[Selector]:  # noqa: ANN401 - any field of the configuration
-        """Run a selector while the block is entered."""
+    async def selector(self, **changes: Any) -> AsyncGenerator[Selector]:  # noqa: ANN401 - any field of the configuration
+        """Run a selector while the block is entered; enter it once the selector is ready."""
+        async with self.unready_selector(**changes) as selector:
+            await selector.ready
+            yield selector
+
+    @asynccontextmanager
+    async def unready_selector(self, *, places: Places | None = None, **changes: Any) -> AsyncGenerator[Selector]:  # noqa: ANN401 - any field of the configuration
+        """Run a selector while the block is entered; enter it once the selector listens."""
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        async with AsyncExitStack() as stack:
-            broker = await stack.enter_async_context(self.connect())
-            config = replace(self.config, **changes)
-            run = run_on(broker, config, places=places or Places(), on_ready=ready.set_result)
-            async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
-                running = tasks.create_task(run)
-                http = await stack.enter_async_context(new_session())
-                yield Selector(await ready, http)
-                running.cancel()
+        with closing(socket.create_server(("127.0.0.1", 0))) as free:
+            port: int = free.getsockname()[1]
+        connection, broker = self.connect()
+        config = replace(self.config, listen_port=port, **changes)
+        run = run_on(broker, config, connection=connection, places=places or Places(), on_ready=ready.set_result)
+        async with new_session() as http, asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(run)
+            selector = Selector(f"http://127.0.0.1:{port}", http, ready)
+            await selector.until(selector.listens)
+            yield selector
+            running.cancel()
 
 
 @pytest.fixture(params=["memory", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])
@@ -216,14 +255,16 @@ async def site(request: pytest.FixtureRequest) -> AsyncGenerator[Site]:
     """A site whose log is open and empty."""
     if request.param == "memory":
         memory = MemorySite()
-        site = _site(MemoryAdmin(memory), MemoryBroker(memory), lambda: MemoryBroker(memory), "amqp://x/memory", memory)
+        site = _site(
+            MemoryAdmin(memory), MemoryBroker(memory), lambda: _both(MemoryBroker(memory)), "amqp://x/memory", memory
+        )
         await _open(site)
         yield site
         return
     vhost: Vhost = request.getfixturevalue("vhost")
     config = BrokerConfig(url=vhost.amqp_url)
     async with RabbitBroker(config) as broker, RabbitAdmin(config) as admin:
-        site = _site(admin, broker, lambda: RabbitBroker(config), vhost.amqp_url)
+        site = _site(admin, broker, lambda: _both(RabbitBroker(config)), vhost.amqp_url)
         await _open(site)
         yield site
 
@@ -232,7 +273,9 @@ async def site(request: pytest.FixtureRequest) -> AsyncGenerator[Site]:
 async def memory_site() -> Site:
     """A site in memory, which can be broken at will."""
     memory = MemorySite()
-    site = _site(MemoryAdmin(memory), MemoryBroker(memory), lambda: MemoryBroker(memory), "amqp://x/memory", memory)
+    site = _site(
+        MemoryAdmin(memory), MemoryBroker(memory), lambda: _both(MemoryBroker(memory)), "amqp://x/memory", memory
+    )
     await _open(site)
     return site
 
@@ -255,6 +298,12 @@ def _site(
     return Site(admin, broker, connect, config, Said(broker), memory)
 
 
+def _both(broker: MemoryBroker | RabbitBroker) -> tuple[AbstractAsyncContextManager[object], Broker]:
+    """Give one broker as what is entered and as what is used."""
+    return broker, broker
+
+
 async def _open(site: Site) -> None:
     await provision_site(site.admin, 1)
     await site.said.log_opened(1)
+    await site.said.restated(1)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from broker.port import Delivery, Message
-from broker.provision import provision_site, retire_generation
+from broker.memory import MemoryBroker
+from broker.port import Delivery, Health, Message, PublishTimeoutError
+from broker.provision import provision_site
 from broker.reading import read_envelope
 from broker.topology import log_stream
 from events.errors import LanguageError
@@ -22,7 +23,7 @@ from events.schemas import DownloadGranted, EventUnreadable
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from conftest import Site
+    from conftest import Selector, Site
 
 SECRET = b"the site's secret, 32 bytes long"
 
@@ -166,13 +167,71 @@ async def test_what_nobody_can_read_is_reported_once_and_stops_nothing(site: Sit
     assert "belongs at" in reports[1].reason
 
 
-async def test_selector_does_not_listen_before_it_has_caught_up(memory_site: Site) -> None:
-    await retire_generation(memory_site.admin, 1)
-    running = asyncio.create_task(memory_site.selector().__aenter__())
-    done, _ = await asyncio.wait([running], timeout=0.3)
-    assert not done
-    running.cancel()
-    await asyncio.wait([running])
+async def test_selector_that_has_not_caught_up_says_what_it_awaits_and_sends_nobody_to_a_404(
+    memory_site: Site,
+) -> None:
+    await memory_site.said.published("a.iso")
+    await memory_site.admin.delete_queue(log_stream(1))
+    async with memory_site.unready_selector() as selector:
+
+        async def told() -> bool:
+            answer = await selector.ask("/-/readyz")
+            return not answer["ready"] and "there is no log" in str(answer["checks"])
+
+        await selector.until(told)
+        assert (await selector.visit("/-/livez")).status == 200
+        assert (await selector.visit("/-/readyz")).status == 503
+        for page in ("/a.iso", "/-/api/v1/files", "/-/api/v1/mirrors", "/-/api/v1/where?path=a.iso"):
+            answer = await selector.visit(page)
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        assert not selector.ready.done()
+
+
+async def test_selector_listens_while_the_broker_is_away(memory_site: Site) -> None:
+    memory = memory_site.memory
+    assert memory is not None
+    with memory.outage():
+        async with memory_site.unready_selector() as selector:
+            answer = await selector.ask("/-/readyz")
+            assert not answer["ready"]
+            assert "not connected" in str(answer["checks"])
+
+
+async def test_selector_that_starts_during_an_alarm_says_why_it_is_not_ready(
+    memory_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block(monkeypatch, publishing=False)
+    async with memory_site.unready_selector() as selector:
+
+        async def told() -> bool:
+            checks = str((await selector.ask("/-/readyz"))["checks"])
+            return "awaiting our own announcement" in checks and "alarm" in checks
+
+        await selector.until(told)
+        assert (await selector.visit("/a.iso")).status == 503
+
+
+async def test_alarm_of_the_broker_makes_no_mirror_silent(memory_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    await memory_site.said.published("a.iso")
+    await memory_site.said.serving("ana", "a.iso")
+    async with memory_site.selector(silent_after_s=1.0) as selector:
+        await memory_site.said.load("ana")
+        await selector.until_chosen("a.iso", "ana")
+        await selector.until_chosen("a.iso", None)
+        block(monkeypatch)
+        await selector.until_chosen("a.iso", "ana")  # the seconds before the alarm was told are taken back
+
+
+def block(monkeypatch: pytest.MonkeyPatch, *, publishing: bool = True) -> None:
+    """Let the broker's alarm go off."""
+    told = Health(connected=True, blocked=True, since_s=0.0, reconnects=0, last_error="")
+    monkeypatch.setattr(MemoryBroker, "health", told)
+    if not publishing:
+        monkeypatch.setattr(MemoryBroker, "publish", _blocked)
+
+
+async def _blocked(_self: object, _message: Message) -> None:
+    raise PublishTimeoutError("blocked by the broker's alarm")
 
 
 async def test_during_an_outage_redirects_go_on_from_the_last_view(memory_site: Site) -> None:
@@ -223,33 +282,77 @@ async def test_notices_that_find_no_room_are_dropped_and_counted(
     assert notices == {"waiting": 2, "dropped": 3}
 
 
-async def test_new_generation_of_the_log_is_followed_and_nothing_is_forgotten(site: Site) -> None:
+async def test_new_generation_of_the_log_is_followed_and_what_is_said_again_holds(site: Site) -> None:
     await site.said.published("a.iso")
     await site.said.serving("ana", "a.iso")
     async with site.selector() as selector:
         await selector.until_chosen("a.iso", "ana")
         await provision_site(site.admin, 2)
+        since = site.said.next_number
         await site.said.log_opened(2)
-
-        async def switched() -> bool:
-            log = (await selector.ask("/-/api/v1/status"))["log"]
-            return log["generation"] == 2 and log["caught_up"]
-
-        await selector.until(switched)
-        await retire_generation(site.admin, 1)
-        await site.said.published("b.iso")
-
-        async def published() -> bool:
-            return (await selector.visit("/b.iso")).status == 302
-
-        await selector.until(published)
+        await selector.until(lambda: follows(selector, 2))
+        assert not (await selector.ask("/-/api/v1/status"))["log"]["caught_up"]
+        assert (await selector.visit("/a.iso")).status == 302  # the last view holds until the master has said its own
+        await site.admin.delete_queue(log_stream(1))
+        await site.said.published("a.iso")
+        await site.said.serving("ana", "a.iso")
+        await site.said.restated(2, since=since)
+        await selector.until(lambda: caught_up(selector))
         await selector.until_chosen("a.iso", "ana")
+
+
+async def follows(selector: Selector, generation: int) -> bool:
+    return (await selector.ask("/-/api/v1/status"))["log"]["generation"] == generation
+
+
+async def caught_up(selector: Selector) -> bool:
+    return (await selector.ask("/-/api/v1/status"))["log"]["caught_up"]
+
+
+async def answers(selector: Selector, path: str, status: int) -> bool:
+    return (await selector.visit(path)).status == status
+
+
+async def test_withdrawal_that_was_lost_with_its_log_is_learnt_from_the_restatement(memory_site: Site) -> None:
+    said = memory_site.said
+    await said.published("a.iso")
+    await said.published("b.iso")
+    async with memory_site.selector() as selector:
+        assert (await selector.visit("/a.iso")).status == 302
+        await memory_site.admin.delete_queue(log_stream(1))
+        said.withdraws_unheard("a.iso")
+        await provision_site(memory_site.admin, 2)
+        since = said.next_number
+        await said.log_opened(2)
+        await said.published("b.iso")
+        await said.restated(2, since=since)
+        await selector.until(lambda: answers(selector, "/a.iso", 404))
+        assert (await selector.visit("/b.iso")).status == 302
+
+
+async def test_selector_is_not_ready_before_a_new_log_tells_the_whole_catalogue(memory_site: Site) -> None:
+    said = memory_site.said
+    await memory_site.admin.delete_queue(log_stream(1))
+    await provision_site(memory_site.admin, 2)
+    since = said.next_number
+    await said.log_opened(2)
+    async with memory_site.unready_selector() as selector:
+
+        async def awaits_the_master() -> bool:
+            return "awaiting the master" in str(await selector.ask("/-/readyz"))
+
+        await selector.until(awaits_the_master)
+        await said.published("a.iso")
+        assert not selector.ready.done()
+        await said.restated(2, since=since)
+        await selector.ready
+        assert (await selector.visit("/a.iso")).status == 302
 
 
 async def test_lost_log_is_looked_for_until_there_is_one_again(memory_site: Site) -> None:
     await memory_site.said.published("a.iso")
     async with memory_site.selector() as selector:
-        await retire_generation(memory_site.admin, 1)
+        await memory_site.admin.delete_queue(log_stream(1))
 
         async def noticed() -> bool:
             health = await selector.ask("/-/readyz")
@@ -260,9 +363,5 @@ async def test_lost_log_is_looked_for_until_there_is_one_again(memory_site: Site
         await provision_site(memory_site.admin, 2)
         await memory_site.said.log_opened(2)
         await memory_site.said.published("b.iso")
-
-        async def published() -> bool:
-            return (await selector.visit("/b.iso")).status == 302
-
-        await selector.until(published)
+        await selector.until(lambda: answers(selector, "/b.iso", 302))
         assert (await selector.visit("/a.iso")).status == 302

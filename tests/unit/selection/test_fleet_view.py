@@ -13,6 +13,7 @@ from events.envelope import MASTER_SOURCE, Envelope, Version, load_source, mirro
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName
 from events.schemas import (
     Access,
+    CatalogueRestated,
     FilePublished,
     FileWithdrawn,
     InventoryAnnounced,
@@ -96,6 +97,7 @@ ACTIONS = st.lists(
                 "inventory",
                 "load",
                 "log opened",
+                "restate",
                 "master reset",
                 "mirror reset",
             ]
@@ -116,6 +118,7 @@ class Teller:
         self.content = kit.content
         self.oracle = Oracle()
         self.generations: dict[str, int] = {}
+        self.published: dict[tuple[str, str], FilePublished] = {}
 
     def tell(self, action: Action) -> None:
         what, mirror, path, number = action
@@ -128,18 +131,17 @@ class Teller:
         return self.story.channel_numbers[channel]
 
     def _enter(self, channel: str, path: str, generation: int, body: Digest) -> None:
-        self.story.master(
-            FilePublished(
-                channel=ChannelName(channel),
-                channel_sequence=self._channel_number(channel),
-                path=FilePath(path),
-                generation=generation,
-                size_bytes=1,
-                sha256=body,
-                media_type="text/plain",
-                access=Access(),
-            )
+        event = self.published[channel, path] = FilePublished(
+            channel=ChannelName(channel),
+            channel_sequence=self._channel_number(channel),
+            path=FilePath(path),
+            generation=generation,
+            size_bytes=1,
+            sha256=body,
+            media_type="text/plain",
+            access=Access(),
         )
+        self.story.master(event)
         if channel == ORIGIN_CHANNEL:
             self.oracle.files[path] = generation, body
         else:
@@ -236,6 +238,22 @@ class Teller:
     def log_opened(self, _mirror: str, _path: str, _body: Digest, _channel: str) -> None:
         self.story.master(LogOpened(generation=2))
 
+    def restate(self, _mirror: str, _path: str, _body: Digest, _channel: str) -> None:
+        """All that holds is said again under the numbers that it has in its channels, and that this was all."""
+        truth, since = self.oracle, self.story.numbers[MASTER_SOURCE, self.story.epochs[MASTER_SOURCE]] + 1
+        truth.members = {
+            (channel, path): body
+            for (channel, path), body in truth.members.items()
+            if body == truth.files.get(path, (0, None))[1]
+        }
+        truth.follows = {follow for follow in truth.follows if follow[0] in truth.fleet}
+        for channel, path in [*((ORIGIN_CHANNEL, path) for path in truth.files), *truth.members]:
+            self.story.master(self.published[channel, path])
+        for mirror in sorted(truth.fleet):
+            channels = [channel for follower, channel in sorted(truth.follows) if follower == mirror]
+            self.story.joined(mirror, channels=channels)
+        self.story.master(CatalogueRestated(generation=1, since=since))
+
     def master_reset(self, _mirror: str, _path: str, _body: Digest, _channel: str) -> None:
         self.story.epochs[MASTER_SOURCE] += 1
         self.story.channel_numbers.clear()
@@ -297,6 +315,27 @@ def test_order_and_repetition_of_events_do_not_change_the_view(data: st.DataObje
         held = {kit.content(body) for body in (*BODIES, "kept") if view.holders(kit.content(body)) & 1 << mirror.number}
         assert held == truth.holds.get(mirror.name, set())
         assert view.copies(mirror) == len(held)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_restatement_makes_up_for_whatever_of_the_masters_facts_was_lost_before(data: st.DataObject, kit: Kit) -> None:
+    teller = Teller(kit)
+    for action in data.draw(ACTIONS):
+        teller.tell(action)
+    before = [envelope for envelope in teller.story.said if envelope.source == MASTER_SOURCE]
+    others = [envelope for envelope in teller.story.said if envelope.source != MASTER_SOURCE]
+    teller.tell(("restate", "", "", 0))
+    since_then = teller.story.said[len(before) + len(others) :]
+    heard = data.draw(st.lists(st.sampled_from(before), unique_by=lambda envelope: envelope.id)) if before else []
+    found = found_in(kit.view_of(data.draw(st.permutations([*others, *heard, *since_then]))))
+    truth = teller.oracle
+    assert (found.files, found.members, found.fleet, found.follows) == (
+        truth.files,
+        truth.members,
+        truth.fleet,
+        truth.follows,
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -383,6 +422,26 @@ def test_new_generation_of_the_log_takes_nothing_away(kit: Kit, story: Story) ->
     assert found_in(view) == before
     assert view.holders(kit.content("a.iso"))
     assert view.log_generation == 7
+
+
+def test_what_the_master_does_not_say_again_holds_no_longer(kit: Kit, story: Story) -> None:
+    story.published("gone.iso")
+    story.published("kept.iso")
+    story.serving("ana", ["gone.iso", "kept.iso"])
+    story.joined("bob")
+    since = len([envelope for envelope in story.said if envelope.source == MASTER_SOURCE]) + 1
+    story.published("kept.iso")
+    story.joined("ana")
+    before = story.view()
+    story.master(CatalogueRestated(generation=2, since=since))
+    for said in (story.said, [*reversed(story.said)]):
+        view = kit.view_of(said)
+        assert view.file(FilePath("gone.iso")) is None
+        assert [file.path for file in view.catalogue.files()] == ["kept.iso"]
+        assert len(view.catalogue) == 1
+        assert [(mirror.name, view.followed_by(mirror)) for mirror in view.mirrors()] == [("ana", ("iso",))]
+        assert view.holders(kit.content("kept.iso"))
+    assert before.file(FilePath("gone.iso")) is not None
 
 
 def test_mirror_that_left_and_joined_again_has_to_be_granted_its_channels_anew(story: Story) -> None:
