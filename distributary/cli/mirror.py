@@ -12,6 +12,7 @@ from distributary.answers import inside, objects, text, words
 from distributary.cli.command import LazyGroup
 from distributary.cli.confirm import confirm
 from distributary.cli.invocation import current, stdin_is_terminal
+from distributary.cli.shortfall import declined_sentence, held_of_wanted
 from distributary.cli.types import Duration, ListenAddress, Place, Size
 from distributary.client import Api, JsonObject, segment
 from distributary.errors import CommandError, UnavailableError, UsageError
@@ -176,10 +177,10 @@ def _row(each: JsonObject) -> tuple[str, ...]:
     return (
         _name(each),
         text(each, "state"),
-        text(each, "reason"),
+        "; ".join(filter(None, (text(each, "reason"), declined_sentence(each)))),
         text(each, "slots"),
         format_size(quota) if isinstance(quota, int) else "",
-        text(each, "copies"),
+        held_of_wanted(each),
         ", ".join(words(each, "channels")),
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from distributary.answers import inside, number, objects, text
+from distributary.answers import inside, objects, text
 from distributary.cli.command import Command
 from distributary.cli.invocation import current
 from distributary.cli.output import Output
+from distributary.cli.shortfall import held_of_wanted, shortfalls
 from distributary.client import Api, JsonObject
 from distributary.errors import CommandError
 from distributary.exits import ExitCode
@@ -19,8 +20,8 @@ def command(*, check: bool) -> ExitCode:
     """Show how master, selector and mirrors fare, each with its reason."""
     invocation = current()
     roles = {"master": _role(invocation.master()), "selector": _role(invocation.selector())}
-    mirrors, mirrors_error = _mirrors(invocation.selector())
-    degraded = _problems(roles, mirrors)
+    (mirrors, mirrors_error), (files, _) = (_list(invocation.selector(), name) for name in ("mirrors", "files"))
+    degraded = [*_problems(roles, mirrors), *shortfalls(files, mirrors)]
     content: JsonObject = {"roles": roles, "mirrors": mirrors, "degraded": degraded}
     if invocation.output.json:
         invocation.output.snapshot("status", content)
@@ -39,9 +40,10 @@ def _role(api: Api) -> JsonObject:
         return {"state": "offline", "url": api.url, "ready": False, "reason": error.message}
 
 
-def _mirrors(selector: Api) -> tuple[list[JsonObject], str]:
+def _list(selector: Api, name: str) -> tuple[list[JsonObject], str]:
+    """Ask for a list; give it, or why there is none."""
     try:
-        return objects(selector.get("/-/api/v1/mirrors"), "mirrors"), ""
+        return objects(selector.get(f"/-/api/v1/{name}"), name), ""
     except CommandError as error:
         return [], error.message
 
@@ -76,8 +78,7 @@ def _print(
     output.text()
     if mirrors:
         mirror_rows = [
-            (text(each, "mirror"), text(each, "state"), text(each, "reason"), str(number(each, "copies")))
-            for each in mirrors
+            (text(each, "mirror"), text(each, "state"), text(each, "reason"), held_of_wanted(each)) for each in mirrors
         ]
         output.table(("mirror", "state", "reason", "copies"), mirror_rows, right=("copies",))
     else:

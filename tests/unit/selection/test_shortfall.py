@@ -1,0 +1,51 @@
+"""What a mirror is to hold and does not, as the selector tells it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from events.names import FilePath, MirrorName
+from events.schemas import DeclineReason, ReplicaDeclined
+from selection import answers
+from selection.policy import Rules, Standing
+from selection.reservations import Reservations
+
+if TYPE_CHECKING:
+    from conftest import Kit, Story
+
+RULES = Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3)
+
+
+def told(story: Story) -> list[dict[str, object]]:
+    """Give what is told of each mirror, as far as it is of interest here."""
+    answer = answers.mirrors(Standing(story.view(), Reservations(), RULES, 0.0))
+    mirrors = cast("list[dict[str, object]]", answer["mirrors"])
+    return [{key: each[key] for key in ("wanted", "missing", "declined")} for each in mirrors]
+
+
+def decline(kit: Kit, story: Story, path: str) -> None:
+    """Let ana say that she cannot fetch a file."""
+    event = ReplicaDeclined(
+        mirror=MirrorName("ana"), sha256=kit.content(path), path=FilePath(path), generation=1,
+        reason=DeclineReason.DISK_FULL, detail="6 GB are given", retry_after_s=1.0,
+    )  # fmt: skip
+    story.mirror("ana", event)
+
+
+def test_mirror_that_holds_all_of_its_channels_lacks_nothing(story: Story) -> None:
+    story.published("a.iso")
+    story.published("b.iso", body="a.iso")  # the same content: one copy serves both
+    story.published("other.iso", channels=("other",))
+    story.serving("ana")
+    assert told(story) == [{"wanted": 1, "missing": 0, "declined": None}]
+
+
+def test_what_a_mirror_declined_and_still_lacks_is_told_with_an_example(kit: Kit, story: Story) -> None:
+    for path in ("a.iso", "b.iso", "c.iso", "d.iso"):
+        story.published(path)
+    story.serving("ana")
+    for path in ("a.iso", "b.iso", "c.iso"):
+        decline(kit, story, path)
+    story.ready("ana", "c.iso")
+    declined = {"files": 1, "path": "b.iso", "reason": "disk_full", "text": "the mirror's disk is full"}
+    assert told(story) == [{"wanted": 4, "missing": 2, "declined": {**declined, "detail": "6 GB are given"}}]

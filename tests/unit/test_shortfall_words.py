@@ -1,0 +1,108 @@
+"""What mirrors lack, as `mirror ls` and `status` tell it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from distributary.cli.app import root
+from distributary.cli.invocation import Invocation
+from distributary.cli.shortfall import declined_sentence, held_of_wanted, shortfalls
+from distributary.client import JsonObject
+from distributary.exits import ExitCode
+
+DECLINED: JsonObject = {
+    "files": 2, "path": "a.iso", "reason": "disk_full", "text": "the mirror's disk is full", "detail": "6 GB given",
+}  # fmt: skip
+SHORT: JsonObject = {
+    "mirror": "ana", "state": "ready", "reason": "", "channels": ["iso"], "copies": 2, "wanted": 4, "missing": 2,
+    "declined": DECLINED,
+}  # fmt: skip
+WHOLE: JsonObject = {**SHORT, "mirror": "bob", "copies": 4, "missing": 0, "declined": None}
+
+
+def file(path: str, *mirrors: str, channels: tuple[str, ...] = ("iso",)) -> JsonObject:
+    """A file as the selector lists it."""
+    return {"path": path, "channels": list(channels), "mirrors": list(mirrors)}
+
+
+def test_mirror_that_declined_says_how_much_it_holds_and_why_not_all() -> None:
+    assert held_of_wanted(SHORT) == "2 of 4"
+    assert declined_sentence(SHORT) == "could not fetch a.iso and 1 more: the mirror's disk is full (6 GB given)"
+
+
+def test_mirror_that_nothing_is_known_of_has_no_count() -> None:
+    assert (held_of_wanted({"mirror": "eve"}), declined_sentence({"mirror": "eve"})) == ("", "")
+
+
+def test_fleet_that_holds_all_has_no_shortfall() -> None:
+    assert shortfalls([file("a.iso", "bob")], [WHOLE]) == []
+
+
+def test_declined_fetch_is_a_shortfall_even_where_another_mirror_holds_the_file() -> None:
+    (problem,) = shortfalls([file("a.iso", "bob")], [SHORT, WHOLE])
+    assert problem.startswith("mirror ana holds 2 of 4: could not fetch a.iso")
+
+
+@pytest.mark.parametrize(
+    ("files", "mirrors", "problems"),
+    [
+        pytest.param([file("a.iso")], [WHOLE], ["no ready mirror holds a.iso"], id="nobody has it"),
+        pytest.param(
+            [file("a.iso", "bob")],
+            [{**WHOLE, "state": "silent"}],
+            ["no ready mirror holds a.iso"],
+            id="a silent one has",
+        ),
+        pytest.param([file("a.iso"), file("b.iso")], [WHOLE], ["no ready mirror holds a.iso and 1 more"], id="two"),
+        pytest.param([file("a.iso", channels=())], [WHOLE], [], id="it is in no channel"),
+        pytest.param([file("a.iso", channels=("deb",))], [WHOLE], [], id="nobody follows its channel"),
+        pytest.param([file("a.iso")], [], [], id="a site without mirrors serves itself"),
+    ],
+)
+def test_followed_file_without_a_ready_mirror_is_a_shortfall(
+    files: list[JsonObject], mirrors: list[JsonObject], problems: list[str]
+) -> None:
+    assert shortfalls(files, mirrors) == problems
+
+
+class StandIn:
+    """A master or selector that is ready and answers with this fleet."""
+
+    url = "http://127.0.0.1:1"
+
+    def readiness(self) -> JsonObject:
+        """Answer that all is well."""
+        return {"ready": True, "checks": []}
+
+    def get(self, path: str) -> JsonObject:
+        """Answer with the fleet."""
+        return {"mirrors": [SHORT], "files": [file("a.iso", "ana")]} if "status" not in path else {}
+
+
+@pytest.fixture
+def fleet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let master and selector be stand-ins."""
+
+    def stand_in(_invocation: Invocation) -> StandIn:
+        return StandIn()
+
+    monkeypatch.setattr(Invocation, "master", stand_in)
+    monkeypatch.setattr(Invocation, "selector", stand_in)
+
+
+@pytest.mark.usefixtures("fleet")
+def test_check_is_degraded_by_a_declined_fetch() -> None:
+    result = CliRunner().invoke(root, ["status", "--check", "--json"])
+    assert result.exit_code == ExitCode.DEGRADED
+    (degraded,) = json.loads(result.stdout)["degraded"]
+    assert "the mirror's disk is full" in degraded
+
+
+@pytest.mark.usefixtures("fleet")
+def test_list_of_mirrors_tells_what_each_lacks() -> None:
+    told = CliRunner().invoke(root, ["mirror", "ls"]).stdout
+    assert "2 of 4" in told
+    assert "could not fetch a.iso" in told
