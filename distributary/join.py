@@ -10,14 +10,15 @@ from typing import Final
 
 from distributary.client import Api, JsonObject
 from distributary.config.secrets import write_private
+from distributary.config.sources import FILE_NAME
 from distributary.errors import CommandError, UsageError
 from distributary.exits import ExitCode
-from distributary.site_folder import toml_text
+from distributary.site_folder import toml_text, unwritable
 from distributary.units import parse_location
 from events.errors import InvalidNameError, MalformedInvitationError
 from events.invitation import Invitation, read_invitation
 
-CONFIG_NAME: Final = "mirror.toml"
+CONFIG_NAME: Final = FILE_NAME  # so that the folder is all that `serve mirror` needs to be told
 CREDENTIALS_NAME: Final = "credentials.json"
 
 
@@ -56,14 +57,22 @@ def read_token(token: str, *, now_s: float | None = None) -> Invitation:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse to join over an existing mirror: its credentials would be lost.
+    """Refuse to join over an existing mirror or site: its credentials or configuration would be lost.
 
     Raises:
-        UsageError: the folder holds a mirror.
+        UsageError: the folder holds one, or is no folder that we may look into.
     """
     for name in (CREDENTIALS_NAME, CONFIG_NAME):
-        if (folder / name).exists():
-            raise UsageError("folder_taken", f"{folder / name} is there already: this folder belongs to a mirror")
+        try:
+            is_there = (folder / name).exists()
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        if is_there:
+            raise UsageError(
+                "folder_taken",
+                f"{folder / name} is there already: this folder belongs to a mirror or a site",
+                hint="name another folder with --dir",
+            )
 
 
 def join(invitation: Invitation, offer: Offer, folder: Path) -> JsonObject:
@@ -74,19 +83,27 @@ def join(invitation: Invitation, offer: Offer, folder: Path) -> JsonObject:
     Raises:
         CommandError: the master refused, or cannot be reached.
     """
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_private(folder / CONFIG_NAME, _config(offer))
     except OSError as error:
-        raise UsageError("folder_unwritable", f"{folder}: {error.strerror}") from error
+        raise unwritable(folder, error) from error
     try:
         answer = Api(invitation.url, role="master").post("/-/api/v1/join", _request(invitation, offer))
-    except CommandError:
-        (folder / CONFIG_NAME).unlink(missing_ok=True)
+    except BaseException:
+        _clear(folder, is_new=is_new)
         raise
     credentials = answer.get("credentials", answer)
     write_private(folder / CREDENTIALS_NAME, json.dumps(credentials, indent=2) + "\n")
     return answer
+
+
+def _clear(folder: Path, *, is_new: bool) -> None:
+    """Take back what was written for a mirror that did not join."""
+    (folder / CONFIG_NAME).unlink(missing_ok=True)
+    if is_new:
+        folder.rmdir()
 
 
 def _request(invitation: Invitation, offer: Offer) -> JsonObject:

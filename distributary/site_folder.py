@@ -24,6 +24,8 @@ admin_token_file = "admin.token"
 [broker]
 url = {broker_url}
 {management}
+# Without management_url, mirrors can be invited only if each may have the user above, and with it the whole site:
+# shared_user = true
 
 [master]
 listen = {master_listen}
@@ -57,7 +59,16 @@ def write_site(folder: Path, plan: SitePlan) -> dict[str, bool]:
         folder.mkdir(parents=True, exist_ok=True)
         return {name: _write_missing(folder / name, text) for name, text in contents.items()}
     except OSError as error:
-        raise UsageError("folder_unwritable", f"{folder}: {error.strerror}") from error
+        raise unwritable(folder, error) from error
+
+
+def unwritable(folder: Path, error: OSError) -> UsageError:
+    """Say that a folder cannot be written, and what to do."""
+    return UsageError(
+        "folder_unwritable",
+        f"{folder} cannot be written: {error.strerror}",
+        hint="name a folder that is yours, or give this one to the user who runs the command",
+    )
 
 
 def _write_missing(path: Path, text: str) -> bool:

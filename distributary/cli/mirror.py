@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from distributary.answers import inside, objects, text, words
 from distributary.cli.command import LazyGroup
 from distributary.cli.confirm import confirm
 from distributary.cli.invocation import current, stdin_is_terminal
+from distributary.cli.output import WARNING
 from distributary.cli.shortfall import declined_sentence, held_of_wanted
 from distributary.cli.types import Duration, ListenAddress, Place, Size
 from distributary.client import Api, JsonObject, segment
@@ -43,8 +45,13 @@ def invite(mirror: str, channels: tuple[str, ...], expires_s: float) -> None:
         return
     output.text(text(answer, "token"))
     output.note(f"\nIt works once, for {format_duration(expires_s)}. On {mirror}'s server:")
-    output.note("  distributary mirror join --url http://ITS-ADDRESS:8082")
-    output.note("and paste the token when asked.")
+    output.note("  distributary mirror join --url http://ITS-ADDRESS:8082    (paste the token when asked)")
+    output.note("  cd mirror && distributary serve mirror")
+    if not channels:
+        output.note(
+            f"\nIt may follow no channel yet, so it would hold nothing: distributary mirror subscribe {mirror} CHANNEL",
+            style=WARNING,
+        )
 
 
 @command.command(name="join")
@@ -111,14 +118,13 @@ def _token(argument: str | None, token_file: Path | None) -> str:
 
 def _report_joined(mirror: str, folder: Path, credentials: JsonObject) -> None:
     output = current().output
-    config = folder / CONFIG_NAME
     if output.json:
-        content = {"mirror": mirror, "config": str(config), "channels": words(credentials, "channels")}
+        content = {"mirror": mirror, "config": str(folder / CONFIG_NAME), "channels": words(credentials, "channels")}
         output.snapshot("mirror.joined", content)
         return
     output.text(f"{mirror} joined. Channels: {', '.join(words(credentials, 'channels')) or 'none yet'}")
     output.note("\nNext:")
-    output.note(f"  distributary serve mirror --config {config}")
+    output.note(f"  cd {shlex.quote(str(folder))} && distributary serve mirror")
 
 
 @command.command(name="ls")

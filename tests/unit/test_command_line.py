@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -317,3 +319,79 @@ def test_publish_tells_refusals_hidden_files_and_what_it_would_do(run: Run, mast
     assert told.stdout.splitlines()[1].startswith("would publish a ")
     assert "1 would be published, 0 unchanged, 1 refused, 2 hidden and left out" in told.stderr
     assert json.loads(run("publish", "a", "--json").stdout.splitlines()[-1])["hidden"] == 2
+
+
+def test_joining_that_fails_leaves_no_folder_of_its_own(run: Run) -> None:
+    token = invitation(expires_at_s=2**40)
+    result = run("mirror", "join", "-", "--url", "http://m", "--json", stdin=token)
+    assert result.exit_code == ExitCode.UNAVAILABLE
+    assert not Path("mirror").exists()
+
+
+def test_joining_that_fails_leaves_a_folder_that_was_there(run: Run) -> None:
+    Path("mirror").mkdir()
+    run("mirror", "join", "-", "--url", "http://m", stdin=invitation(expires_at_s=2**40))
+    assert list(Path("mirror").iterdir()) == []
+
+
+class Host(http.server.BaseHTTPRequestHandler):
+    """A master that lets everybody in."""
+
+    def do_POST(self) -> None:
+        """Answer with credentials."""
+        content = json.dumps({"credentials": {"mirror": "ana", "channels": ["iso"]}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
+
+
+@pytest.fixture
+def host() -> Iterator[str]:
+    """Give the address of a master that lets everybody in."""
+    with http.server.HTTPServer(("127.0.0.1", 0), Host) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_joined_folder_is_all_that_serving_needs_to_be_told(run: Run, host: str) -> None:
+    token = write_invitation(Invitation(url=host, name=MirrorName("ana"), secret="s", expires_at_s=2**40))
+    result = run("mirror", "join", "-", "--url", "http://m", "--dir", "my mirror", stdin=token)
+    assert result.exit_code == 0, result.stderr
+    assert "cd 'my mirror' && distributary serve mirror" in result.stderr
+    shown = json.loads(run("config", "show", "--json", "--config", "my mirror").stdout)
+    assert "mirror.url" in {each["key"] for each in shown["settings"]}
+
+
+def test_invitation_tells_each_step_and_warns_where_nothing_may_be_followed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Inviting(StandIn):
+        def post(self, _path: str, _body: JsonObject) -> JsonObject:
+            return {"token": "DT1.x"}
+
+    def give(_invocation: Invocation) -> Inviting:
+        return Inviting()
+
+    monkeypatch.setattr(Invocation, "master", give)
+    told = run("mirror", "invite", "ana")
+    assert told.stdout == "DT1.x\n"
+    assert "distributary mirror join" in told.stderr
+    assert "cd mirror && distributary serve mirror" in told.stderr
+    assert "distributary mirror subscribe ana CHANNEL" in told.stderr
+    assert "subscribe" not in run("mirror", "invite", "ana", "-c", "iso").stderr
+
+
+def test_folder_that_cannot_be_made_is_told_with_what_to_do(run: Run) -> None:
+    Path("file").touch()
+    for arguments in (("init", "file/site"), ("mirror", "join", "-", "--url", "http://m", "--dir", "file/mirror")):
+        result = run(*arguments, "--json", stdin=invitation(expires_at_s=2**40))
+        assert result.exit_code == ExitCode.USAGE
+        error = json.loads(result.stderr)["error"]
+        assert (error["code"], "folder that is yours" in error["hint"]) == ("folder_unwritable", True)
