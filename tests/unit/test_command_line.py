@@ -395,3 +395,36 @@ def test_folder_that_cannot_be_made_is_told_with_what_to_do(run: Run) -> None:
         assert result.exit_code == ExitCode.USAGE
         error = json.loads(result.stderr)["error"]
         assert (error["code"], "folder that is yours" in error["hint"]) == ("folder_unwritable", True)
+
+
+@pytest.mark.parametrize(
+    ("url", "listen"),
+    [
+        ("http://127.0.0.1:9080", "127.0.0.1:9080"),
+        ("http://localhost:9080", "127.0.0.1:9080"),
+        ("http://[::1]:9080", "[::1]:9080"),
+        ("http://files.example.org:9080", "0.0.0.0:9080"),
+        ("https://files.example.org", "127.0.0.1:8080"),
+        ("https://files.example.org:8443", "127.0.0.1:8080"),
+    ],
+)
+def test_new_site_listens_where_its_url_says(run: Run, url: str, listen: str) -> None:
+    assert run("init", "--url", url, "--master-url", "http://127.0.0.1:9081").exit_code == 0
+    shown = json.loads(run("config", "show", "--json").stdout)["settings"]
+    values = {each["key"]: each["value"] for each in shown}
+    assert (values["site.url"], values["selector.listen"]) == (url, listen)
+    assert values["master.listen"] == "127.0.0.1:9081"
+
+
+@pytest.mark.parametrize("url", ["files", "http://a:port", "ftp://a"])
+def test_new_site_at_no_url_is_refused(run: Run, url: str) -> None:
+    result = run("init", "--url", url, "--json")
+    assert result.exit_code == ExitCode.USAGE
+    assert json.loads(result.stderr)["error"]["code"] == "url_invalid"
+    assert not Path("distributary.toml").exists()
+
+
+def test_new_site_is_told_that_it_needs_a_broker(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "DISTRIBUTARY_MANAGEMENT_URL" in run("init", "one").stderr
+    monkeypatch.setenv("DISTRIBUTARY_AMQP_URL", "amqp://broker/")
+    assert "DISTRIBUTARY_MANAGEMENT_URL" not in run("init", "two").stderr
