@@ -43,8 +43,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All files of a channel, and the number of the last fact that it includes."""
+    """All files of a channel, and the number of the last fact that it includes, in which epoch of the numbering."""
 
+    epoch: int
     channel_sequence: int
     entries: Sequence[Entry]
 
@@ -102,7 +103,8 @@ class Channels:
         """
         async with self._store.reading() as transaction:
             found(await transaction.catalogue.channel(name), name)
-            return Snapshot(await transaction.journal.last(name), await transaction.catalogue.entries(name))
+            journal = transaction.journal
+            return Snapshot(journal.epoch, await journal.last(name), await transaction.catalogue.entries(name))
 
     async def put(self, wanted: Channel, *, trace: TraceContext) -> Definition:
         """Define a channel, or define it anew; files enter and leave it accordingly.

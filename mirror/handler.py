@@ -54,9 +54,10 @@ class Reactions:
 
 
 class Told(NamedTuple):
-    """A fact, and the span in which this mirror does what follows from it."""
+    """A fact, the master's epoch that it is of, and the span in which this mirror does what follows from it."""
 
     fact: CatalogueFact
+    epoch: int
     trace: TraceContext | None
 
 
@@ -101,15 +102,15 @@ class Handler:
     async def _react(self, envelope: Envelope) -> None:
         match envelope.event:
             case FilePublished() | FileWithdrawn() as fact:
-                await self.inbox.submit(Told(fact, _span_of(envelope)))
+                await self.inbox.submit(Told(fact, envelope.epoch, _span_of(envelope)))
             case SubscriptionGranted() | SubscriptionRevoked() as fact if fact.mirror == self._mirror:
                 self._reactions.subscription_told()
-                await self.inbox.submit(Told(fact, _span_of(envelope)))
+                await self.inbox.submit(Told(fact, envelope.epoch, _span_of(envelope)))
             case CatalogueRestated():
                 self._reactions.catalogue_restated()
             case DownloadGranted() as notice if notice.mirror == self._mirror:
                 self._note_grant(notice, envelope)
-            case MirrorLeft() as left if left.mirror == self._mirror:
+            case MirrorLeft() as left if left.mirror == self._mirror and envelope.epoch >= self._store.catalogue.epoch:
                 self._reactions.left(left.reason)
             case other:
                 log.debug("event.ignored", tag=tag_of(other))
@@ -143,6 +144,9 @@ class Handler:
 
 
 def _apply(catalogue: Catalogue, told: Told, journal: Journal) -> None:
+    if not catalogue.enter(told.epoch, journal):
+        log.info("event.outdated", tag=tag_of(told.fact), epoch=told.epoch, known_epoch=catalogue.epoch)
+        return
     match told.fact:
         case FilePublished() | FileWithdrawn() as fact:
             catalogue.apply(fact, journal, trace=told.trace)

@@ -63,6 +63,7 @@ class _File(Struct):
 
 class _SnapshotAnswer(Struct):
     channel: str
+    epoch: int
     channel_sequence: int
     files: list[_File]
 
@@ -104,7 +105,7 @@ class Origin:
             entries = tuple(_entry(channel, file) for file in answer.files)
         except ValueError as error:
             raise OriginConfusedError(f"snapshot of {channel}: {error}") from error
-        return Snapshot(channel=channel, sequence=answer.channel_sequence, entries=entries)
+        return Snapshot(channel=channel, epoch=answer.epoch, sequence=answer.channel_sequence, entries=entries)
 
     async def subscriptions(self) -> frozenset[ChannelName]:
         """Read which channels this mirror has leave to follow.

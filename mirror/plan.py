@@ -5,6 +5,9 @@ entry with the highest ``channel_sequence``. What lies at or below the position 
 comes again; what lies beyond a gap is applied, and leads to a ``Resync`` which closes the gap. A withdrawal beyond a
 gap stays as a tombstone, so that a late publication below it changes nothing; below the position it needs no trace.
 
+All these numbers are of one epoch of the master. One that lost its numbering begins a higher epoch; then every number
+that is kept is forgotten, and what the channels hold stays as it is until their snapshots were read.
+
 Every change is noted in a ``Journal``: what a transaction has to write, and how to take it back should it fail.
 Content is wanted while one live entry refers to it, whatever the number of channels and paths.
 """
@@ -12,7 +15,7 @@ Content is wanted while one live entry refers to it, whatever the number of chan
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeAlias
 
@@ -39,9 +42,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All live entries of a channel as of one ``channel_sequence``, from the master."""
+    """All live entries of a channel as of one ``channel_sequence`` of one epoch, from the master."""
 
     channel: ChannelName
+    epoch: int
     sequence: int
     entries: tuple[Entry, ...]
 
@@ -87,9 +91,11 @@ class Standing(Enum):
 class Journal:
     """What one transaction changes: the value before, for each entry and position that it touches.
 
-    ``traces`` has for each content whose claims changed what led to the last change, where that is known.
+    ``epoch`` is None where it stays. ``traces`` has for each content whose claims changed what led to the last change,
+    where that is known.
     """
 
+    epoch: int | None = None
     entries: dict[Key, Entry | None] = field(default_factory=dict[Key, Entry | None])
     positions: dict[ChannelName, int | None] = field(default_factory=dict[ChannelName, int | None])
     gaps: set[ChannelName] = field(default_factory=set[ChannelName])
@@ -100,9 +106,15 @@ class Catalogue:
     """What the master said, channel by channel."""
 
     def __init__(self) -> None:
+        self._epoch = 0
         self._positions: dict[ChannelName, int] = {}
         self._entries: dict[ChannelName, dict[FilePath, Entry]] = {}
         self._claims: dict[Digest, set[Key]] = {}
+
+    @property
+    def epoch(self) -> int:
+        """The master's epoch that all numbers are of; 0 before any was heard of."""
+        return self._epoch
 
     @property
     def positions(self) -> Mapping[ChannelName, int]:
@@ -124,12 +136,30 @@ class Catalogue:
         """Give each content that some live entry refers to."""
         return iter(self._claims)
 
-    def restore(self, positions: Mapping[ChannelName, int], entries: Iterable[Entry]) -> None:
+    def restore(self, epoch: int, positions: Mapping[ChannelName, int], entries: Iterable[Entry]) -> None:
         """Take over what was kept across a restart."""
         journal = Journal()
+        self._epoch = epoch
         self._positions.update(positions)
         for entry in entries:
             self._put((entry.channel, entry.path), entry, journal)
+
+    def enter(self, epoch: int, journal: Journal) -> bool:
+        """Tell whether what is of this epoch of the master counts; one of an earlier epoch does not.
+
+        With a higher one all numbers are forgotten, for the new ones begin below them: all snapshots must be read.
+        """
+        if epoch > self._epoch:
+            if journal.epoch is None:
+                journal.epoch = self._epoch
+            self._epoch = epoch
+            for channel, entries in self._entries.items():
+                for path, entry in list(entries.items()):
+                    self._put((channel, path), replace(entry, sequence=0) if entry.live else None, journal)
+            for channel in self._positions:
+                self._move(channel, 0, journal)
+                journal.gaps.add(channel)
+        return epoch == self._epoch
 
     def follow(self, channel: ChannelName, journal: Journal) -> None:
         """Begin to follow a channel. Nothing is known of it, so its snapshot must be read."""
@@ -166,10 +196,14 @@ class Catalogue:
         return standing
 
     def replace(self, snapshot: Snapshot, journal: Journal) -> None:
-        """Put a snapshot in place of all that is not newer than it. Ignored for a channel that is not followed."""
+        """Put a snapshot in place of all that is not newer than it.
+
+        Ignored for a channel that is not followed, and when it is of an earlier epoch.
+        """
         channel = snapshot.channel
-        if channel not in self._positions:
+        if channel not in self._positions or not self.enter(snapshot.epoch, journal):
             return
+        journal.gaps.discard(channel)
         fresh = {entry.path: entry for entry in snapshot.entries}
         for path, known in list(self._entries.get(channel, {}).items()):
             if known.sequence <= snapshot.sequence and path not in fresh:
@@ -184,6 +218,8 @@ class Catalogue:
     def roll_back(self, journal: Journal) -> None:
         """Undo what a journal notes: its transaction failed."""
         undo = Journal()
+        if journal.epoch is not None:
+            self._epoch = journal.epoch
         for key, before in journal.entries.items():
             self._put(key, before, undo)
         for channel, position in journal.positions.items():

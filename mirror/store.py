@@ -26,7 +26,7 @@ from events.schemas import (
 )
 from events.trace import TraceContext
 from mirror import tables
-from mirror.database import Database, Transaction, sliced
+from mirror.database import Database, Transaction, save_setting, sliced
 from mirror.plan import Action, Catalogue, Drop, Entry, Journal, plan
 from mirror.quota import Ledger
 from mirror.traces import Said
@@ -221,6 +221,8 @@ class Store:
         await self.database.transact(work)
 
     async def _save_journal(self, connection: AsyncConnection, journal: Journal) -> None:
+        if journal.epoch is not None:
+            await save_setting(connection, "master_epoch", self.catalogue.epoch)
         now = {key: self.catalogue.entry(key) for key in journal.entries}
         kept = [tables.entry_row(entry) for entry in now.values() if entry is not None]
         for some in sliced(kept):
@@ -265,7 +267,7 @@ class Store:
     async def _load_catalogue(self, connection: AsyncConnection) -> None:
         positions = {ChannelName(row.name): row.position for row in await connection.execute(select(tables.channel))}
         rows = (await connection.execute(select(tables.entry))).mappings()
-        self.catalogue.restore(positions, (Entry(**row) for row in rows))
+        self.catalogue.restore(self.database.master_epoch, positions, (Entry(**row) for row in rows))
 
     async def _load_replicas(self, connection: AsyncConnection) -> None:
         for row in await connection.execute(select(tables.replica)):

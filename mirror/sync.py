@@ -16,8 +16,14 @@ from events.names import ChannelName
 from mirror.config import FetchLimits
 from mirror.database import StoreError
 from mirror.keeper import retry_after_s
-from mirror.origin import Origin, OriginError, OriginForgotUsError, OriginRefusedError
-from mirror.plan import Action, Catalogue, Journal
+from mirror.origin import (
+    Origin,
+    OriginError,
+    OriginForgotUsError,
+    OriginRefusedError,
+    OriginUnavailableError,
+)
+from mirror.plan import Action, Catalogue, Journal, Snapshot
 from mirror.store import Store
 
 log = structlog.stdlib.get_logger()
@@ -140,7 +146,7 @@ class Sync:
         if channel not in self._store.catalogue.positions:
             return
         try:
-            snapshot = await self._origin.snapshot(channel)
+            snapshot = await self._snapshot(channel)
             actions = await self._store.fold(lambda catalogue, journal: catalogue.replace(snapshot, journal))
         except (OriginError, StoreError) as error:
             self._channels.add(channel)
@@ -149,3 +155,10 @@ class Sync:
             raise
         log.info("channel.synced", channel=channel, sequence=snapshot.sequence, files=len(snapshot.entries))
         self._perform(actions)
+
+    async def _snapshot(self, channel: ChannelName) -> Snapshot:
+        snapshot = await self._origin.snapshot(channel)
+        heard = self._store.catalogue.epoch
+        if snapshot.epoch < heard:
+            raise OriginUnavailableError(f"snapshot of {channel}: of epoch {snapshot.epoch}, events are of {heard}")
+        return snapshot

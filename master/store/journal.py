@@ -46,6 +46,11 @@ class Journal:
         self._now_ns = now_ns
         self._traceparent = "" if trace is None else trace.traceparent
 
+    @property
+    def epoch(self) -> int:
+        """Which epoch all numbers are of."""
+        return self._epoch
+
     async def lock(self) -> None:
         """Wait until no other transaction writes; hold it off until this one ends."""
         await self._session.scalar(select(CounterRow.value).where(CounterRow.name == EVENTS).with_for_update())

@@ -103,6 +103,7 @@ class MemberRoutes:
         return answer(
             {
                 "channel": channel,
+                "epoch": snapshot.epoch,
                 "channel_sequence": snapshot.channel_sequence,
                 "files": [
                     {

@@ -45,6 +45,7 @@ def withdrawn(sequence: int, path: str = "a", content: str = "A", channel: Chann
 
 def following(*channels: ChannelName) -> Catalogue:
     catalogue = Catalogue()
+    catalogue.enter(1, Journal())
     for channel in channels:
         catalogue.follow(channel, Journal())
     return catalogue
@@ -143,9 +144,57 @@ def test_a_snapshot_does_not_undo_what_is_newer_than_it() -> None:
     catalogue = following(ISO)
     for sequence in range(1, 4):
         catalogue.apply(published(sequence, path=str(sequence), content=str(sequence)), Journal())
-    catalogue.replace(Snapshot(channel=ISO, sequence=2, entries=()), Journal())
+    catalogue.replace(Snapshot(channel=ISO, epoch=1, sequence=2, entries=()), Journal())
     assert wanted(catalogue) == {sha("3")}
     assert catalogue.positions[ISO] == 3
+
+
+def test_a_master_that_lost_its_numbers_is_followed_from_its_new_beginning() -> None:
+    catalogue = following(ISO, DOCS)
+    assert catalogue.enter(1, Journal())
+    for sequence in (1, 2, 3):
+        catalogue.apply(published(sequence, f"file-{sequence}", str(sequence)), Journal())
+    journal = Journal()
+    assert catalogue.enter(2, journal)
+    catalogue.apply(published(1, "file-1", "new"), journal)
+    kept = {sha("2"), sha("3")}
+    assert wanted(catalogue) == kept | {sha("new")}, "what the channel holds stays until its snapshot was read"
+    actions = plan(catalogue, journal, held={sha("1"), *kept})
+    assert [action.channel for action in actions if isinstance(action, Resync)] == [DOCS, ISO]
+    assert [action.sha256 for action in actions if isinstance(action, Drop)] == [sha("1")]
+    fresh = Entry(channel=ISO, path=FilePath("file-1"), sequence=1, generation=1, sha256=sha("new"))
+    catalogue.replace(Snapshot(channel=ISO, epoch=2, sequence=1, entries=(fresh,)), Journal())
+    assert (wanted(catalogue), catalogue.positions[ISO]) == ({sha("new")}, 1)
+
+
+def test_what_is_of_an_earlier_epoch_does_not_count() -> None:
+    catalogue = following(ISO)
+    catalogue.enter(2, Journal())
+    catalogue.apply(published(1), Journal())
+    assert not catalogue.enter(1, Journal())
+    catalogue.replace(Snapshot(channel=ISO, epoch=1, sequence=9, entries=()), Journal())
+    assert (catalogue.epoch, wanted(catalogue), catalogue.positions[ISO]) == (2, {sha("A")}, 1)
+
+
+def test_a_snapshot_of_a_higher_epoch_is_taken_over_whole() -> None:
+    catalogue, journal = following(ISO, DOCS), Journal()
+    catalogue.enter(1, Journal())
+    for sequence in (1, 2, 3):
+        catalogue.apply(published(sequence, f"file-{sequence}", str(sequence)), Journal())
+    catalogue.replace(Snapshot(channel=ISO, epoch=2, sequence=1, entries=()), journal)
+    assert (wanted(catalogue), catalogue.positions[ISO]) == (set(), 1)
+    assert journal.gaps == {DOCS}, "the other channel is read anew, too"
+
+
+def test_a_failed_transaction_takes_the_epoch_back() -> None:
+    catalogue, journal = following(ISO), Journal()
+    catalogue.enter(1, Journal())
+    catalogue.apply(published(1), Journal())
+    catalogue.enter(2, journal)
+    catalogue.enter(3, journal)
+    catalogue.roll_back(journal)
+    assert (catalogue.epoch, catalogue.positions[ISO]) == (1, 1)
+    assert catalogue.apply(published(1), Journal()) is Standing.KNOWN
 
 
 def test_a_name_picks_among_the_paths_of_one_content() -> None:
@@ -183,7 +232,7 @@ class Channel:
             )
             for file in self.files.values()
         )
-        return Snapshot(channel=ISO, sequence=len(self.facts), entries=entries)
+        return Snapshot(channel=ISO, epoch=1, sequence=len(self.facts), entries=entries)
 
 
 def history(steps: list[tuple[str, str]]) -> Channel:

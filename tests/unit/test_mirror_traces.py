@@ -67,7 +67,7 @@ def test_a_revoked_subscription_led_to_the_loss_of_what_only_it_held() -> None:
 
 def test_what_a_snapshot_tells_has_no_trace() -> None:
     catalogue, journal = holding_old(), Journal()
-    catalogue.replace(Snapshot(channel=ISO, sequence=3, entries=()), journal)
+    catalogue.replace(Snapshot(channel=ISO, epoch=1, sequence=3, entries=()), journal)
     assert traces_of(plan(catalogue, journal, held={sha("old")})) == {sha("old"): None}
 
 

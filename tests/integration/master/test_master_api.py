@@ -6,12 +6,17 @@ import asyncio
 import hashlib
 import os
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from broker.port import Delivery, Outcome
+from broker.config import BrokerConfig
+from broker.memory import MemoryAdmin, MemoryBroker
+from broker.port import Admin, Broker, Delivery, Outcome
 from broker.topology import mirror_queue
 from events.codec import decode
 from events.grants import derive_key
@@ -275,6 +280,30 @@ async def test_a_wrong_or_late_invitation_gives_nothing(memory_theatre: Theatre)
         assert (await desk.done("GET", f"{API}/mirrors"))["mirrors"] == []
 
 
+async def test_nobody_is_given_the_sites_own_broker_user_unless_somebody_allowed_it(memory_theatre: Theatre) -> None:
+    site = memory_theatre.site
+    assert site is not None
+
+    @asynccontextmanager
+    async def open_broker(_config: BrokerConfig) -> AsyncGenerator[tuple[Broker, Admin]]:
+        async with MemoryBroker(site) as broker:
+            yield broker, MemoryAdmin(site, keeps_accounts=False)
+
+    kept = replace(memory_theatre, open_broker=open_broker)
+    async with kept.desk() as desk:
+        status, refusal = await desk.ask("POST", f"{API}/mirrors/ana/invitation", {})
+        assert (status, refusal["error"]["code"]) == (409, "broker_accounts_unmanaged")
+        assert "shared_user" in refusal["error"]["hint"]
+    async with replace(kept, config=replace(kept.config, shared_broker_user=True)).desk() as desk:
+        credentials = await desk.join("ana")
+        assert credentials["broker_url"] == kept.config.broker.url
+        secret = read_invitation((await desk.done("POST", f"{API}/mirrors/bob/invitation", {}))["token"]).secret
+    async with kept.desk() as desk:
+        body = {"secret": secret, "name": "bob", "profile": {"url": "http://bob", "slots": 2}}
+        status, refusal = await desk.ask("POST", f"{API}/join", body)
+        assert (status, refusal["error"]["code"]) == (409, "broker_accounts_unmanaged")
+
+
 async def test_a_mirrors_own_account_reads_its_queue_alone(theatre: Theatre) -> None:
     if theatre.site is not None:
         assert not theatre.site.accounts
@@ -301,6 +330,7 @@ async def test_leave_is_granted_and_revoked(theatre: Theatre, tree: Path) -> Non
         assert (await desk.done("PUT", f"{API}/mirrors/ana/subscriptions/iso"))["channels"] == ["iso"]
         snapshot = await desk.done("GET", f"{API}/channels/iso/snapshot", token=token)
         assert (snapshot["channel_sequence"], [file["path"] for file in snapshot["files"]]) == (1, ["b.iso"])
+        assert snapshot["epoch"] > 0
         assert (await desk.done("DELETE", f"{API}/mirrors/ana/subscriptions/iso"))["channels"] == []
         assert (await desk.ask("GET", f"{API}/channels/iso/snapshot", token=token))[0] == 403
         await desk.until(lambda: bool(desk.events(SubscriptionRevoked)))

@@ -59,6 +59,7 @@ class FakeMaster:
     ranges: list[str] = field(default_factory=list[str])
     heal: Callable[[], Awaitable[bool]] | None = None
     knows_us: bool = True
+    epoch: int = 1
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -111,7 +112,12 @@ class FakeMaster:
             for file in self.files.get(channel, {}).values()
         ]
         return web.json_response(
-            {"channel": channel, "channel_sequence": self.sequences.get(channel, 0), "files": files}
+            {
+                "channel": channel,
+                "epoch": self.epoch,
+                "channel_sequence": self.sequences.get(channel, 0),
+                "files": files,
+            }
         )
 
     async def _subscriptions(self, request: web.Request) -> web.Response:
@@ -218,7 +224,12 @@ class Stage:
         await self.broker.publish(
             message_of(
                 Envelope(
-                    source=source, epoch=1, sequence=self._sequence, time_ns=0, traceparent=traceparent, event=event
+                    source=source,
+                    epoch=self.master.epoch,
+                    sequence=self._sequence,
+                    time_ns=0,
+                    traceparent=traceparent,
+                    event=event,
                 )
             )
         )

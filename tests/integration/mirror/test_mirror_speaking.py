@@ -144,6 +144,25 @@ async def test_the_last_message_of_a_sound_queue_was_dropped_and_is_made_up_for_
         assert lost.sha256 == event.sha256
 
 
+async def test_a_master_that_counts_anew_is_heard(stage: Stage, http: aiohttp.ClientSession) -> None:
+    async with stage.running():
+        for name in "abc":
+            await stage.publish_ready(name, name.encode())
+        stage.master.epoch = 2
+        stage.master.files.clear()
+        stage.master.sequences.clear()
+        event = await stage.publish_ready("d", b"d")
+        await stage.log.until(ReplicaLost, 3)
+        assert {lost.path for lost in stage.log.of(ReplicaLost)} == {"a", "b", "c"}
+        stage.master.epoch = 1
+        await stage.say(structs.replace(event, channel_sequence=2, path="late"))
+        stage.master.epoch = 2
+        await stage.publish_ready("e", b"e")
+    async with stage.running():
+        await stage.publish_ready("f", b"f")
+        assert (await stage.status(http))["channels"] == {"iso": 3}
+
+
 async def test_a_mirror_serves_while_the_broker_is_away(stage: Stage, http: aiohttp.ClientSession) -> None:
     async with stage.running():
         event = await stage.publish_ready("a", b"content")
