@@ -15,6 +15,7 @@ from broker.rabbitmq import RabbitBroker
 from edge.server import serve
 from edge.visitors import parse_proxies
 from selection.announcer import Announcer
+from selection.claims import Claims
 from selection.config import SelectorConfig
 from selection.fleet import FleetView
 from selection.follower import Follower
@@ -85,6 +86,7 @@ def _joined(broker: Broker, announcer: Announcer, config: SelectorConfig, places
         keys=Keys(config.secret),
         view=view,
         reservations=reservations,
+        claims=Claims(),
         hearing=follower.hearing,
         places=places,
         rng=SystemRandom(),

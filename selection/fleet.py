@@ -138,6 +138,11 @@ class FleetView:
         """Count the contents that a mirror holds."""
         return self._replicas.copies(mirror.number)
 
+    def base_url(self, name: MirrorName) -> str:
+        """Give the URL that a mirror gives for itself."""
+        profile = self._roster.mirror(name).profile
+        return "" if profile is None else profile.url
+
     def announced(self, mirror: Mirror) -> bool:
         """Tell whether a mirror is online and has said all that it holds since it came."""
         return mirror.online and self._replicas.inventory_as_of(mirror.number) >= mirror.online_sequence

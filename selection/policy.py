@@ -20,7 +20,7 @@ from random import Random
 from typing import Final, TypeAlias
 
 from events.grants import IPAddress
-from events.names import MirrorName
+from events.names import ORIGIN, MirrorName
 from events.schemas import FilePublished
 from selection.access import has_access
 from selection.choice import Candidate, Choice, Rejection, RejectReason
@@ -154,7 +154,7 @@ def _access(case: _Case, _mirror: Mirror) -> Rejection | None:
 
 
 def _asked_not(case: _Case, mirror: Mirror) -> Rejection | None:
-    if len(case.visitor.asked_not) >= case.standing.rules.hops_max:
+    if len(case.visitor.asked_not - {ORIGIN}) >= case.standing.rules.hops_max:
         return Rejection(RejectReason.HOPS_SPENT)
     return Rejection(RejectReason.ASKED_NOT) if mirror.name in case.visitor.asked_not else None
 

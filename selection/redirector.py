@@ -1,17 +1,23 @@
-"""What one visitor is answered: a choice, and for a good one the link, the notice and the reservation."""
+"""What one visitor is answered: a choice, and for a good one the link, the notice and the reservation.
+
+A look (HEAD) gets the link alone. A visitor who asks for the same content again is sent to the mirror that keeps a
+place for him already (``selection.claims``), with a new link and without a second place.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
-from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, IPAddress
+from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Grant, IPAddress
 from events.names import ORIGIN, FilePath, MirrorName, SelectorName
 from events.schemas import FilePublished
 from events.trace import TraceContext
 from selection.announcer import Announcer
-from selection.choice import Choice
+from selection.choice import Choice, RejectReason
+from selection.claims import Claims
 from selection.fleet import FleetView
 from selection.geo import Places
 from selection.granting import Keys, Terms, grant_for, notice_of, token_for
@@ -20,6 +26,9 @@ from selection.links import download_url
 from selection.policy import Rules, Standing, Visitor, choose
 from selection.reservations import Reservations
 
+# His slot or his bytes may be just what is taken there.
+_TAKEN_BY_HIMSELF: Final = frozenset({RejectReason.FULL, RejectReason.QUOTA_SPENT})
+
 
 class UnknownFileError(LookupError):
     """Nothing is published under this path (any more). Answer 404."""
@@ -27,6 +36,10 @@ class UnknownFileError(LookupError):
 
 class NoAccessError(PermissionError):
     """The file is not for this visitor. Answer 403."""
+
+
+class NobodyLeftError(RuntimeError):
+    """All who could serve, the master too, have just sent this visitor back. Answer 503."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +53,7 @@ class Office:
     keys: Keys
     view: FleetView
     reservations: Reservations
+    claims: Claims
     hearing: HearingClock
     places: Places
     rng: Random
@@ -82,30 +96,59 @@ class Redirector:
         return Explanation(file=file, visitor=visitor, choice=choice)
 
     def redirect(
-        self, path: FilePath, address: IPAddress, asked_not: tuple[MirrorName, ...] = (), *, trace: TraceContext
+        self,
+        path: FilePath,
+        address: IPAddress,
+        asked_not: tuple[MirrorName, ...] = (),
+        *,
+        trace: TraceContext | None,
     ) -> str:
-        """Give the URL that a visitor is to be sent to, and tell the mirror of him.
+        """Give the URL that a visitor is to be sent to, and tell the mirror of him. Without a trace he only looks.
 
         Raises:
             UnknownFileError: nothing is published there.
             NoAccessError: the file is not for him.
+            NobodyLeftError: no mirror can serve him, and he comes from the master.
         """
         explained = self.explain(path, address, asked_not)
         if not explained.choice.access:
             raise NoAccessError(path)
-        best = explained.choice.best
-        mirror, base_url = (best.mirror, best.base_url) if best else (ORIGIN, self._office.master_url)
-        token = self._grant(explained, mirror, trace)
-        return download_url(base_url, token, path, asked_not)
+        mirror, base_url = self._place_for(explained)
+        if mirror == ORIGIN and ORIGIN in asked_not:
+            raise NobodyLeftError(path)
+        grant = self._grant(explained)
+        if trace is not None:
+            self._announce(grant, explained, mirror, trace)
+        return download_url(base_url, token_for(grant, mirror, self._office.keys), path, asked_not)
 
-    def _grant(self, explained: Explanation, mirror: MirrorName, trace: TraceContext) -> str:
-        """Mint a token for one mirror (or the master), say so, and count it until the mirror's report does."""
-        office, file, address = self._office, explained.file, explained.visitor.address
+    def _place_for(self, explained: Explanation) -> tuple[MirrorName, str]:
+        """Give the mirror that keeps a place for this visitor already, or else the best one, or else the master."""
+        office, choice = self._office, explained.choice
+        address, sha256 = explained.visitor.address, explained.file.sha256
+        urls = {candidate.mirror: candidate.base_url for candidate in choice.ranked}
+        for name in office.claims.mirrors(address, sha256, now_s=office.clock_s()):
+            rejection = choice.rejected.get(name)
+            if name in urls:
+                return name, urls[name]
+            if rejection is not None and rejection.reason in _TAKEN_BY_HIMSELF:
+                return name, office.view.base_url(name)
+        best = choice.best
+        return (best.mirror, best.base_url) if best else (ORIGIN, office.master_url)
+
+    def _grant(self, explained: Explanation) -> Grant:
+        office = self._office
         grant_id = office.rng.randbytes(GRANT_ID_BYTES)
-        grant = grant_for(file, address, office.terms, now_s=office.clock_s(), grant_id=grant_id)
+        return grant_for(
+            explained.file, explained.visitor.address, office.terms, now_s=office.clock_s(), grant_id=grant_id
+        )
+
+    def _announce(self, grant: Grant, explained: Explanation, mirror: MirrorName, trace: TraceContext) -> None:
+        """Tell a mirror (or the master) of its visitor, once, and count him until the mirror's report does."""
+        office, file, address = self._office, explained.file, explained.visitor.address
+        expires_s = grant.start_by_s + CLOCK_SKEW_S
+        if not office.claims.claim(address, file.sha256, mirror, now_s=office.clock_s(), expires_s=expires_s):
+            return
         notice = notice_of(grant, file, explained.choice, selector=office.selector, mirror=mirror, address=address)
         sequence = self._announcer.say(notice, trace=trace)
         if mirror != ORIGIN:
-            expires_s = grant.start_by_s + CLOCK_SKEW_S
             office.reservations.add(mirror, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s)
-        return token_for(grant, mirror, office.keys)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from events.errors import InvalidNameError
-from events.names import FilePath, MirrorName, parse_mirror, parse_path
+from events.names import ORIGIN, FilePath, MirrorName, parse_mirror, parse_path
 
 
 def path_of(raw_path: str) -> FilePath:
@@ -23,11 +23,15 @@ def path_of(raw_path: str) -> FilePath:
 
 
 def asked_not_of(values: Sequence[str], *, hops_max: int) -> tuple[MirrorName, ...]:
-    """Read the mirrors that are to be left out, each once; what is no mirror's name is left out itself."""
+    """Read the mirrors that are to be left out, each once; what is no mirror's name is left out itself.
+
+    The master names itself ``origin`` when it could not serve the visitor. It is no hop, so it comes last and is never
+    one too many.
+    """
     found: dict[MirrorName, None] = {}
     for value in values:
         try:
             found[parse_mirror(value)] = None
         except InvalidNameError:
             continue
-    return tuple(found)[:hops_max]
+    return tuple(found)[:hops_max] + ((ORIGIN,) if ORIGIN in values else ())

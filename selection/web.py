@@ -17,16 +17,18 @@ from edge.visitors import ForwardedForError, IPNetwork, visitor_of
 from events.errors import InvalidNameError
 from events.grants import IPAddress, normalise
 from events.names import FilePath, parse_path
+from events.trace import TraceContext
 from selection import answers
 from selection.announcer import Announcer
 from selection.fleet import FleetView
 from selection.follower import Follower
-from selection.redirector import NoAccessError, Redirector, UnknownFileError
+from selection.redirector import NoAccessError, NobodyLeftError, Redirector, UnknownFileError
 from selection.requests import asked_not_of, path_of
 
 _NO_STORE: Final = {hdrs.CACHE_CONTROL: "no-store"}
 _REDIRECT_HEADERS: Final = {**_NO_STORE, "Referrer-Policy": "no-referrer"}
 _JSON: Final = "application/json"
+NOBODY_LEFT_RETRY_AFTER_S: Final = 30  # downloads end, mirrors report each few seconds
 STARTING_RETRY_AFTER_S: Final = 5  # a log of a million entries is read in less than a minute, most in a second
 
 
@@ -62,11 +64,13 @@ class Endpoint:
             return _refusal(request, _starting())
         try:
             path = path_of(request.rel_url.raw_path)
-            location = self.redirector.redirect(path, address, asked_not, trace=trace_of(request))
+            location = self.redirector.redirect(path, address, asked_not, trace=_trace_of(request))
         except (InvalidNameError, UnknownFileError):
             return _refusal(request, _unknown())
         except NoAccessError:
             return _refusal(request, _no_access())
+        except NobodyLeftError:
+            return _refusal(request, _nobody_left())
         return web.Response(status=HTTPStatus.FOUND, headers={hdrs.LOCATION: location, **_REDIRECT_HEADERS})
 
     async def where(self, request: web.Request) -> web.Response:
@@ -132,6 +136,11 @@ class Endpoint:
             raise ApiError("address_invalid", f"{text!r} is no IP address", "write ?ip=203.0.113.9") from None
 
 
+def _trace_of(request: web.Request) -> TraceContext | None:
+    """Give the trace that a visitor's download belongs to; None where he only looks."""
+    return None if request.method == hdrs.METH_HEAD else trace_of(request)
+
+
 def _wanted_path(request: web.Request) -> FilePath:
     try:
         return parse_path(request.query.get("path", "").removeprefix("/"))
@@ -150,6 +159,16 @@ def _starting() -> ApiError:
         "/-/readyz tells what it waits for",
         status=HTTPStatus.SERVICE_UNAVAILABLE,
         headers={hdrs.RETRY_AFTER: str(STARTING_RETRY_AFTER_S)},
+    )
+
+
+def _nobody_left() -> ApiError:
+    return ApiError(
+        "nobody_left",
+        "no server can send this file just now: come again in a minute",
+        "/-/api/v1/where?path=… tells why",
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+        headers={hdrs.RETRY_AFTER: str(NOBODY_LEFT_RETRY_AFTER_S)},
     )
 
 

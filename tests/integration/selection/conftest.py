@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -184,6 +185,12 @@ class Selector:
         async with self.http.request(method, self.url + path, allow_redirects=False, **options) as answer:
             await answer.read()
             return answer
+
+    async def sent_to(self, path: str, address: str, **options: Any) -> str:  # noqa: ANN401 - aiohttp's own
+        """Visit from an address; give the first label of the host that the visitor is sent to."""
+        answer = await self.visit(path, headers={"X-Forwarded-For": address}, **options)
+        assert answer.status == 302
+        return (urlsplit(answer.headers["Location"]).hostname or "").partition(".")[0]
 
     async def ask(self, page: str, **query: str) -> dict[str, Any]:
         async with self.http.get(f"{self.url}{page}", params=query) as answer:

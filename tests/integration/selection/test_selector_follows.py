@@ -73,9 +73,9 @@ async def test_own_grants_count_as_load_until_a_report_counts_them(site: Site) -
     await site.said.serving("ana", "a.iso", slots=2)
     async with site.selector() as selector, logged(site, DownloadGranted) as notices:
         await selector.until_chosen("a.iso", "ana")
-        for _ in range(2):
-            assert (await selector.visit("/a.iso")).headers["Location"].startswith("http://ana.example/")
-        assert (await selector.visit("/a.iso")).headers["Location"].startswith("http://master.example/")
+        for number in range(2):
+            assert await selector.sent_to("/a.iso", f"203.0.113.{number}") == "ana"
+        assert await selector.sent_to("/a.iso", "203.0.113.2") == "master"
         assert await selector.reasons("a.iso") == {"ana": "full"}
 
         async def told() -> bool:
@@ -84,6 +84,44 @@ async def test_own_grants_count_as_load_until_a_report_counts_them(site: Site) -
         await selector.until(told)
         await site.said.load("ana", slots=2, active=0, seen={site.config.name: 2**62})
         await selector.until_chosen("a.iso", "ana")
+
+
+async def test_visitor_who_asks_again_and_again_keeps_one_place_at_one_mirror(site: Site) -> None:
+    await site.said.published("a.iso")
+    for name in ("ana", "bob"):
+        await site.said.serving(name, "a.iso", slots=1)
+    async with site.selector() as selector, logged(site, DownloadGranted) as notices:
+
+        async def both_free() -> bool:
+            return len((await selector.where("a.iso"))["ranked"]) == 2
+
+        await selector.until(both_free)
+        sent_to = {await selector.sent_to("/a.iso", "203.0.113.1") for _ in range(10)}
+        assert sent_to in ({"ana"}, {"bob"})
+        assert {await selector.sent_to("/a.iso", "203.0.113.2")} == {"ana", "bob"} - sent_to
+        assert await selector.sent_to("/a.iso", "203.0.113.3") == "master"
+
+        async def told() -> bool:
+            return len(notices) >= 3
+
+        await selector.until(told)
+    assert [notice.address for notice in notices] == ["203.0.113.1", "203.0.113.2", "203.0.113.3"]
+
+
+async def test_look_takes_no_place_and_is_not_announced(site: Site) -> None:
+    await site.said.published("a.iso")
+    await site.said.serving("ana", "a.iso", slots=1)
+    async with site.selector() as selector, logged(site, DownloadGranted) as notices:
+        await selector.until_chosen("a.iso", "ana")
+        for number in range(5):
+            assert await selector.sent_to("/a.iso", f"203.0.113.{number}", method="HEAD") == "ana"
+        assert await selector.sent_to("/a.iso", "203.0.113.9") == "ana"
+
+        async def told() -> bool:
+            return bool(notices)
+
+        await selector.until(told)
+    assert [notice.address for notice in notices] == ["203.0.113.9"]
 
 
 async def test_view_is_rebuilt_after_a_restart(site: Site) -> None:
@@ -249,9 +287,10 @@ async def test_during_an_outage_redirects_go_on_from_the_last_view(memory_site: 
 
             await selector.until(degraded)
 
+            visitors = iter(range(256))
+
             async def waiting() -> bool:
-                answer = await selector.visit("/a.iso")
-                assert answer.status == 302
+                assert await selector.sent_to("/a.iso", f"203.0.113.{next(visitors)}")
                 return (await selector.ask("/-/api/v1/status"))["notices"]["waiting"] >= 10
 
             await selector.until(waiting)
@@ -276,8 +315,8 @@ async def test_notices_that_find_no_room_are_dropped_and_counted(
     async with memory_site.selector() as selector:
         monkeypatch.setattr("selection.announcer.WAITING_MAX", 2)
         with memory.outage():
-            for _ in range(5):
-                assert (await selector.visit("/a.iso")).status == 302
+            for number in range(5):
+                assert await selector.sent_to("/a.iso", f"203.0.113.{number}")
             notices = (await selector.ask("/-/api/v1/status"))["notices"]
     assert notices == {"waiting": 2, "dropped": 3}
 

@@ -89,6 +89,18 @@ async def test_mirror_that_sent_the_visitor_back_is_not_chosen_and_the_list_trav
     assert third.headers["Location"].startswith("http://master.example/d/")
 
 
+async def test_visitor_whom_the_master_sent_back_goes_to_a_mirror_or_is_asked_to_wait(site: Site) -> None:
+    await site.said.published("a.iso")
+    await site.said.serving("ana", "a.iso")
+    async with site.selector() as selector:
+        await selector.until_chosen("a.iso", "ana")
+        sent = await selector.visit("/a.iso?not=origin")
+        spent = await selector.visit("/a.iso?not=x&not=y&not=z&not=origin")
+    assert sent.headers["Location"].startswith("http://ana.example/d/")
+    assert sent.headers["Location"].endswith("/a.iso?not=origin")
+    assert (spent.status, spent.headers["Retry-After"]) == (503, "30")
+
+
 async def test_unknown_file_is_404_as_a_sentence_or_as_json(site: Site) -> None:
     async with site.selector() as selector:
         async with selector.http.get(f"{selector.url}/nothing.iso") as plain:

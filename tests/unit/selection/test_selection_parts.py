@@ -15,8 +15,9 @@ from broker.config import BrokerConfig
 from broker.port import Delivery
 from events.errors import InvalidNameError
 from events.grants import check, derive_key, read
-from events.names import ORIGIN, FilePath, MirrorName, SelectorName
+from events.names import ORIGIN, Digest, FilePath, MirrorName, SelectorName
 from events.schemas.fields import TIMESTAMP_S_MAX
+from selection.claims import CLAIMS_PER_VISITOR_MAX, Claims
 from selection.config import SelectorConfig
 from selection.geo import GeoFileError, open_places, place_in
 from selection.granting import Keys, Terms, grant_for, notice_of, token_for
@@ -153,6 +154,38 @@ def test_reservation_ends_when_its_visitor_can_no_longer_come() -> None:
     assert reservations.of(ANA) == Reserved(1, 200)
 
 
+# Claims
+
+
+def claim(claims: Claims, address: str, body: bytes, mirror: MirrorName = ANA, *, now_s: float = 0.0) -> bool:
+    digest = Digest(body * 32)
+    return claims.claim(ip_address(address), digest, mirror, now_s=now_s, expires_s=now_s + 90)
+
+
+def test_visitor_has_one_place_for_a_content_at_a_mirror_until_it_expires() -> None:
+    claims = Claims()
+    assert claim(claims, "203.0.113.9", b"a")
+    assert not claim(claims, "203.0.113.9", b"a", now_s=89.9)
+    assert claim(claims, "203.0.113.10", b"a")
+    assert claim(claims, "203.0.113.9", b"b")
+    assert claim(claims, "203.0.113.9", b"a", now_s=90)
+
+
+def test_addresses_of_one_ipv6_network_are_one_visitor() -> None:
+    claims = Claims()
+    assert claim(claims, "2001:db8::1", b"a")
+    assert not claim(claims, "2001:db8::2", b"a")
+    assert claim(claims, "2001:db8:0:1::1", b"a")
+
+
+def test_visitors_places_are_limited_and_free_again_when_they_expire() -> None:
+    claims = Claims()
+    made = [claim(claims, "203.0.113.9", bytes([number])) for number in range(CLAIMS_PER_VISITOR_MAX + 1)]
+    assert made == [True] * CLAIMS_PER_VISITOR_MAX + [False]
+    assert claim(claims, "203.0.113.10", b"a")
+    assert claim(claims, "203.0.113.9", b"a", now_s=90)
+
+
 # The hearing clock
 
 
@@ -249,8 +282,12 @@ def test_path_that_no_file_can_have_is_refused(raw: str) -> None:
 
 
 def test_mirrors_to_leave_out_are_read_once_each_and_nonsense_not_at_all() -> None:
-    values = ["ana", "ana", "origin", "../x", "", "bob", "cat", "dia"]
+    values = ["ana", "ana", "../x", "", "bob", "cat", "dia"]
     assert asked_not_of(values, hops_max=3) == ("ana", "bob", "cat")
+
+
+def test_master_may_be_among_those_who_sent_a_visitor_back_and_is_no_hop() -> None:
+    assert asked_not_of(["origin", "ana", "bob", "cat"], hops_max=3) == ("ana", "bob", "cat", "origin")
 
 
 # Links and grants
