@@ -44,18 +44,32 @@ class ApiError(CommandError):
 
 
 class Api:
-    """One role's HTTP interface at ``url``, asked in the name of ``role`` ("master", "selector")."""
+    """One role's HTTP interface at ``url``, asked in the name of ``role`` ("master", "selector").
 
-    def __init__(self, url: str, *, role: str, token: str | None = None) -> None:
+    ``token_from`` says where the token is written, for whoever must mend a wrong one.
+    """
+
+    def __init__(self, url: str, *, role: str, token: str | None = None, token_from: str = "") -> None:
         self._parts = urlsplit(url)
         if self._parts.scheme not in {"http", "https"} or not self._parts.hostname:
             raise UsageError("url_invalid", f"{url!r} is no address of a {role}", hint="write it like http://host:port")
         self.url, self.role = url, role
-        self._token = token
+        self._token, self._token_from = token, token_from
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> JsonObject:
         """Ask; give the answer's JSON object."""
         return self._ask("GET", path, query, None)
+
+    def get_all(self, path: str, name: str) -> list[JsonObject]:
+        """Ask for a list that comes in pages; give all of it."""
+        found: list[JsonObject] = []
+        query: dict[str, str] = {}
+        while True:
+            answer = self.get(path, query)
+            found += cast("list[JsonObject]", answer.get(name, []))
+            if not isinstance(after := answer.get("next"), str):
+                return found
+            query = {"after": after}
 
     def post(self, path: str, body: object, query: Mapping[str, str] | None = None) -> JsonObject:
         """Post a JSON body."""
@@ -147,7 +161,10 @@ class Api:
     def _refusal(self, answer: http.client.HTTPResponse) -> ApiError:
         try:
             error = cast("dict[str, dict[str, str]]", json.loads(answer.read(ANSWER_BYTES_MAX)))["error"]
-            return ApiError(answer.status, error["code"], error["message"], hint=error.get("hint") or "")
+            hint = error.get("hint") or ""
+            if error["code"] == "token_wrong" and self._token_from:
+                hint = f"the token is from {self._token_from}; is that the one of the {self.role} at {self.url}?"
+            return ApiError(answer.status, error["code"], error["message"], hint=hint)
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
             return ApiError(answer.status, f"http_{answer.status}", f"the {self.role} answered {answer.status}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
@@ -21,8 +21,8 @@ READY: Final = "ready"
 _NS_PER_S: Final = 1_000_000_000
 
 
-def explanation(explained: Explanation) -> Json:
-    """Give a choice with the reason for each mirror."""
+def explanation(explained: Explanation, *, names_networks: bool) -> Json:
+    """Give a choice with the reason for each mirror. Which networks have access is not for everybody to know."""
     file, choice = explained.file, explained.choice
     return {
         "path": file.path,
@@ -34,14 +34,17 @@ def explanation(explained: Explanation) -> Json:
         "chosen": choice.best.mirror if choice.best else None,
         "fallback": choice.fallback,
         "ranked": [_candidate(candidate) for candidate in choice.ranked],
-        "rejected": [_rejection(name, rejection) for name, rejection in sorted(choice.rejected.items())],
+        "rejected": [
+            _rejection(name, rejection, names_networks=names_networks)
+            for name, rejection in sorted(choice.rejected.items())
+        ],
     }
 
 
-def files(view: FleetView) -> Json:
-    """Give all files, with the mirrors that hold each."""
+def files(found: Iterable[FilePublished], view: FleetView) -> list[Json]:
+    """Give files, with the mirrors that hold each."""
     mirrors = view.mirrors()
-    return {"files": [_file(file, view, mirrors) for file in view.catalogue.files()]}
+    return [_file(file, view, mirrors) for file in found]
 
 
 def mirrors(standing: Standing) -> Json:
@@ -139,14 +142,15 @@ def _candidate(candidate: Candidate) -> Json:
     }
 
 
-def _rejection(name: MirrorName, rejection: Rejection) -> Json:
+def _rejection(name: MirrorName, rejection: Rejection, *, names_networks: bool) -> Json:
     reason = rejection.reason
+    tells = names_networks or reason is not RejectReason.NO_ACCESS
     return {
         "mirror": name,
         "reason": reason.code,
         "criterion": reason.criterion,
         "text": reason.text,
-        "detail": rejection.detail,
+        "detail": rejection.detail if tells else "",
     }
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath
 from events.schemas import FilePublished, FileWithdrawn
+from selection.paths import Paths
 
 
 class _Rank(NamedTuple):
@@ -36,6 +37,7 @@ class Catalogue:
     def __init__(self) -> None:
         self._entries: dict[FilePath, _Entry] = {}
         self._memberships: dict[FilePath, dict[ChannelName, _Membership]] = {}
+        self._paths = Paths()
         self._count = 0
 
     def __len__(self) -> int:
@@ -61,8 +63,12 @@ class Catalogue:
 
     def files(self) -> Iterator[FilePublished]:
         """Give all published files, by path."""
-        for path in sorted(self._entries):
-            if file := self._entries[path].file:
+        return self.after("")
+
+    def after(self, path: str) -> Iterator[FilePublished]:
+        """Give the published files after a path, by path. Take what is wanted before anything is folded."""
+        for found in self._paths.after(path):
+            if file := self._entries[found].file:
                 yield file
 
     def channels_of(self, file: FilePublished) -> tuple[ChannelName, ...]:
@@ -72,8 +78,10 @@ class Catalogue:
 
     def forget_before(self, floor: int) -> None:
         """Forget the facts under the master's sequence ``floor``: a restatement took their place."""
-        self._entries = {path: entry for path, entry in self._entries.items() if entry.rank.sequence >= floor}
-        self._count = sum(entry.file is not None for entry in self._entries.values())
+        for path, entry in list(self._entries.items()):
+            if entry.rank.sequence < floor:
+                self._list(path, was=entry.file, now=None)
+                del self._entries[path]
         memberships: dict[FilePath, dict[ChannelName, _Membership]] = {}
         for path, channels in self._memberships.items():
             if kept := {name: held for name, held in channels.items() if held.rank.sequence >= floor}:
@@ -84,5 +92,14 @@ class Catalogue:
         known = self._entries.get(path)
         if known is not None and known.rank >= entry.rank:
             return
-        self._count += (entry.file is not None) - (known is not None and known.file is not None)
+        self._list(path, was=known and known.file, now=entry.file)
         self._entries[path] = entry
+
+    def _list(self, path: FilePath, *, was: FilePublished | None, now: FilePublished | None) -> None:
+        """Keep the published paths in order, and their number."""
+        if was is None and now is not None:
+            self._count += 1
+            self._paths.add(path)
+        elif was is not None and now is None:
+            self._count -= 1
+            self._paths.drop(path)

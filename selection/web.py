@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import islice
 from typing import Final
 
 from aiohttp import hdrs, web
@@ -13,12 +15,13 @@ from edge.errors import ApiError
 from edge.health import Check, add_health
 from edge.server import new_app
 from edge.tracing import trace_of
-from edge.visitors import ForwardedForError, IPNetwork, visitor_of
+from edge.visitors import FORWARDED_FOR, ForwardedForError, IPNetwork, visitor_of
 from events.errors import InvalidNameError
 from events.grants import IPAddress, normalise
 from events.names import FilePath, parse_path
 from events.trace import TraceContext
 from selection import answers
+from selection.access import has_access
 from selection.announcer import Announcer
 from selection.fleet import FleetView
 from selection.follower import Follower
@@ -28,6 +31,8 @@ from selection.requests import asked_not_of, path_of
 _NO_STORE: Final = {hdrs.CACHE_CONTROL: "no-store"}
 _REDIRECT_HEADERS: Final = {**_NO_STORE, "Referrer-Policy": "no-referrer"}
 _JSON: Final = "application/json"
+FILES_PAGE_MAX: Final = 1000  # some 300 KB of JSON
+FILES_AT_ONCE: Final = 100  # written in a millisecond; then visitors get their turn
 NOBODY_LEFT_RETRY_AFTER_S: Final = 30  # downloads end, mirrors report each few seconds
 STARTING_RETRY_AFTER_S: Final = 5  # a log of a million entries is read in less than a minute, most in a second
 
@@ -83,12 +88,23 @@ class Endpoint:
             explained = self.redirector.explain(path, address, asked_not)
         except UnknownFileError:
             raise _unknown() from None
-        return _json(answers.explanation(explained))
+        return _json(answers.explanation(explained, names_networks=_is_local(request)))
 
-    async def files(self, _request: web.Request) -> web.Response:
-        """Give all files."""
+    async def files(self, request: web.Request) -> web.Response:
+        """Give a page of the files that the asker may download; who asks on this machine sees all."""
         self._need_view()
-        return _json(answers.files(self.view))
+        address = None if _is_local(request) else self._visitor(request)
+        limit, after = _wanted_limit(request), request.query.get("after", "")
+        found: list[answers.Json] = []
+        is_more = True
+        while is_more and len(found) < limit:
+            seen = list(islice(self.view.catalogue.after(after), FILES_AT_ONCE))
+            allowed = [file for file in seen if address is None or has_access(file.access, address)]
+            found += answers.files(allowed[: limit - len(found)], self.view)
+            is_more = len(seen) == FILES_AT_ONCE
+            after = seen[-1].path if seen else after
+            await asyncio.sleep(0)  # visitors first
+        return _json({"files": found, "next": found[-1]["path"] if found and len(found) == limit else None})
 
     async def mirrors(self, _request: web.Request) -> web.Response:
         """Give the fleet."""
@@ -139,6 +155,19 @@ class Endpoint:
 def _trace_of(request: web.Request) -> TraceContext | None:
     """Give the trace that a visitor's download belongs to; None where he only looks."""
     return None if request.method == hdrs.METH_HEAD else trace_of(request)
+
+
+def _is_local(request: web.Request) -> bool:
+    """Tell whether somebody on this machine asks, and no proxy for somebody else: an administrator."""
+    peer = request.remote or ""
+    return FORWARDED_FOR not in request.headers and normalise(peer).is_loopback
+
+
+def _wanted_limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(FILES_PAGE_MAX))
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(FILES_PAGE_MAX)) and int(text) > 0):
+        raise ApiError("limit_invalid", f"{text!r} is no number of files", f"write 1 to {FILES_PAGE_MAX}")
+    return min(int(text), FILES_PAGE_MAX)
 
 
 def _wanted_path(request: web.Request) -> FilePath:

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from distributary.answers import number, objects, text, words
+from distributary.answers import number, text, words
 from distributary.cli.command import Command
 from distributary.cli.invocation import current
 from distributary.units import format_size
@@ -19,7 +19,7 @@ SHA256_SHOWN: Final = 12  # enough to compare by eye; --json has all of it
 def command(channel: str | None) -> None:
     """List the published files as the selector sees them, with the mirrors that hold each."""
     invocation = current()
-    files = objects(invocation.selector().get("/-/api/v1/files"), "files")
+    files = invocation.selector().get_all("/-/api/v1/files", "files")
     if channel is not None:
         files = [each for each in files if channel in words(each, "channels")]
     output = invocation.output

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from broker.ports import draw_ports
-from distributary.answers import objects, text, words
+from distributary.answers import text, words
 from distributary.client import Api, JsonObject, segment
 from distributary.config.sources import FILE_NAME
 from distributary.errors import CommandError
@@ -158,7 +158,7 @@ class Fleet:
 
     def files(self) -> list[JsonObject]:
         """List the files as the selector sees them."""
-        return objects(self.selector_api.get("/-/api/v1/files"), "files")
+        return self.selector_api.get_all("/-/api/v1/files", "files")
 
     def wait_copies(self, paths: Sequence[str], mirrors: Sequence[str], *, within_s: float = SETTLE_TIMEOUT_S) -> None:
         """Wait until each mirror holds each file, as the selector sees it."""

@@ -15,7 +15,7 @@ from yarl import URL
 
 from events.grants import Grant, check, derive_key, read
 from events.names import ORIGIN, MirrorName
-from events.schemas import Access, Location
+from events.schemas import PUBLIC, Access, Location
 from selection.geo import open_places
 
 if TYPE_CHECKING:
@@ -291,6 +291,39 @@ async def test_files_and_mirrors_are_listed(site: Site) -> None:
     assert (status["files"], status["mirrors"], status["missing_events"]) == (2, 1, {})
     assert status["broker"]["connected"]
     assert status["log"]["generation"] == 1
+
+
+async def test_files_come_in_pages_with_those_left_out_that_the_asker_may_not_download(memory_site: Site) -> None:
+    inside = Access(networks=("198.51.100.0/24",))
+    for number in range(250):
+        await memory_site.said.published(f"{number:03}.iso", access=PUBLIC if number % 2 else inside)
+    async with memory_site.selector() as selector:
+        for headers, step in (({}, 1), (VISITOR, 2), ({"X-Forwarded-For": "198.51.100.7"}, 1)):
+            found: list[str] = []
+            query, pages = {"limit": "60"}, 0
+            while "after" not in query or query["after"]:
+                async with selector.http.get(
+                    f"{selector.url}/-/api/v1/files", params=query, headers=headers
+                ) as response:
+                    answer = await response.json()
+                found += [each["path"] for each in answer["files"]]
+                query["after"] = answer["next"] or ""
+                pages += 1
+            assert found == [f"{number:03}.iso" for number in range(step - 1, 250, step)]
+            assert pages == len(found) // 60 + 1
+        wrong = await selector.visit("/-/api/v1/files?limit=0")
+    assert wrong.status == 400
+
+
+async def test_where_names_the_networks_that_have_access_only_on_the_selectors_machine(memory_site: Site) -> None:
+    await memory_site.said.published("a.iso", access=Access(networks=("198.51.100.0/24",)))
+    await memory_site.said.serving("ana", "a.iso")
+    async with memory_site.selector() as selector:
+        url = f"{selector.url}/-/api/v1/where?path=a.iso&ip=203.0.113.9"
+        async with selector.http.get(url, headers=VISITOR) as stranger:
+            assert "198.51.100" not in await stranger.text()
+        async with selector.http.get(url) as administrator:
+            assert "198.51.100.0/24" in await administrator.text()
 
 
 @pytest.mark.parametrize(
