@@ -26,8 +26,10 @@ _SECRETS_IN_TEXT: Final = (
     (re.compile(r"(://[^/\s:@\"']*):[^/\s@\"']+@"), rf"\1:{REDACTED}@"),
 )
 
-# Libraries that report each reconnection as an error; our own adapters say the same once and better.
-_QUIET_LIBRARIES: Final = ("aio_pika", "aiormq", "aiosqlite", "alembic", "asyncio", "aiohttp")
+_QUIET_LIBRARIES: Final = ("aiosqlite", "alembic", "asyncio", "aiohttp")
+# Libraries that report each attempt to connect as an error; our own adapters say the same once and better.
+_SILENT_LIBRARIES: Final = ("aio_pika", "aiormq")
+DECIMALS: Final = 3  # of seconds, so milliseconds: whoever reads a log counts no finer
 
 
 def redact_text(text: str) -> str:
@@ -44,6 +46,14 @@ def redact_fields(_logger: object, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+def round_seconds(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Round fields that hold seconds; a structlog processor."""
+    for name, value in event.items():
+        if name.endswith("_s") and isinstance(value, float):
+            event[name] = round(value, DECIMALS)
+    return event
+
+
 def redact_line(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 - a renderer gave it, so it is text
     """Cut secrets out of the finished line; a structlog processor that comes last."""
     return redact_text(line)
@@ -57,6 +67,7 @@ def configure(*, role: str, console: bool, colours: bool = False) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         _role_adder(role),
         redact_fields,
+        round_seconds,
     ]
     structlog.configure(
         processors=[
@@ -84,6 +95,8 @@ def _configure_stdlib(shared: list[structlog.typing.Processor], renderers: list[
     root.setLevel(logging.INFO)
     for library in _QUIET_LIBRARIES:
         logging.getLogger(library).setLevel(logging.WARNING)
+    for library in _SILENT_LIBRARIES:
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def _renderers(*, console: bool, colours: bool) -> list[structlog.typing.Processor]:

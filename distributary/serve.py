@@ -7,10 +7,12 @@ asyncio's own loop for its ``sendfile``, which uvloop does not have; the others 
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Final, TypeAlias, assert_never, cast
 
 import structlog
@@ -18,8 +20,9 @@ import uvloop
 
 from broker.port import AccessRefusedError
 from distributary.config.load import Settings
-from distributary.errors import CommandError, UnavailableError
+from distributary.errors import CommandError, UnavailableError, UsageError
 from distributary.exits import ExitCode
+from distributary.site_folder import unwritable
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -42,10 +45,11 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One role, configured, ready to run."""
+    """One role, configured, ready to run. ``broker_from`` says where the broker's URL is written."""
 
     role: Role
     run: Run
+    broker_from: str = ""
 
 
 def serve(role: Role, settings: Settings, announce: Announce) -> None:
@@ -81,7 +85,7 @@ def _master(settings: Settings) -> Service:
     from master.app import run  # noqa: PLC0415 - see above
 
     config = master_config(settings)
-    return Service(Role.MASTER, lambda on_ready: run(config, on_ready=on_ready))
+    return Service(Role.MASTER, lambda on_ready: run(config, on_ready=on_ready), _broker_from(settings))
 
 
 def _selector(settings: Settings) -> Service:
@@ -89,15 +93,32 @@ def _selector(settings: Settings) -> Service:
     from selection.app import run  # noqa: PLC0415 - see above
 
     config = selector_config(settings)
-    return Service(Role.SELECTOR, lambda on_ready: run(config, on_ready=on_ready))
+    return Service(Role.SELECTOR, lambda on_ready: run(config, on_ready=on_ready), _broker_from(settings))
 
 
 def _mirror(settings: Settings) -> Service:
     from distributary.config.services.mirror import mirror_config  # noqa: PLC0415 - see above
     from mirror.app import run  # noqa: PLC0415 - see above
+    from mirror.objects import StoreLockedError  # noqa: PLC0415 - see above
 
     config = mirror_config(settings)
-    return Service(Role.MIRROR, lambda on_ready: run(config, on_ready=on_ready))
+
+    async def run_alone(on_ready: Callable[[str], None]) -> None:
+        try:
+            await run(config, on_ready=on_ready)
+        except StoreLockedError as error:
+            raise CommandError(
+                "folder_taken", str(error), hint="stop that one, or name another mirror.data_dir for this one"
+            ) from error
+
+    credentials = "" if settings.mirror is None else f"{settings.mirror.credentials_file}, as joining gave it"
+    return Service(Role.MIRROR, run_alone, credentials)
+
+
+def _broker_from(settings: Settings) -> str:
+    """Say where the broker's URL is written."""
+    key = "url" if settings.broker.url_file is None else "url_file"
+    return f"broker.{key} ({settings.origins['broker', key]})"
 
 
 async def run_until_signal(services: Sequence[Service], announce: Announce) -> None:
@@ -134,7 +155,18 @@ async def _run_all(services: Sequence[Service], announce: Announce) -> None:
 
 
 async def _run_one(service: Service, announce: Announce) -> None:
-    await service.run(lambda url: announce(service.role.value, url))
+    try:
+        await service.run(lambda url: announce(service.role.value, url))
+    except Exception as error:
+        refusal = _first(error)
+        if not isinstance(refusal, AccessRefusedError):
+            raise
+        raise CommandError(
+            "broker_refused",
+            f"the broker refuses us: {refusal}",
+            exit_code=ExitCode.REFUSED,
+            hint=f"user and password are from {service.broker_from}" if service.broker_from else "",
+        ) from error
 
 
 def _first(error: BaseException) -> BaseException:
@@ -148,10 +180,23 @@ def _as_command_error(error: BaseException) -> BaseException:
     match error:
         case CommandError():
             return error
-        case AccessRefusedError():
-            return CommandError("broker_refused", f"the broker refuses us: {error}", exit_code=ExitCode.REFUSED)
         case OSError():
-            return UnavailableError("system_refused", str(error), hint="is another process on that address already?")
+            return _refused_by_system(error)
         case _:
             log.error("serve.failed", exc_info=error)
             return CommandError("serve_failed", f"{type(error).__name__}: {error}", hint="the log has the details")
+
+
+def _refused_by_system(error: OSError) -> CommandError:
+    """Tell a folder that cannot be written from an address that cannot be listened on."""
+    if isinstance(error.filename, str | Path):
+        return unwritable(Path(error.filename), error)
+    match error.errno:
+        case errno.EADDRINUSE:
+            return UnavailableError("system_refused", str(error), hint="is another process on that address already?")
+        case errno.EADDRNOTAVAIL:
+            return UsageError("system_refused", str(error), hint="`listen` must name an address of this machine")
+        case errno.EACCES | errno.EPERM:
+            return UsageError("system_refused", str(error), hint="ports below 1024 are for root; listen on another")
+        case _:
+            return UnavailableError("system_refused", str(error))

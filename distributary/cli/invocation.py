@@ -56,8 +56,9 @@ class Invocation:
         from distributary.client import Api  # noqa: PLC0415 - help must not pay for it
         from distributary.config.secrets import read_admin_token  # noqa: PLC0415
 
+        site = self.settings.site
         token = read_admin_token(self.settings)
-        return Api(self.settings.site.master_url, role="master", token=token)
+        return Api(site.master_url, role="master", token=token, token_from=str(site.admin_token_file))
 
     def selector(self) -> Api:
         """Give the selector's interface."""

@@ -36,6 +36,9 @@ class Scripted(BaseHTTPRequestHandler):
         match kind:
             case "status":
                 self.send(int(rest[0]), json.dumps(REFUSAL))
+            case "wrong":
+                error = {"code": "token_wrong", "message": "no leave", "hint": "look for the right one"}
+                self.send(403, json.dumps({"error": error}))
             case "broken":
                 self.send(int(rest[0]), "<html>bad gateway</html>")
             case "cut":
@@ -125,3 +128,11 @@ def test_what_is_no_address_is_a_matter_of_usage(url: str) -> None:
 
 def test_segment_cannot_leave_its_place() -> None:
     assert segment("../a b?") == "..%2Fa%20b%3F"
+
+
+def test_wrong_token_is_told_with_the_file_that_it_is_from(api: Api) -> None:
+    ours = Api(api.url, role="master", token="t", token_from="site/admin.token")  # noqa: S106 - no secret
+    with pytest.raises(ApiError) as refused:
+        ours.get("/wrong")
+    assert refused.value.exit_code is ExitCode.REFUSED
+    assert "site/admin.token" in refused.value.hint

@@ -82,3 +82,20 @@ def test_secret_field_exception_and_library_record_are_redacted(written: io.Stri
     assert TOKEN not in written.getvalue()
     assert "hunter2" not in written.getvalue()
     assert local_secret not in written.getvalue()
+
+
+def test_attempt_to_connect_is_told_by_our_adapter_alone_and_in_round_seconds(written_json: io.StringIO) -> None:
+    logging.getLogger("aiormq.connection").error("Connection attempt failed")
+    logging.getLogger("aio_pika.robust_connection").warning("reconnecting")
+    structlog.stdlib.get_logger().warning("broker.unreachable", retry_after_s=1.23456789)
+    (line,) = written_json.getvalue().splitlines()
+    assert json.loads(line)["retry_after_s"] == 1.235
+
+
+def test_terminal_is_given_sentences_and_no_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in logged(monkeypatch, console=True):
+        structlog.stdlib.get_logger().warning("broker.unreachable", retry_after_s=1.23456789)
+        assert "broker.unreachable" in stream.getvalue()
+        assert "retry_after_s=1.235" in stream.getvalue()
+        assert "{" not in stream.getvalue()
+        assert "\x1b" not in stream.getvalue()

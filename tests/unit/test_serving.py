@@ -6,13 +6,16 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from broker.port import AccessRefusedError
+from distributary.config.load import load
 from distributary.errors import CommandError
 from distributary.exits import ExitCode
-from distributary.serve import Role, Service, run_until_signal
+from distributary.serve import Role, Service, run_until_signal, services_of
+from distributary.site_folder import SitePlan, write_site
 
 OnReady = Callable[[str], None]
 
@@ -48,6 +51,9 @@ async def test_signal_stops_every_service_in_good_order(number: signal.Signals) 
     [
         pytest.param(AccessRefusedError("wrong password"), ExitCode.REFUSED, id="the broker refuses"),
         pytest.param(OSError(98, "Address already in use"), ExitCode.UNAVAILABLE, id="the address is taken"),
+        pytest.param(OSError(99, "Cannot assign requested address"), ExitCode.USAGE, id="the address is not ours"),
+        pytest.param(PermissionError(13, "Permission denied"), ExitCode.USAGE, id="the port is for root"),
+        pytest.param(PermissionError(13, "Permission denied", "/d"), ExitCode.USAGE, id="the folder is not ours"),
         pytest.param(ZeroDivisionError("a defect"), ExitCode.FAILED, id="a defect"),
         pytest.param(ExceptionGroup("", [AccessRefusedError("no")]), ExitCode.REFUSED, id="inside a group"),
     ],
@@ -79,3 +85,44 @@ async def test_cancelling_from_outside_is_no_clean_stop() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_folder_that_cannot_be_written_is_told_as_one() -> None:
+    async def fail(_: OnReady) -> None:
+        raise PermissionError(13, "Permission denied", "/somewhere/master")
+
+    with pytest.raises(CommandError, match="/somewhere/master cannot be written") as failed:
+        await run_until_signal((Service(Role.MASTER, fail),), lambda _role, _url: None)
+    assert failed.value.code == "folder_unwritable"
+    assert "address" not in failed.value.hint
+
+
+async def test_refusal_of_the_broker_says_where_the_password_is_written() -> None:
+    async def fail(_: OnReady) -> None:
+        raise AccessRefusedError("ACCESS_REFUSED")
+
+    service = Service(Role.MASTER, fail, "broker.url (distributary.toml:12)")
+    with pytest.raises(CommandError) as failed:
+        await run_until_signal((service,), lambda _role, _url: None)
+    assert "broker.url (distributary.toml:12)" in failed.value.hint
+
+
+@pytest.mark.parametrize("role", [Role.MASTER, Role.SELECTOR])
+def test_service_knows_where_its_brokers_url_is_written(tmp_path: Path, role: Role) -> None:
+    write_site(tmp_path, SitePlan())
+    settings = load(config=tmp_path, overrides=(), environ={}, cwd=tmp_path)
+    (service,) = services_of(role, settings)
+    assert service.broker_from == f"broker.url ({tmp_path / 'distributary.toml'}:12)"
+
+
+async def test_interrupt_counts_even_where_it_was_ignored_before() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+
+        async def run(_: OnReady) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.Event().wait()
+
+        await asyncio.wait_for(run_until_signal((Service(Role.MASTER, run),), lambda _role, _url: None), 10)
+    finally:
+        signal.signal(signal.SIGINT, before)
