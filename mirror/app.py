@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
@@ -19,7 +19,7 @@ from edge.health import Check
 from edge.server import serve
 from edge.visitors import parse_proxies
 from events.names import Digest
-from events.schemas import DownloadGranted, LossReason, Profile
+from events.schemas import DownloadGranted, LossReason
 from events.trace import TraceContext
 from mirror.announce import Announcer
 from mirror.config import MirrorConfig
@@ -106,6 +106,7 @@ class _Mirror:
     traffic: Traffic
     connect: Connect
     sync: Sync = field(init=False)
+    handler: Handler | None = field(init=False, default=None)
     link: Link | None = field(init=False, default=None)
     announcer: Announcer | None = field(init=False, default=None)
     left_because: str | None = field(init=False, default=None)
@@ -135,8 +136,8 @@ class _Mirror:
                 await self._stop()
 
     def _start(self, tasks: asyncio.TaskGroup, url: str) -> None:
-        handler = Handler(self.config.name, self.store, self._reactions(), vhost=self._vhost())
-        self.announcer = Announcer(self.config.name, self._profile(url), self.store)
+        handler = self.handler = Handler(self.config.name, self.store, self._reactions(), vhost=self._vhost())
+        self.announcer = Announcer(self.config.name, self.config.profile(url), self.store)
         reporter = LoadReporter(
             self.config.name,
             self.traffic,
@@ -230,14 +231,6 @@ class _Mirror:
     def _vhost(self) -> str:
         return BrokerConfig(url=self.config.credentials.broker_url).vhost
 
-    def _profile(self, url: str) -> Profile:
-        return Profile(
-            url=self.config.url or url,
-            slots=self.config.slots,
-            monthly_bytes=self.config.monthly_bytes,
-            location=self.config.location,
-        )
-
     def _counter(self) -> Counter:
         return Counter(
             name=self.config.name,
@@ -263,4 +256,5 @@ class _Mirror:
         )
 
     def _status(self) -> dict[str, object]:
-        return status_of(self.config, self.store, self.keeper, self.traffic, self._checks())
+        unknown: Mapping[str, int] = self.handler.unknown if self.handler is not None else {}
+        return status_of(self.config, self.store, self.keeper, self.traffic, self._checks(), unknown)

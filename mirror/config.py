@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -9,13 +10,20 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from events.codec import encode
+from events.envelope import Envelope, mirror_source
+from events.errors import UnspeakableEventError
 from events.grants import KEY_BYTES
 from events.names import MirrorName
-from events.schemas import Location
+from events.schemas import Location, MirrorCameOnline, Profile
 
 SLOTS_MAX: Final = 10_000  # each may hold four connections; past that the process runs out of descriptors first
 FETCHES_MAX: Final = 32  # eight are enough to fill a line; more only starve the visitors
 PORT_MAX: Final = 65_535
+
+_LIKE: Final = "write it like https://files.example.org"
+_PLAIN_URL = re.compile(r"[^\s\x00-\x20\x7f\"<>\\^`{|}]+")
+_COUNTRY = re.compile("([A-Z]{2})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +59,6 @@ class MirrorCredentials:
 class FetchLimits:
     """When to give up on a source, and how long to wait before it is asked again."""
 
-    connect_timeout_s: float = 10.0  # three SYNs
     stall_after_s: float = 30.0  # no byte at all: a dead peer behind a NAT looks like this
     bytes_per_second_min: int = 1_000  # slower than an old modem is a source that holds us up on purpose
     rate_window_s: float = 60.0
@@ -62,7 +69,7 @@ class FetchLimits:
         """Give all that is wrong, one sentence each."""
         if not 0 < self.retry_first_s <= self.retry_max_s:
             return ["limits.retry_first_s: must be above 0 and at most retry_max_s"]
-        if min(self.connect_timeout_s, self.stall_after_s, self.rate_window_s) <= 0:
+        if min(self.stall_after_s, self.rate_window_s) <= 0:
             return ["limits: every time must be above 0"]
         return []
 
@@ -103,7 +110,25 @@ class MirrorConfig:
             _ = [ip_network(block) for block in self.trusted_proxies]
         except ValueError as error:
             found.append(f"trusted_proxies: {error}")
-        return found + self._bounds_problems()
+        found += self._bounds_problems()
+        return found or self._profile_problems()
+
+    def profile(self, url: str) -> Profile:
+        """Give what the mirror tells of itself; ``url`` is where it listens."""
+        return Profile(url=self.url or url, slots=self.slots, monthly_bytes=self.monthly_bytes, location=self.location)
+
+    def _profile_problems(self) -> list[str]:
+        """Find what the configuration takes and an event does not: the mirror could not say that it is online."""
+        if self.location is not None and not _COUNTRY.fullmatch(self.location.country):
+            return [f"country: {self.location.country!r}: write two capital letters, like PT, or leave it out"]
+        online = MirrorCameOnline(mirror=self.name, profile=self.profile("http://127.0.0.1"))
+        try:
+            encode(
+                Envelope(source=mirror_source(self.name), epoch=0, sequence=1, time_ns=0, traceparent="", event=online)
+            )
+        except UnspeakableEventError as error:
+            return [f"the mirror could not announce itself: {error}"]
+        return []
 
     def _bounds_problems(self) -> list[str]:
         checks = {
@@ -117,10 +142,16 @@ class MirrorConfig:
 
 
 def url_problem(url: str) -> str | None:
-    """Say what is wrong with a base URL, or None."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        return "write it like https://files.example.org"
-    if parts.query or parts.fragment or parts.username or url.endswith("/"):
+    """Say what is wrong with a base URL, or None: what it may be as an event's and at the beginning of a Location."""
+    if not url.isascii():
+        return "write its host in ASCII letters, like https://xn--mnchen-3ya.example"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a wrong one is noticed only when it is asked for
+    except ValueError:
+        return _LIKE
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not _PLAIN_URL.fullmatch(url):
+        return _LIKE
+    if "@" in parts.netloc or url.endswith("/") or set(url) & set("?#"):
         return "write it without user, query, fragment and slash at the end"
     return None

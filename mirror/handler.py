@@ -33,8 +33,6 @@ from mirror.plan import Action, Catalogue, Journal
 from mirror.store import Store
 from mirror.traces import Said
 
-CLAIM_LENGTH_MAX: Final = 255  # AMQP's short string; what a message claims of itself is no longer
-REASON_LENGTH_MAX: Final = 500
 SELECTORS_MAX: Final = 1000  # nobody runs more; one who invents names must not fill our memory
 
 CatalogueFact: TypeAlias = FilePublished | FileWithdrawn | SubscriptionGranted | SubscriptionRevoked
@@ -134,11 +132,11 @@ class Handler:
         )
         report = EventUnreadable(
             reader=mirror_source(self._mirror),
-            message_id=delivery.message_id[:CLAIM_LENGTH_MAX],
-            exchange=delivery.exchange[:CLAIM_LENGTH_MAX],
-            routing_key=delivery.routing_key[:CLAIM_LENGTH_MAX],
-            user_id=delivery.user_id[:CLAIM_LENGTH_MAX],
-            reason=str(error)[:REASON_LENGTH_MAX],
+            message_id=delivery.message_id,
+            exchange=delivery.exchange,
+            routing_key=delivery.routing_key,
+            user_id=delivery.user_id,
+            reason=str(error),
         )
         await self._store.say(Said(report))
 

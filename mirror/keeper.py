@@ -17,6 +17,7 @@ import structlog
 
 from events.names import Digest, MirrorName
 from events.schemas import DeclineReason, LossReason, ReplicaDeclined
+from events.schemas.fields import plain
 from events.trace import TraceContext
 from mirror.config import FetchLimits, MirrorConfig
 from mirror.database import StoreError
@@ -24,11 +25,10 @@ from mirror.fetch import Fetcher, UnwantedError
 from mirror.objects import DigestMismatchError, DiskFailedError, DiskFullError, Objects
 from mirror.origin import OriginConfusedError, OriginError, OriginRefusedError, OriginUnavailableError
 from mirror.plan import Entry
+from mirror.room import Room
 from mirror.store import Store
 from mirror.traces import Said, Traces
 
-DISK_FREE_BYTES_MIN: Final = 4 << 20  # left for our own database, which has to say that the disk is full
-DETAIL_LENGTH_MAX: Final = 300  # a sentence; the log has all of it
 JITTER: Final = 0.2  # so that mirrors that lost the same source do not come back in step
 
 log = structlog.stdlib.get_logger()
@@ -51,7 +51,8 @@ class Keeper:
     ) -> None:
         self._mirror: MirrorName = config.name
         self._limits = config.limits
-        self._disk_bytes_max = config.disk_bytes_max
+        self._room = Room(objects, config.disk_bytes_max)
+        self._making_room = asyncio.Lock()
         self._fetches_max = config.fetches_max
         self._store = store
         self._objects = objects
@@ -142,7 +143,7 @@ class Keeper:
         trace = self._traces.of(sha256)
         self._busy[sha256] = size_bytes
         try:
-            self._make_sure_of_room(wanted)
+            await self._make_room(wanted)
             await self._fetcher.fetch(sha256, size_bytes, wanted=lambda: self._is_wanted(sha256), trace=trace)
             await self._take_in(sha256, size_bytes, trace)
         except UnwantedError:
@@ -174,27 +175,17 @@ class Keeper:
         else:
             self._again.add(sha256)
 
-    def _make_sure_of_room(self, wanted: Entry) -> None:
-        """Keep the operator's limit, and room for our own database.
-
-        Raises:
-            DiskFullError: there is not enough.
-        """
-        free_bytes = self._objects.free_bytes()
-        missing_bytes = wanted.size_bytes - self._objects.part_bytes(wanted.sha256)
-        if free_bytes < missing_bytes + DISK_FREE_BYTES_MIN:
-            raise DiskFullError(f"{wanted.path}: {missing_bytes} bytes to come, {free_bytes} free")
-        if self._disk_bytes_max is None:
-            return
-        used_bytes = sum(replica.size_bytes for replica in self._store.replicas.values()) + sum(self._busy.values())
-        if used_bytes > self._disk_bytes_max:
-            raise DiskFullError(f"{wanted.path}: {used_bytes} bytes with it, {self._disk_bytes_max} allowed")
+    async def _make_room(self, wanted: Entry) -> None:
+        """See ``Room.make``. One at a time, so that what another worker takes up next is not taken for idle."""
+        async with self._making_room:
+            held_bytes, busy = self._store.held_bytes, dict(self._busy)
+            await self._in_thread(lambda: self._room.make(wanted, held_bytes=held_bytes, busy=busy))
 
     def _is_wanted(self, sha256: Digest) -> bool:
         return self._store.catalogue.wanted(sha256) is not None
 
     async def _decline(self, wanted: Entry, reason: DeclineReason, error: Exception) -> None:
-        detail = str(error)[:DETAIL_LENGTH_MAX]
+        detail = plain(str(error))
         delay_s = self._later(wanted.sha256, reason.name, detail)
         trace = self._traces.of(wanted.sha256)
         log.warning(

@@ -25,6 +25,7 @@ from events.names import Digest
 READ_BYTES: Final = 1 << 20  # larger blocks gain nothing, measured
 OBJECT_MODE: Final = 0o440  # never modified after it was verified
 PART_MODE: Final = 0o640
+STATUS_BLOCK_BYTES: Final = 512  # what st_blocks counts in, whatever the file system's own blocks are
 FOLDER_MODE: Final = 0o750
 
 _OBJECT_NAME = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -106,21 +107,26 @@ class Objects:
         """Remove content, verified or on its way. No harm if there is none."""
         path = self.path(sha256)
         path.unlink(missing_ok=True)
-        self.part_path(sha256).unlink(missing_ok=True)
+        self.remove_part(sha256)
         if path.parent.exists():
             _sync_folder(path.parent)
+
+    def remove_part(self, sha256: Digest) -> None:
+        """Remove content that is on its way. No harm if there is none."""
+        self.part_path(sha256).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
         """Give what the file system has left for us."""
         status = os.statvfs(self._tmp)
         return status.f_bavail * status.f_frsize
 
-    def part_bytes(self, sha256: Digest) -> int:
-        """Give how many bytes of a content are there already, not verified."""
-        try:
-            return self.part_path(sha256).lstat().st_size
-        except FileNotFoundError:
-            return 0
+    def parts_bytes(self) -> dict[Digest, int]:
+        """Give what each content that is on its way takes of the disk, with the space that was set aside for it."""
+        found: dict[Digest, int] = {}
+        for sha256 in self.parts():
+            with contextlib.suppress(FileNotFoundError):  # it was finished meanwhile
+                found[sha256] = self.part_path(sha256).lstat().st_blocks * STATUS_BLOCK_BYTES
+        return found
 
     def demote(self, sha256: Digest) -> None:
         """Put content that no row vouches for back among the parts, to be hashed before it is trusted."""

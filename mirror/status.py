@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from edge.health import Check
 from mirror.config import MirrorConfig
@@ -13,7 +13,12 @@ from mirror.traffic import Traffic
 
 
 def status_of(
-    config: MirrorConfig, store: Store, keeper: Keeper, traffic: Traffic, checks: Iterable[Check]
+    config: MirrorConfig,
+    store: Store,
+    keeper: Keeper,
+    traffic: Traffic,
+    checks: Iterable[Check],
+    unknown: Mapping[str, int],
 ) -> dict[str, object]:
     """Give the page as JSON."""
     catalogue, quota, slots = store.catalogue, traffic.quota, traffic.slots
@@ -23,7 +28,7 @@ def status_of(
         "channels": dict(catalogue.positions),
         "holds": {
             "files": len(store.replicas),
-            "bytes": sum(replica.size_bytes for replica in store.replicas.values()),
+            "bytes": store.held_bytes,
             "wanted": sum(1 for _ in catalogue.wanted_digests()),
         },
         "fetching": [sha256.hex() for sha256 in keeper.fetching],
@@ -43,5 +48,10 @@ def status_of(
             "left_bytes": quota.left_bytes,
             "monthly_bytes": config.monthly_bytes,
         },
-        "events": {"epoch": store.database.epoch, "sequence": store.database.sequence},
+        "events": {
+            "epoch": store.database.epoch,
+            "sequence": store.database.sequence,
+            "master_epoch": catalogue.epoch,
+            "unknown": dict(unknown),
+        },
     }

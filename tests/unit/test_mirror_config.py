@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from events.names import MirrorName
-from mirror.config import FetchLimits, MirrorConfig, MirrorCredentials
+from events.schemas import Location
+from mirror.config import FetchLimits, MirrorConfig, MirrorCredentials, url_problem
+from selection.links import is_base_url
 
 GOOD = MirrorConfig(
     name=MirrorName("ana"),
@@ -22,6 +24,10 @@ GOOD = MirrorConfig(
         site_url="https://site.example",
     ),
 )
+
+
+def place(country: str, *, latitude: float = 41.1) -> Location:
+    return Location(latitude=latitude, longitude=-8.6, country=country)
 
 
 def test_a_good_configuration_has_no_problems() -> None:
@@ -40,6 +46,13 @@ def test_a_good_configuration_has_no_problems() -> None:
         pytest.param({"url": "https://a.example/"}, "url", id="slash at the end"),
         pytest.param({"url": "ftp://a.example"}, "url", id="other scheme"),
         pytest.param({"url": "https://u:p@a.example"}, "url", id="user in the URL"),
+        pytest.param({"url": "https://münchen.example"}, "url: write its host in ASCII", id="umlaut in the URL"),
+        pytest.param({"url": "http://a b.example"}, "url: write it like", id="blank in the URL"),
+        pytest.param({"url": "http://a.example:99999"}, "url: write it like", id="port out of range in the URL"),
+        pytest.param({"url": "http://a.example?"}, "url: write it without", id="empty query"),
+        pytest.param({"url": "http://a.example/" + "x" * 2000}, "the mirror could not announce", id="endless URL"),
+        pytest.param({"location": place("pt")}, "country: 'pt': write two capital letters", id="small country"),
+        pytest.param({"location": place("PT", latitude=91)}, "the mirror could not announce", id="beyond the pole"),
         pytest.param({"name": MirrorName("bob")}, "name", id="other mirror's credentials"),
         pytest.param({"trusted_proxies": ("10.0.0.1/8",)}, "trusted_proxies", id="bits after the prefix"),
         pytest.param({"limits": FetchLimits(retry_first_s=9, retry_max_s=1)}, "limits", id="retries out of order"),
@@ -56,3 +69,9 @@ def test_all_problems_are_named_at_once() -> None:
 
 def test_secrets_are_not_shown() -> None:
     assert "secret" not in repr(GOOD)
+
+
+@pytest.mark.parametrize("url", ["https://a.example", "http://10.0.0.1:8080/files", "http://[::1]:8080"])
+def test_an_address_that_is_taken_is_one_that_visitors_can_be_sent_to(url: str) -> None:
+    assert url_problem(url) is None
+    assert is_base_url(url)

@@ -250,7 +250,7 @@ async def test_a_forged_event_is_reported_and_not_followed(stage: Stage, http: a
         assert (await stage.status(http))["channels"] == {"iso": 1}
 
 
-async def test_an_event_of_a_newer_version_is_skipped(stage: Stage) -> None:
+async def test_an_event_of_a_newer_version_is_skipped_and_counted(stage: Stage, http: aiohttp.ClientSession) -> None:
     known = Envelope(source="master", epoch=1, sequence=1, time_ns=0, traceparent="", event=LogOpened(generation=1))
     newer = encode(known).replace(b"\xaclog.opened/1", b"\xaclog.opened/9")
     assert newer != encode(known)
@@ -258,6 +258,7 @@ async def test_an_event_of_a_newer_version_is_skipped(stage: Stage) -> None:
         await stage.say_bytes(newer, routing_key="log.opened")
         await stage.publish_ready("a", b"a")
         assert stage.log.of(EventUnreadable) == []
+        assert (await stage.status(http))["events"]["unknown"] == {"log.opened/9": 1}
 
 
 async def test_the_load_is_told_as_heartbeat_and_when_a_visitor_was_announced(stage: Stage) -> None:
