@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -20,7 +20,7 @@ from events.names import ORIGIN
 from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted, Event
 from events.trace import TraceContext
 from master.errors import StoreError
-from master.store.store import Store
+from master.store.store import Store, uncut
 
 # A grant can be resumed for hours; the oldest is forgotten first and then merely asks the site for a new link.
 STARTED_MAX: Final = 100_000
@@ -102,12 +102,15 @@ class Downloads:
         if not events:
             return
         try:
-            async with self._store.changing(trace=trace) as transaction:
-                await transaction.journal.say(events)
+            await uncut(self._commit(events, trace))
         except StoreError as error:
             log.warning("download.untold", events=[type(event).__name__ for event in events], error=error.message)
         else:
             self._wake()
+
+    async def _commit(self, events: Sequence[Event], trace: TraceContext) -> None:
+        async with self._store.changing(trace=trace) as transaction:
+            await transaction.journal.say(events)
 
 
 def _end(transfer: Transfer, grant: Grant) -> Event:

@@ -32,7 +32,7 @@ from events.names import ChannelName, MirrorName
 from master.errors import ConflictError, UnavailableError
 from master.mirrors import Mirror, MirrorState
 from master.restating import open_log
-from master.store.store import Store
+from master.store.store import Store, uncut
 
 # Each try makes a stream of a new name. Two in a row have been seen ruined by kills; eight mean that the broker is ill.
 LOG_TRIES_MAX: Final = 8
@@ -176,8 +176,11 @@ class Provisioner:
         if mirror is None or mirror.state is not MirrorState.LEFT:
             return
         await remove_mirror(admin, name)
+        await uncut(self._keep(replace(mirror, state=MirrorState.REMOVED)))
+
+    async def _keep(self, mirror: Mirror) -> None:
         async with self._store.changing() as transaction:
-            await transaction.fleet.put_mirror(replace(mirror, state=MirrorState.REMOVED))
+            await transaction.fleet.put_mirror(mirror)
 
     async def _settle_mirror(self, admin: Admin, mirror: Mirror, *, more: Sequence[ChannelName] = ()) -> Provisioned:
         async with self._store.reading() as transaction:

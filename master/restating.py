@@ -15,7 +15,7 @@ import structlog
 
 from events.names import ORIGIN_CHANNEL
 from events.schemas import CatalogueRestated, ChannelDefined, Event, LogOpened, MirrorJoined, SubscriptionGranted
-from master.store.store import Store, Transaction
+from master.store.store import Store, Transaction, uncut
 
 # The log keeps 30 days (``broker.topology.LOG_AGE_MAX``): three restatements may fail before readers miss one.
 RESTATED_EVERY: Final = timedelta(days=7)
@@ -39,7 +39,7 @@ class Restating:
             StoreError: the database cannot be used now; run it again later.
         """
         while True:
-            if await self.restate_if_due():
+            if await uncut(self.restate_if_due()):
                 wake()
             await asyncio.sleep(LOOK_EVERY_S)
 

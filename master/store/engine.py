@@ -8,12 +8,16 @@ from typing import Final, Protocol
 
 from alembic import command
 from alembic.config import Config
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import Connection, event, make_url
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 # A writer holds SQLite for milliseconds, and in this process writers queue up elsewhere: only another process (a
 # backup, a person's sqlite3) makes one wait at all.
 SQLITE_BUSY_TIMEOUT_MS: Final = 30_000
+# What a database may do to us; SQLAlchemy does not wrap what asyncpg raises while it connects.
+DATABASE_ERRORS: Final = (SQLAlchemyError, PostgresError, InterfaceError, OSError)
 WRITES: Final = "distributary_writes"
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _MIGRATIONS: Final = Path(__file__).parent / "migrations"

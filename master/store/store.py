@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from broker.relay import OutboxError, Pending
 from events.trace import TraceContext
 from master.errors import StoreError
 from master.store.catalogue import CatalogueTables
-from master.store.engine import migrate, open_engine, reading, writing
+from master.store.engine import DATABASE_ERRORS, migrate, open_engine, reading, writing
 from master.store.fleet import FleetTables
 from master.store.journal import EVENTS, Journal
 from master.store.tables import CounterRow, SettingRow
@@ -27,6 +26,8 @@ LOG_GENERATION: Final = "log_generation"
 RESTATED_AT_NS: Final = "restated_at_ns"
 
 _NS_PER_MS: Final = 1_000_000
+
+T = TypeVar("T")
 
 log = structlog.stdlib.get_logger()
 
@@ -121,8 +122,21 @@ async def open_store(database_url: str, *, clock_ns: Callable[[], int] = time.ti
         await engine.dispose()
 
 
+async def uncut(work: Coroutine[object, object, T]) -> T:
+    """Let work on the store come to its end even when whoever waits for it is cancelled.
+
+    SQLAlchemy abandons a connection in the middle of a statement, and SQLite's lock with it, until Python collects it.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
 class StoredOutbox:
-    """The outbox as the relay wants it, a transaction for each step."""
+    """The outbox as the relay wants it, a transaction for each step; a relay that is cancelled cuts none short."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -130,14 +144,20 @@ class StoredOutbox:
     async def pending(self, limit: int) -> Sequence[Pending]:
         """Give the oldest rows, in order."""
         with _for_the_relay():
-            async with self._store.reading() as transaction:
-                return await transaction.journal.pending(limit)
+            return await uncut(self._pending(limit))
 
     async def forget(self, positions: Sequence[int]) -> None:
         """Delete rows that the broker has taken over."""
         with _for_the_relay():
-            async with self._store.changing() as transaction:
-                await transaction.journal.forget(positions)
+            await uncut(self._forget(positions))
+
+    async def _pending(self, limit: int) -> Sequence[Pending]:
+        async with self._store.reading() as transaction:
+            return await transaction.journal.pending(limit)
+
+    async def _forget(self, positions: Sequence[int]) -> None:
+        async with self._store.changing() as transaction:
+            await transaction.journal.forget(positions)
 
 
 @contextmanager
@@ -145,7 +165,7 @@ def _translated() -> Generator[None]:
     """Raise ``StoreError`` for whatever the database or the way to it does; a body raises no other ``OSError``."""
     try:
         yield
-    except (SQLAlchemyError, OSError) as error:
+    except DATABASE_ERRORS as error:
         log.warning("store.failed", error=str(error), kind=type(error).__name__)
         raise StoreError(type(error).__name__) from error
 
