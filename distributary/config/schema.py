@@ -56,6 +56,7 @@ class BrokerSection(Struct, frozen=True, kw_only=True):
     url_file: Path | None = None
     management_url: Secret | None = None
     mirror_url: str | None = None
+    shared_user: bool = False
 
 
 class MasterSection(Struct, frozen=True, kw_only=True):

@@ -133,6 +133,14 @@ def test_new_sites_folder_configures_master_and_selector(tmp_path: Path) -> None
     assert (master.listen_port, master.data_folder) == (0, tmp_path / "master")
 
 
+def test_mirrors_share_the_sites_broker_user_only_where_somebody_wrote_so(tmp_path: Path) -> None:
+    write_site(tmp_path, SitePlan())
+    file = tmp_path / "distributary.toml"
+    assert not master_config(load(config=file, overrides=(), environ={}, cwd=tmp_path)).shared_broker_user
+    file.write_text(file.read_text().replace("# shared_user = true", "shared_user = true"))
+    assert master_config(load(config=file, overrides=(), environ={}, cwd=tmp_path)).shared_broker_user
+
+
 def test_what_a_service_finds_wrong_is_told_by_its_section(tmp_path: Path) -> None:
     write_site(tmp_path, SitePlan(site_url="ftp://x"))
     settings = load(config=tmp_path, overrides=["selector.name=NOT A NAME"], environ={}, cwd=tmp_path)

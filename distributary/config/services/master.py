@@ -25,6 +25,7 @@ def master_config(settings: Settings) -> MasterConfig:
         database_url=section.database_url,
         broker=broker_config(settings, name="master"),
         mirrors_broker_url=settings.broker.mirror_url,
+        shared_broker_user=settings.broker.shared_user,
         secret=read_site_secret(settings),
         admin_token=read_admin_token(settings),
         proxies=section.trusted_proxies,
