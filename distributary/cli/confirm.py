@@ -18,5 +18,7 @@ def confirm(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not stdin_is_terminal() or current().json:
-        raise UsageError("confirmation_needed", question, hint="say --yes to go on without being asked")
+        raise UsageError(
+            "confirmation_needed", "this needs --yes: nobody can be asked here", hint=f"it would be asked: {question}"
+        )
     click.confirm(question, abort=True, err=True)

@@ -15,7 +15,7 @@ from distributary.cli.confirm import confirm
 from distributary.cli.invocation import current, stdin_is_terminal
 from distributary.cli.output import WARNING
 from distributary.cli.shortfall import declined_sentence, held_of_wanted
-from distributary.cli.types import Duration, ListenAddress, Place, Size
+from distributary.cli.types import Country, Duration, ListenAddress, Place, SiteUrl, Size
 from distributary.client import Api, JsonObject, segment
 from distributary.errors import CommandError, UnavailableError, UsageError
 from distributary.exits import ExitCode
@@ -67,13 +67,13 @@ def invite(mirror: str, channels: tuple[str, ...], expires_s: float) -> None:
     show_default=True,
     help="The mirror's folder.",
 )
-@click.option("--url", required=True, help="What visitors reach, like http://files.example.org:8082")
+@click.option("--url", type=SiteUrl(), required=True, help="What visitors reach, like http://files.example.org:8082")
 @click.option("--listen", type=ListenAddress(), default="0.0.0.0:8082", show_default=True, help="Address to listen on.")
 @click.option("--slots", type=click.IntRange(min=1), default=20, show_default=True, help="Downloads served at once.")
 @click.option("--monthly", type=Size(), help="Bytes a month that you give, like 50GB; default: no limit.")
 @click.option("--disk", type=Size(), help="Disk that you give, like 6GB; default: no limit.")
 @click.option("--location", type=Place(), help="Where it stands: latitude,longitude.")
-@click.option("--country", default="", help="Its country, two letters.")
+@click.option("--country", type=Country(), help="Its country, two letters.")
 def join_(token: str | None, token_file: Path | None, folder: Path, **offer: object) -> None:
     """Join a fleet with the token of an invitation.
 
@@ -83,13 +83,13 @@ def join_(token: str | None, token_file: Path | None, folder: Path, **offer: obj
     check_folder(folder)
     invitation = read_token(_token(token, token_file))
     made = Offer(
-        url=str(offer["url"]).rstrip("/"),
+        url=str(offer["url"]),
         listen=str(offer["listen"]),
         slots=_whole(offer["slots"]),
         monthly_bytes=None if offer["monthly"] is None else _whole(offer["monthly"]),
         disk_bytes=None if offer["disk"] is None else _whole(offer["disk"]),
         location=None if offer["location"] is None else str(offer["location"]),
-        country=str(offer["country"]).upper(),
+        country=str(offer["country"] or ""),
     )
     credentials = inside(join(invitation, made, folder), "credentials")
     _report_joined(invitation.name, folder, credentials)

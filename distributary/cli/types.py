@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
 import click
 
 from distributary.units import UnitError, parse_duration, parse_listen, parse_location, parse_size
+
+_COUNTRY: Final = re.compile("[A-Z]{2}")
 
 
 class Size(click.ParamType[int]):
@@ -49,6 +55,41 @@ class Place(click.ParamType[str]):
         except UnitError as error:
             self.fail(str(error), param, ctx)
         return str(value)
+
+
+class Country(click.ParamType[str]):
+    """A country's two letters (ISO 3166-1)."""
+
+    name = "country"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check it; a usage error tells how to write one, and where that is clear which."""
+        text = str(value)
+        if not _COUNTRY.fullmatch(text):
+            wanted = text.strip().upper()
+            meant = f"; did you mean {wanted}?" if _COUNTRY.fullmatch(wanted) else ""
+            self.fail(f"{text!r} is no country: write its two capital letters, like NO or PT{meant}", param, ctx)
+        return text
+
+
+class SiteUrl(click.ParamType[str]):
+    """What visitors reach: an http or https URL without query and fragment. A slash at its end is dropped."""
+
+    name = "url"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check it; a usage error tells how to write one."""
+        text = str(value).rstrip("/")
+        try:
+            parts = urlsplit(text)
+            parts.port  # noqa: B018 - reading it is the check
+        except ValueError as error:
+            self.fail(f"{text!r} is no address: {error}", param, ctx)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            self.fail(f"{text!r} is no address of a server: write it like http://files.example.org:8082", param, ctx)
+        if parts.query or parts.fragment or parts.username is not None:
+            self.fail(f"{text!r}: leave out user, query and fragment", param, ctx)
+        return text
 
 
 class ListenAddress(click.ParamType[str]):

@@ -37,9 +37,13 @@ def print_where(output: Output, answer: JsonObject) -> None:
     output.text(f"visitor  {_visitor(inside(answer, 'visitor'))}")
     ranked = objects(answer, "ranked")
     output.text(f"chosen   {_chosen(answer, ranked)}")
+    rejected = objects(answer, "rejected")
+    not_now = {text(each, "mirror") for each in rejected}
     for each in ranked[1:]:
+        if text(each, "mirror") in not_now:
+            continue  # it would be next if it had a slot or quota; why not now is said below
         output.text(f"next     {text(each, 'mirror')}  {_standing(each)}")
-    for each in objects(answer, "rejected"):
+    for each in rejected:
         detail = f"  {text(each, 'detail')}" if text(each, "detail") else ""
         output.text(
             f"not now  {text(each, 'mirror')}  {text(each, 'reason')} "

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -20,10 +20,11 @@ from distributary.config.schema import (
     SiteSection,
     read_human,
 )
-from distributary.config.sources import Sources, Value, read_sources
+from distributary.config.sources import OTHER_VARIABLES, VARIABLE_PREFIX, Sources, Value, read_sources, variable_of
 from distributary.errors import UsageError
 
 DEFAULT_ORIGIN = "default"
+MISSPELT_RATIO: Final = 0.9  # a slip or two in names of 20 to 40 letters, half of which is our prefix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +49,13 @@ class ConfigError(UsageError):
     """The configuration has problems; ``problems`` holds each with its place."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__(
-            "config_invalid", "\n".join(problems), hint="`distributary config show` prints what is in force"
-        )
+        super().__init__("config_invalid", "\n".join(problems))
         self.problems = tuple(problems)
+
+    @property
+    def details(self) -> Mapping[str, object]:
+        """Give the problems one by one."""
+        return {"problems": list(self.problems)}
 
 
 def load(*, config: Path | None, overrides: Sequence[str], environ: Mapping[str, str], cwd: Path) -> Settings:
@@ -62,11 +66,23 @@ def load(*, config: Path | None, overrides: Sequence[str], environ: Mapping[str,
         UsageError: the file that was asked for cannot be read.
     """
     sources = read_sources(config=config, overrides=overrides, environ=environ, cwd=cwd, known=set(known_settings()))
-    problems = [*sources.problems, *_unknown(sources), *_secrets_in_arguments(sources)]
+    problems = [*sources.problems, *_unknown(sources), *_secrets_in_arguments(sources), *_misspelt(environ)]
     sections = {name: _section(name, sources, cwd, problems) for name in SECTIONS}
     if problems:
         raise ConfigError(problems)
     return _settings(sources, sections)
+
+
+def _misspelt(environ: Mapping[str, str]) -> list[str]:
+    """Refuse variables under our prefix that are nearly one of ours; others may be another program's."""
+    known = [*(variable_of(*place) for place in known_settings() if place[1]), *OTHER_VARIABLES]
+    return [
+        f"${name}: unknown; did you mean ${close[0]}?"
+        for name in sorted(environ)
+        if name.startswith(VARIABLE_PREFIX)
+        and name not in known
+        and (close := difflib.get_close_matches(name, known, n=1, cutoff=MISSPELT_RATIO))
+    ]
 
 
 def known_settings() -> dict[tuple[str, str], msgspec.structs.FieldInfo | None]:

@@ -22,6 +22,8 @@ SHORT_VARIABLES: Final = {
     "DISTRIBUTARY_AMQP_URL": ("broker", "url"),
     "DISTRIBUTARY_MANAGEMENT_URL": ("broker", "management_url"),
 }
+# What is no setting of a role: where the file is, the short names, and what the demo and the tests take.
+OTHER_VARIABLES: Final = (CONFIG_VARIABLE, *SHORT_VARIABLES, "DISTRIBUTARY_RABBITMQ_IMAGE")
 FILE_NAME: Final = "distributary.toml"
 SYSTEM_FILE: Final = Path("/etc/distributary") / FILE_NAME
 
@@ -97,9 +99,14 @@ def _flatten(document: dict[str, object], path: Path, lines: Lines) -> tuple[dic
     return values, problems
 
 
+def variable_of(section: str, key: str) -> str:
+    """Name the variable of a setting."""
+    return f"{VARIABLE_PREFIX}{section}_{key}".upper()
+
+
 def _from_environment(environ: Mapping[str, str], known: set[tuple[str, str]]) -> dict[tuple[str, str], Value]:
-    """Take the variables that name a setting. Other programs may use the prefix, so the rest is not judged."""
-    names = {f"{VARIABLE_PREFIX}{section}_{key}".upper(): (section, key) for section, key in known if key}
+    """Take the variables that name a setting. Other programs may use the prefix, so the rest is not judged here."""
+    names = {variable_of(section, key): (section, key) for section, key in known if key}
     return {
         place: Value(environ[variable], f"${variable}")
         for variable, place in (*names.items(), *SHORT_VARIABLES.items())

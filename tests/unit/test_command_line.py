@@ -23,6 +23,7 @@ from distributary.cli.colour import Colour, wants_colour
 from distributary.cli.invocation import Invocation
 from distributary.cli.output import Output
 from distributary.cli.printable import printable
+from distributary.cli.where import print_where
 from distributary.client import JsonObject
 from distributary.exits import MEANINGS, ExitCode
 from events.invitation import Invitation, write_invitation
@@ -428,3 +429,42 @@ def test_new_site_is_told_that_it_needs_a_broker(run: Run, monkeypatch: pytest.M
     assert "DISTRIBUTARY_MANAGEMENT_URL" in run("init", "one").stderr
     monkeypatch.setenv("DISTRIBUTARY_AMQP_URL", "amqp://broker/")
     assert "DISTRIBUTARY_MANAGEMENT_URL" not in run("init", "two").stderr
+
+
+def test_problems_of_the_configuration_are_a_list_for_programs(run: Run) -> None:
+    Path("distributary.toml").write_text("[site]\nmaster = 1\nulr = 2\n")
+    error = json.loads(run("config", "check", "--json").stderr)["error"]
+    assert [each.partition(": unknown")[0][-4:] for each in error["problems"]] == ["ml:2", "ml:3"]
+    assert error["hint"] == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--url", "http://m", "--country", "no"), "did you mean NO?"),
+        (("--url", "http://m", "--country", "Norway"), "write its two capital letters"),
+        (("--url", "files.example.org"), "write it like http://"),
+        (("--url", "http://m:port"), "is no address"),
+        (("--url", "http://m/?a=b"), "leave out user, query and fragment"),
+    ],
+)
+def test_wrong_offer_is_told_in_a_sentence(run: Run, options: tuple[str, ...], sentence: str) -> None:
+    result = run("mirror", "join", "-", *options, stdin=invitation(expires_at_s=2**40))
+    assert result.exit_code == ExitCode.USAGE
+    assert sentence in result.stderr
+    assert not Path("mirror").exists()
+
+
+def test_without_a_terminal_the_missing_yes_is_named(run: Run) -> None:
+    assert "needs --yes" in run("mirror", "unsubscribe", "ana", "iso").stderr
+
+
+def test_mirror_that_is_rejected_now_is_not_also_shown_as_next(capsys: pytest.CaptureFixture[str]) -> None:
+    ranked: list[JsonObject] = [{"mirror": name, "free_slots": 0} for name in ("ana", "bob", "cat")]
+    full: JsonObject = {"mirror": "bob", "reason": "full", "criterion": 4, "text": "no free slot"}
+    print_where(
+        Output(json=False, colour=lambda _stream: False), {"chosen": "ana", "ranked": ranked, "rejected": [full]}
+    )
+    lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert ["next", "cat"] in lines
+    assert ["next", "bob"] not in lines

@@ -141,15 +141,6 @@ def test_mirrors_share_the_sites_broker_user_only_where_somebody_wrote_so(tmp_pa
     assert master_config(load(config=file, overrides=(), environ={}, cwd=tmp_path)).shared_broker_user
 
 
-def test_what_a_service_finds_wrong_is_told_by_its_section(tmp_path: Path) -> None:
-    write_site(tmp_path, SitePlan(site_url="ftp://x"))
-    settings = load(config=tmp_path, overrides=["selector.name=NOT A NAME"], environ={}, cwd=tmp_path)
-    with pytest.raises(ConfigError) as refused:
-        selector_config(settings)
-    assert len(refused.value.problems) == 2
-    assert all("[selector]" in problem for problem in refused.value.problems)
-
-
 def test_missing_secret_names_the_file_and_the_way_out(tmp_path: Path) -> None:
     settings = load(config=None, overrides=(), environ={}, cwd=tmp_path)
     with pytest.raises(UsageError, match=r"site\.secret") as refused:
@@ -193,3 +184,33 @@ def test_every_key_is_documented(section: str) -> None:
 def test_every_setting_has_a_variable_of_its_own() -> None:
     names = [f"{section}_{key}".upper() for section, key in known_settings() if key]
     assert len(names) == len(set(names))
+
+
+def test_what_a_service_finds_wrong_is_told_by_the_settings_own_name_and_place(tmp_path: Path) -> None:
+    write_site(tmp_path, SitePlan())
+    file = tmp_path / "distributary.toml"
+    file.write_text(file.read_text() + 'near_km = -1.0\nload_threshold = 7.0\nsilent_after = "0s"\n')
+    settings = load(config=file, overrides=("site.url=nowhere",), environ={}, cwd=tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        selector_config(settings)
+    told = refused.value.problems
+    last = len(file.read_text().splitlines())
+    assert any(each.startswith("--set site.url: site.url: ") for each in told)
+    assert f"{file}:{last}: selector.silent_after: must be above 0" in told
+    assert f"{file}:{last - 1}: selector.load_threshold: must be above 0 and at most 1" in told
+    assert f"{file}:{last - 2}: selector.near_km: must not be negative" in told
+    assert refused.value.hint == ""
+
+
+def test_misspelt_variable_is_refused_with_a_suggestion(load_text: Load) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_text("", DISTRIBUTARY_SELECTOR_LITSEN="127.0.0.1:1", DISTRIBUTARY_AQMP_URL="amqp://broker/")
+    assert refused.value.problems == (
+        "$DISTRIBUTARY_AQMP_URL: unknown; did you mean $DISTRIBUTARY_AMQP_URL?",
+        "$DISTRIBUTARY_SELECTOR_LITSEN: unknown; did you mean $DISTRIBUTARY_SELECTOR_LISTEN?",
+    )
+
+
+def test_variable_of_another_program_under_our_prefix_is_left_alone(load_text: Load) -> None:
+    load_text("", DISTRIBUTARY_FAULT_SEED="7", DISTRIBUTARY_TEST_BROKER="node", DISTRIBUTARY_RABBITMQ_IMAGE="x")
+    load_text("", DISTRIBUTARY_BROKER_PASSWORD="x", DISTRIBUTARY_IMAGE="x", DISTRIBUTARY_POSTGRES_IMAGE="x")

@@ -131,7 +131,7 @@ def test_segment_cannot_leave_its_place() -> None:
 
 
 def test_wrong_token_is_told_with_the_file_that_it_is_from(api: Api) -> None:
-    ours = Api(api.url, role="master", token="t", token_from="site/admin.token")  # noqa: S106 - no secret
+    ours = Api(api.url, role="master", token="t", token_from="site/admin.token")
     with pytest.raises(ApiError) as refused:
         ours.get("/wrong")
     assert refused.value.exit_code is ExitCode.REFUSED

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+import re
+from typing import Final, Protocol, TypeVar
 
 from broker.config import BrokerConfig
-from distributary.config.load import ConfigError, Settings
+from distributary.config.load import DEFAULT_ORIGIN, ConfigError, Settings
 from distributary.config.secrets import read_broker_url
 
 
@@ -16,6 +17,31 @@ class Checked(Protocol):
         """Give all that is wrong, one sentence each."""
         ...
 
+
+_FIELD: Final = re.compile(r"the broker's URL|the management API's URL|[a-z_]+")
+
+# What services call differently from the operator, who wrote a setting of the service's own section …
+_KEYS: Final = {
+    "listen_port": "listen",
+    "proxies": "trusted_proxies",
+    "silent_after_s": "silent_after",
+    "monthly_bytes": "monthly",
+    "disk_bytes_max": "disk",
+    "fetches_max": "fetches",
+    "report_every_s": "report_every",
+    "credentials": "credentials_file",
+}
+# … or of one that all share.
+_SETTINGS: Final = {
+    "public_url": ("site", "master_url"),
+    "master_url": ("site", "master_url"),
+    "site_url": ("site", "url"),
+    "secret": ("site", "secret_file"),
+    "admin_token": ("site", "admin_token_file"),
+    "mirrors_broker_url": ("broker", "mirror_url"),
+    "the broker's URL": ("broker", "url"),
+    "the management API's URL": ("broker", "management_url"),
+}
 
 C = TypeVar("C", bound=Checked)
 
@@ -33,8 +59,26 @@ def checked(config: C, settings: Settings, section: str) -> C:
     """Let a configuration check itself.
 
     Raises:
-        ConfigError: with all that it found.
+        ConfigError: with all that it found, each under the name and at the place where the operator wrote it.
     """
     if problems := config.problems():
-        raise ConfigError([f"{settings.file or 'defaults'}: [{section}] {problem}" for problem in problems])
+        raise ConfigError([_placed(problem, settings, section) for problem in problems])
     return config
+
+
+def _placed(problem: str, settings: Settings, section: str) -> str:
+    """Put the setting's own name and place before a problem that begins with the name of a service's field."""
+    field = _FIELD.match(problem)
+    place = None if field is None else _setting(field[0], settings, section)
+    if field is None or place is None:
+        return f"{settings.file or 'defaults'}: [{section}] {problem}"
+    origin = settings.origins.get(place, DEFAULT_ORIGIN)
+    return f"{origin}: {'.'.join(place)}: {problem[field.end() :].lstrip(': ')}"
+
+
+def _setting(field: str, settings: Settings, section: str) -> tuple[str, str] | None:
+    """Find the setting that a service's field is made from."""
+    if place := _SETTINGS.get(field):
+        return place
+    key = _KEYS.get(field, field)
+    return (section, key) if (section, key) in settings.origins else None
