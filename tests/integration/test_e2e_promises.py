@@ -361,6 +361,8 @@ def test_frozen_mirror_is_silent_and_chosen_again_once_it_goes_on(fleet: Site) -
         bob.resume()
     fleet.wait_qualifying(["one.bin"])
     wait_until(
-        lambda: fleet.expect_download_from_mirror("one.bin") == bob.url, within_s=SETTLE_S, what="bob is chosen again"
+        lambda: fleet.expect_download_from_mirror("one.bin") == bob.url,
+        within_s=SETTLE_S,
+        what=lambda: f"bob is chosen again: {fleet.explain('one.bin')}",
     )
     assert bob.pid == pid
