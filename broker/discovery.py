@@ -31,17 +31,18 @@ class Directory(Protocol):
         ...
 
 
-async def newest_generation(directory: Directory, *, known: int = 1) -> int | None:
+async def newest_generation(directory: Directory, *, known: int = 1, ahead: int = GENERATIONS_AHEAD_MAX) -> int | None:
     """Find the newest generation whose stream is there; None when the master has not opened any yet.
 
-    ``known`` is where to begin: the last generation that the caller knew of.
+    ``known`` is where to begin: the last generation that the caller knew of. ``ahead`` is how many may be missing in a
+    row before the search ends.
 
     Raises:
         DisconnectedError: the broker did not answer in time; ask again.
     """
     newest = None
     candidate = known
-    while candidate <= (newest or known) + GENERATIONS_AHEAD_MAX:
+    while candidate <= (newest or known) + ahead:
         if await _is_sound(directory, log_stream(candidate)):
             newest = candidate
         candidate += 1

@@ -16,7 +16,6 @@ from aiormq.abc import DeliveredMessage
 from broker.handling import PROBE_TYPE
 from broker.port import DisconnectedError, TopologyError, UnansweredError
 from broker.rabbitmq.errors import InaccessibleError, port_error, translated
-from broker.rabbitmq.publisher import PERSISTENT
 from broker.rabbitmq.session import Session
 from broker.rabbitmq.subscription import OFFSET_HEADER, close_channel, subscribed, tag_of
 from broker.topology import Exchange, Queue
@@ -30,6 +29,8 @@ ANSWER_TIMEOUT_S: Final = 10.0
 DELETION_TOLD_S: Final = 0.5
 PROBE_EXPIRES_MS: Final = "1"  # a probe is for nobody: an idle queue drops it again
 PROBE_PREFETCH: Final = 100
+TRANSIENT: Final = 1  # AMQP 0-9-1, delivery-mode
+PERSISTENT: Final = 2
 ASK_AGAIN_AFTER_S: Final = 0.5  # while the broker comes up
 
 

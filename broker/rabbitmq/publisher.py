@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Final, cast
+from typing import cast
 
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity, DeliveryError, PublishError
@@ -26,12 +26,11 @@ from broker.port import (
     PublishTimeoutError,
     UnroutableError,
 )
+from broker.rabbitmq.declarations import PERSISTENT, TRANSIENT
 from broker.rabbitmq.errors import is_blamed, translated
+from broker.rabbitmq.gate import LogGate
 from broker.rabbitmq.session import Session
 from events.codec import CONTENT_TYPE
-
-TRANSIENT: Final = 1  # AMQP 0-9-1, delivery-mode
-PERSISTENT: Final = 2
 
 
 class _ChannelClosingError(Exception):
@@ -49,6 +48,7 @@ class Publisher:
         self._session = session
         self._user = config.user
         self._timeout_s = config.publish_timeout_s
+        self._log_gate = LogGate(session)
         self._amqp_channel: AbstractChannel | None = None
         self._opening = asyncio.Lock()
         self._gate = asyncio.Lock()
@@ -126,6 +126,7 @@ class Publisher:
         async with self._opening:
             if (amqp_channel := self._usable()) is not None:
                 return amqp_channel
+            await self._log_gate.passed()  # a new connection means a new AMQP channel
             self._amqp_channel = await self._session.open_channel(confirms=True)
             return self._amqp_channel
 
