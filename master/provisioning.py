@@ -95,9 +95,7 @@ class Provisioner:
         admin = self._present()
         async with self.turn:
             await self._settle_log(admin)
-            async with self._store.reading() as transaction:
-                mirrors = await transaction.fleet.mirrors()
-            for mirror in mirrors:
+            for mirror in await uncut(self._in(MirrorState.JOINED)):
                 await self._settle_mirror(admin, mirror)
 
     async def remove_departed(self) -> None:
@@ -107,9 +105,7 @@ class Provisioner:
             BrokerError: try again once the broker is there.
             StoreError: try again once the database is there.
         """
-        async with self._store.reading() as transaction:
-            departed = await transaction.fleet.mirrors(MirrorState.LEFT)
-        for mirror in departed:
+        for mirror in await uncut(self._in(MirrorState.LEFT)):
             async with self.turn:
                 await self._remove(self._present(), mirror.name)
 
@@ -171,21 +167,35 @@ class Provisioner:
 
     async def _remove(self, admin: Admin, name: MirrorName) -> None:
         """Take away what a mirror left behind, and keep that it is done. One that joined again meanwhile is kept."""
-        async with self._store.reading() as transaction:
-            mirror = await transaction.fleet.mirror(name)
-        if mirror is None or mirror.state is not MirrorState.LEFT:
+        mirror = next((mirror for mirror in await uncut(self._in(MirrorState.LEFT)) if mirror.name == name), None)
+        if mirror is None:
             return
         await remove_mirror(admin, name)
         await uncut(self._keep(replace(mirror, state=MirrorState.REMOVED)))
+
+    async def _in(self, state: MirrorState) -> Sequence[Mirror]:
+        async with self._store.reading() as transaction:
+            return await transaction.fleet.mirrors(state)
+
+    async def _channels_of(self, mirror: MirrorName) -> tuple[Sequence[ChannelName], Sequence[ChannelName]]:
+        """Give the channels that a mirror may follow, and all that it may ever have followed."""
+        async with self._store.reading() as transaction:
+            return await transaction.fleet.subscriptions(mirror), await transaction.journal.numbered_channels()
+
+    async def _generation(self) -> int:
+        async with self._store.reading() as transaction:
+            return await transaction.log_generation()
+
+    async def _open_log(self, generation: int) -> None:
+        async with self._store.changing() as transaction:
+            await open_log(transaction, generation)
 
     async def _keep(self, mirror: Mirror) -> None:
         async with self._store.changing() as transaction:
             await transaction.fleet.put_mirror(mirror)
 
     async def _settle_mirror(self, admin: Admin, mirror: Mirror, *, more: Sequence[ChannelName] = ()) -> Provisioned:
-        async with self._store.reading() as transaction:
-            followed = await transaction.fleet.subscriptions(mirror.name)
-            ever = await transaction.journal.numbered_channels()
+        followed, ever = await uncut(self._channels_of(mirror.name))
         return await provision_mirror(
             admin,
             mirror.name,
@@ -195,8 +205,7 @@ class Provisioner:
         )
 
     async def _settle_log(self, admin: Admin) -> None:
-        async with self._store.reading() as transaction:
-            kept = await transaction.log_generation()
+        kept = await uncut(self._generation())
         newest = await newest_generation(admin, known=max(kept, 1)) or 0
         if not kept:
             # A master without memory may find the log of an earlier one; what that said is not ours.
@@ -209,8 +218,7 @@ class Provisioner:
         if site.generation == kept:
             return
         # What is still in the outbox goes first, under its old numbers: mirrors may not have heard of it yet.
-        async with self._store.changing() as transaction:
-            await open_log(transaction, site.generation)
+        await uncut(self._open_log(site.generation))
         log.warning("log.opened", generation=site.generation, before=kept)
 
     def _present(self) -> Admin:
