@@ -234,7 +234,7 @@ class Follower:
         """Report what could not be used; while catching up the log may yet show that it was reported before."""
         if not self._is_abreast:
             return
-        for event in self.unreadables.due():
+        for event in self.unreadables.due(self._clock_s()):
             log.warning("event.unreadable", message_id=event.message_id, key=event.routing_key, reason=event.reason)
             self._announcer.say(event)
 

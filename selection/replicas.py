@@ -13,8 +13,24 @@ from typing import Final
 from events.names import Digest
 from events.schemas import InventoryAnnounced, LossReason, ReplicaDeclined, ReplicaLost, ReplicaReady
 
+# Twice the largest catalogue that we know of: what one mirror can make us keep, some 100 MB, whatever it claims. That
+# nobody published it is no reason to forget a content: in a log whose beginning is cut off the master says it later.
+CONTENTS_MAX: Final = 1_000_000
+DECLINED_MAX: Final = 1000  # explanations for people, a kilobyte each; past that the oldest go
 # A mirror tells one inventory at a time; more that never complete are a faulty mirror's, and the oldest go.
 INVENTORIES_PENDING_MAX: Final = 4
+
+
+@dataclass(slots=True)
+class _Pages:
+    """The pages of one incomplete inventory. ``weight`` counts pages and contents, so that empty pages cost, too."""
+
+    digests: dict[int, tuple[Digest, ...]] = field(default_factory=dict[int, tuple[Digest, ...]])
+    weight: int = 0
+
+    def put(self, page: int, sha256s: tuple[Digest, ...]) -> None:
+        self.weight += 1 + len(sha256s) - (1 + len(self.digests[page]) if page in self.digests else 0)
+        self.digests[page] = sha256s
 
 
 @dataclass(slots=True)
@@ -33,9 +49,12 @@ class _Told:
     declined: dict[Digest, tuple[int, ReplicaDeclined]] = field(
         default_factory=dict[Digest, tuple[int, ReplicaDeclined]]
     )
-    pages: dict[tuple[int, int], dict[int, tuple[Digest, ...]]] = field(
-        default_factory=dict[tuple[int, int], dict[int, tuple[Digest, ...]]]
-    )
+    pages: dict[tuple[int, int], _Pages] = field(default_factory=dict[tuple[int, int], _Pages])
+
+    @property
+    def pending(self) -> int:
+        """Weigh the incomplete inventories."""
+        return sum(pages.weight for pages in self.pages.values())
 
 
 class Replicas:
@@ -73,28 +92,38 @@ class Replicas:
         known, _ = told.since.get(event.sha256, (told.as_of, None))
         if sequence <= known:
             return
+        if event.sha256 not in told.since and len(told.since) >= CONTENTS_MAX:
+            self._set(number, event.sha256, held=False)  # better a copy too few than one that is not there
+            return
+        declined, _ = told.declined.get(event.sha256, (0, None))
+        if declined < sequence:
+            told.declined.pop(event.sha256, None)
         loss = event.reason if isinstance(event, ReplicaLost) else None
         told.since[event.sha256] = (sequence, loss)
         self._set(number, event.sha256, held=loss is None)
 
     def decline(self, number: int, event: ReplicaDeclined, *, sequence: int) -> None:
-        """Keep the last reason for which a mirror could not fetch a content."""
-        declined = self._of(number).declined
-        known, _ = declined.get(event.sha256, (0, None))
-        if sequence > known:
-            declined[event.sha256] = (sequence, event)
+        """Keep the last reason for which a mirror could not fetch a content, until it says anything newer of it."""
+        told = self._of(number)
+        known, _ = told.since.get(event.sha256, (told.as_of, None))
+        declined, _ = told.declined.get(event.sha256, (0, None))
+        if sequence <= max(known, declined):
+            return
+        told.declined[event.sha256] = (sequence, event)
+        if len(told.declined) > DECLINED_MAX:
+            del told.declined[min(told.declined, key=lambda sha256: told.declined[sha256][0])]
 
     def page(self, number: int, event: InventoryAnnounced) -> None:
         """Fold one page of an inventory; the last missing page puts the whole into force."""
         told = self._of(number)
         if event.as_of <= told.as_of:
             return
-        pages = told.pages.setdefault((event.as_of, event.pages), {})
-        pages[event.page] = event.sha256s
-        if len(pages) >= event.pages:
-            self._replace(number, event.as_of, {sha256 for page in pages.values() for sha256 in page})
-        elif len(told.pages) > INVENTORIES_PENDING_MAX:
+        pages = told.pages.setdefault((event.as_of, event.pages), _Pages())
+        pages.put(event.page, event.sha256s)
+        while len(told.pages) > INVENTORIES_PENDING_MAX or told.pending > CONTENTS_MAX:
             del told.pages[min(told.pages)]
+        if (event.as_of, event.pages) in told.pages and len(pages.digests) >= event.pages:
+            self._replace(number, event.as_of, {sha256 for page in pages.digests.values() for sha256 in page})
 
     def forget(self, number: int) -> None:
         """Forget all that a mirror said."""
@@ -113,6 +142,7 @@ class Replicas:
         told = self._of(number)
         told.as_of = as_of
         told.since = {sha256: fact for sha256, fact in told.since.items() if fact[0] > as_of}
+        told.declined = {sha256: said for sha256, said in told.declined.items() if said[0] > as_of}
         told.pages = {key: pages for key, pages in told.pages.items() if key[0] > as_of}
         held |= {sha256 for sha256, (_, loss) in told.since.items() if loss is None}
         held -= {sha256 for sha256, (_, loss) in told.since.items() if loss is not None}

@@ -132,10 +132,12 @@ class Said:
         """The number of what the master says next."""
         return self.numbers[MASTER_SOURCE] + 1
 
-    async def serving(self, name: str, *paths: str, location: Location | None = None, slots: int = 10) -> None:
+    async def serving(
+        self, name: str, *paths: str, location: Location | None = None, slots: int = 10, url: str | None = None
+    ) -> None:
         """A mirror of the fleet that lacks nothing."""
         mirror = MirrorName(name)
-        profile = Profile(url=f"http://{name}.example", slots=slots, location=location)
+        profile = Profile(url=url or f"http://{name}.example", slots=slots, location=location)
         await self.say(MASTER_SOURCE, MirrorJoined(mirror=mirror, profile=profile))
         await self.say(MASTER_SOURCE, SubscriptionGranted(mirror=mirror, channel=ISO))
         await self.say(mirror_source(mirror), MirrorCameOnline(mirror=mirror, profile=profile))

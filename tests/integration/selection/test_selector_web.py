@@ -101,6 +101,17 @@ async def test_visitor_whom_the_master_sent_back_goes_to_a_mirror_or_is_asked_to
     assert (spent.status, spent.headers["Retry-After"]) == (503, "30")
 
 
+@pytest.mark.parametrize(
+    "url", ["http://ana.example/?x=", "http://ana.example/#x", "http://u:p@ana.example", "http://["]
+)
+async def test_mirror_whose_url_no_visitor_can_follow_stands_in_no_location(memory_site: Site, url: str) -> None:
+    await memory_site.said.published("a.iso")
+    await memory_site.said.serving("ana", "a.iso", url=url)
+    async with memory_site.selector() as selector:
+        assert await selector.reasons("a.iso") == {"ana": "url_unusable"}
+        assert await selector.sent_to("/a.iso", "203.0.113.9") == "master"
+
+
 async def test_unknown_file_is_404_as_a_sentence_or_as_json(site: Site) -> None:
     async with site.selector() as selector:
         async with selector.http.get(f"{selector.url}/nothing.iso") as plain:

@@ -27,7 +27,7 @@ from selection.place import NOWHERE, Place, great_circle_km
 from selection.requests import asked_not_of, path_of
 from selection.reservations import NOTHING, Reservations, Reserved
 from selection.sequences import SequenceTrack
-from selection.unreadables import REPORTS_MAX, Unreadables
+from selection.unreadables import RENEWED_EVERY_S, REPORTS_PER_SPEAKER_MAX, Unreadables
 
 if TYPE_CHECKING:
     from conftest import Kit, Story
@@ -361,39 +361,43 @@ def test_unusable_message_is_reported_once() -> None:
     unreadables = Unreadables("selector/s")
     for _ in range(3):
         unreadables.note(delivery("m1"), "no event")
-    assert [event.message_id for event in unreadables.due()] == ["m1"]
-    assert unreadables.due() == []
+    assert [event.message_id for event in unreadables.due(0)] == ["m1"]
+    assert unreadables.due(0) == []
     assert unreadables.unreadable == 3
 
 
 def test_what_the_log_shows_as_reported_is_not_reported_again() -> None:
     first = Unreadables("selector/one")
     first.note(delivery("m1"), "no event")
-    (report,) = first.due()
+    (report,) = first.due(0)
     second = Unreadables("selector/two")
     second.note(delivery("m1"), "no event")
     second.note(delivery("m2"), "no event")
     second.reported(report)
-    assert [event.message_id for event in second.due()] == ["m2"]
+    assert [event.message_id for event in second.due(0)] == ["m2"]
 
 
 def test_mirrors_report_does_not_silence_a_selectors() -> None:
     unreadables = Unreadables("selector/s")
     by_mirror = Unreadables("mirror/ana")
     by_mirror.note(delivery("m1"), "no event")
-    unreadables.reported(*by_mirror.due())
+    unreadables.reported(*by_mirror.due(0))
     unreadables.note(delivery("m1"), "no event")
-    assert len(unreadables.due()) == 1
+    assert len(unreadables.due(0)) == 1
 
 
-def test_reports_of_a_flood_are_bounded() -> None:
+def test_flood_of_one_speaker_is_reported_so_often_an_hour_and_hides_nobody_else() -> None:
     unreadables = Unreadables("selector/s")
-    for number in range(3 * REPORTS_MAX):
+    for number in range(3 * REPORTS_PER_SPEAKER_MAX):
         unreadables.note(delivery(f"m{number}"), "no event")
-    assert len(unreadables.due()) == REPORTS_MAX
-    unreadables.note(delivery("one more"), "no event")
-    assert unreadables.due() == []
-    assert unreadables.unreadable == 3 * REPORTS_MAX + 1
+    unreadables.note(replace(delivery("by bob"), user_id="bob"), "no event")
+    reported = [event.user_id for event in unreadables.due(0)]
+    assert (reported.count("ana"), reported.count("bob")) == (REPORTS_PER_SPEAKER_MAX, 1)
+    unreadables.note(delivery("too many"), "no event")
+    assert unreadables.due(RENEWED_EVERY_S - 1) == []
+    unreadables.note(delivery("an hour later"), "no event")
+    assert [event.message_id for event in unreadables.due(RENEWED_EVERY_S)] == ["an hour later"]
+    assert unreadables.unreadable == 3 * REPORTS_PER_SPEAKER_MAX + 3
 
 
 # Configuration
