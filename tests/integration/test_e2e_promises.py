@@ -47,6 +47,7 @@ RESTATED_WITHIN_S: Final = 60.0
 # Each grant holds a slot until the mirror reports, which it cannot without the broker: more than one outage asks for.
 SLOTS: Final = 5000
 FILE_BYTES: Final = 50_000
+DRAWS: Final = 30  # that one of two equal mirrors is drawn in none of them: once in 10^9 times
 
 
 @dataclass(slots=True)
@@ -348,8 +349,10 @@ def test_killed_selector_is_right_again_from_its_first_answers(fleet: Site) -> N
 
 @pytest.mark.faults
 def test_frozen_mirror_is_silent_and_chosen_again_once_it_goes_on(fleet: Site) -> None:
-    fleet.publish("one.bin")
-    fleet.wait_qualifying(["one.bin"])
+    # A visitor keeps the mirror that he was sent to for a content, so each file shows one draw.
+    unvisited = [f"file-{number}.bin" for number in range(DRAWS)]
+    fleet.publish("one.bin", *unvisited)
+    fleet.wait_qualifying(["one.bin", *unvisited])
     bob = fleet.fleet.mirrors["bob"]
     pid, frozen_s = bob.pid, time.monotonic()
     bob.suspend()
@@ -359,10 +362,6 @@ def test_frozen_mirror_is_silent_and_chosen_again_once_it_goes_on(fleet: Site) -
             assert fleet.expect_download_from_mirror("one.bin") == fleet.fleet.mirrors["ana"].url
     finally:
         bob.resume()
-    fleet.wait_qualifying(["one.bin"])
-    wait_until(
-        lambda: fleet.expect_download_from_mirror("one.bin") == bob.url,
-        within_s=SETTLE_S,
-        what=lambda: f"bob is chosen again: {fleet.explain('one.bin')}",
-    )
+    fleet.wait_qualifying(["one.bin", *unvisited])
+    assert bob.url in {fleet.expect_download_from_mirror(path) for path in unvisited}
     assert bob.pid == pid
