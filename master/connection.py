@@ -20,6 +20,7 @@ from edge.health import Check
 from master.errors import UnavailableError
 from master.provisioning import Provisioner
 from master.restating import Restating
+from master.store.store import uncut
 
 RETRY_AFTER_S: Final = 1.0  # a broker that restarts refuses for some seconds after it takes connections again
 RETRY_AFTER_S_MAX: Final = 15.0  # bounds how long a healed broker or database waits for us
@@ -119,7 +120,7 @@ class Connection:
             self._relay = None
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)
+            await uncut(asyncio.wait(tasks))  # else the store could be closed under them
 
     async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do some work, again and again until it succeeds."""
