@@ -24,7 +24,7 @@ from edge.server import new_app
 from edge.visitors import FORWARDED_FOR, ForwardedForError, IPNetwork, visitor_of
 from events.errors import ExpiredGrantError, ForeignGrantError, InvalidNameError, MalformedGrantError
 from events.grants import Grant, IPAddress, check, normalise, read
-from events.names import Digest, MirrorName, file_name, parse_mirror
+from events.names import ORIGIN, Digest, MirrorName, file_name, parse_mirror
 from mirror.objects import Objects
 from mirror.slots import Refusal
 from mirror.store import Store
@@ -207,9 +207,13 @@ def _nothing_leaves(sent_bytes: int) -> None:
 
 
 def _former_detours(request: web.Request) -> list[MirrorName]:
-    """Give the mirrors that sent this visitor back before us, so that the site counts on."""
-    found: list[MirrorName] = []
-    for name in request.query.getall("not", [])[: DETOURS_MAX - 1]:
+    """Give the mirrors that sent this visitor back before us, so that the site counts on.
+
+    ``origin`` is no hop, but must not be lost either: the master named itself because it cannot serve this visitor.
+    """
+    names = request.query.getall("not", [])
+    found: list[MirrorName] = [ORIGIN] if ORIGIN in names else []
+    for name in [name for name in names if name != ORIGIN][: DETOURS_MAX - 1]:
         with suppress(InvalidNameError):
             found.append(parse_mirror(name))
     return found

@@ -88,7 +88,7 @@ def _report(folder: Path, written: dict[str, bool], *, has_broker: bool) -> None
             f"\nA RabbitMQ broker is needed; {folder / FILE_NAME} names one on this machine. For another, write its"
         )
         output.note("URL and its management URL there, or set DISTRIBUTARY_AMQP_URL and DISTRIBUTARY_MANAGEMENT_URL.")
-        output.note("Without a management URL all mirrors share the broker user of the site.")
+        output.note("Mirrors join only where a management URL is set: each is given a broker user of its own.")
     where = "" if folder == Path() else f" --config {shlex.quote(str(folder))}"
     output.note("\nNext:")
     output.note(f"  distributary serve all{where}")

@@ -44,7 +44,7 @@ FREEZE_S: Final = 10.0
 SETTLE_S: Final = 60.0  # a few seconds are usual; two cores may have other tests to run
 WITHDRAWN_WITHIN_S: Final = 2.0
 RESTATED_WITHIN_S: Final = 60.0
-# Each grant holds a slot until the mirror reports, which it cannot without the broker: more than one outage asks for.
+# What is granted while the broker is away stays reserved, since no mirror can report: more than one outage asks for.
 SLOTS: Final = 5000
 FILE_BYTES: Final = 50_000
 DRAWS: Final = 30  # that one of two equal mirrors is drawn in none of them: once in 10^9 times

@@ -143,6 +143,16 @@ async def test_detours_are_counted_on_and_nothing_else_of_the_query_is_repeated(
             assert response.headers["Location"] == "http://site.example/dir/a.iso?not=bob&not=ana"
 
 
+async def test_the_master_that_could_not_serve_is_named_to_the_site_again(
+    stage: Stage, http: aiohttp.ClientSession
+) -> None:
+    async with stage.running():
+        grant = stage.grant(await stage.publish_ready("dir/a.iso", CONTENT), start_in_s=-60)
+        link = f"{stage.link(grant)}?not=bob&not=origin"
+        async with http.get(link, allow_redirects=False) as response:
+            assert response.headers["Location"] == "http://site.example/dir/a.iso?not=origin&not=bob&not=ana"
+
+
 async def test_a_withdrawn_file_leads_back_to_the_site(stage: Stage, http: aiohttp.ClientSession) -> None:
     async with stage.running():
         grant = stage.grant(await stage.publish_ready("dir/a.iso", CONTENT))
