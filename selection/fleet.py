@@ -138,9 +138,13 @@ class FleetView:
         """Count the contents that a mirror holds."""
         return self._replicas.copies(mirror.number)
 
+    def mirror(self, name: MirrorName) -> Mirror:
+        """Give what is known of a mirror."""
+        return self._roster.mirror(name)
+
     def base_url(self, name: MirrorName) -> str:
         """Give the URL that a mirror gives for itself."""
-        profile = self._roster.mirror(name).profile
+        profile = self.mirror(name).profile
         return "" if profile is None else profile.url
 
     def announced(self, mirror: Mirror) -> bool:

@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 
 from events.grants import IPAddress
 from events.names import ORIGIN, MirrorName
-from events.schemas import FilePublished
+from events.schemas import FilePublished, LoadReported
 from selection.access import has_access
 from selection.choice import Candidate, Choice, Rejection, RejectReason
 from selection.fleet import FleetView
@@ -69,9 +69,16 @@ class Standing:
         if mirror.load is None:
             return 0
         report, reserved = mirror.load.report, self.reservations.of(mirror.name)
+        return max(0, self._usable_slots(report) - report.active - report.reserved - reserved.grants)
+
+    def has_idle_slot(self, name: MirrorName) -> bool:
+        """Tell whether a slot under the threshold has no transfer, whoever it may be reserved for."""
+        load = self.view.mirror(name).load
+        return load is not None and load.report.active < self._usable_slots(load.report)
+
+    def _usable_slots(self, report: LoadReported) -> int:
         # A threshold of 0.8 leaves a mirror with one slot that slot: what counts is where its load stands before.
-        usable = math.ceil(self.rules.load_threshold * report.slots)
-        return max(0, usable - report.active - report.reserved - reserved.grants)
+        return math.ceil(self.rules.load_threshold * report.slots)
 
     def quota_left_bytes(self, mirror: Mirror) -> int | None:
         """Give what is left of the quota when all that this selector granted is served; None without a limit."""

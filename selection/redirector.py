@@ -1,7 +1,8 @@
 """What one visitor is answered: a choice, and for a good one the link, the notice and the reservation.
 
 A look (HEAD) gets the link alone. A visitor who asks for the same content again is sent to the mirror that keeps a
-place for him already (``selection.claims``), with a new link and without a second place.
+place for him already (``selection.claims``), with a new link and without a second place, unless all slots there are
+at work by now.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Final
 
 from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Grant, IPAddress
 from events.names import ORIGIN, FilePath, MirrorName, SelectorName
@@ -25,9 +25,6 @@ from selection.hearing import HearingClock
 from selection.links import download_url
 from selection.policy import Rules, Standing, Visitor, choose
 from selection.reservations import Reservations
-
-# His slot or his bytes may be just what is taken there.
-_TAKEN_BY_HIMSELF: Final = frozenset({RejectReason.FULL, RejectReason.QUOTA_SPENT})
 
 
 class UnknownFileError(LookupError):
@@ -122,15 +119,17 @@ class Redirector:
         return download_url(base_url, token_for(grant, mirror, self._office.keys), path, asked_not)
 
     def _place_for(self, explained: Explanation) -> tuple[MirrorName, str]:
-        """Give the mirror that keeps a place for this visitor already, or else the best one, or else the master."""
+        """Give the mirror that keeps a place for this visitor, or else the best one, or else the master."""
         office, choice = self._office, explained.choice
         address, sha256 = explained.visitor.address, explained.file.sha256
+        claimed = office.claims.mirrors(address, sha256, now_s=office.clock_s())
         urls = {candidate.mirror: candidate.base_url for candidate in choice.ranked}
-        for name in office.claims.mirrors(address, sha256, now_s=office.clock_s()):
+        for name in claimed:
             rejection = choice.rejected.get(name)
             if name in urls:
                 return name, urls[name]
-            if rejection is not None and rejection.reason in _TAKEN_BY_HIMSELF:
+            # Full by reservations alone, and one of them is his.
+            if rejection is not None and rejection.reason is RejectReason.FULL and self.standing().has_idle_slot(name):
                 return name, office.view.base_url(name)
         best = choice.best
         return (best.mirror, best.base_url) if best else (ORIGIN, office.master_url)
