@@ -75,9 +75,7 @@ async def send_file(
         ContentGoneError: before anything was sent: missing, no regular file, a symbolic link, or of another size.
     """
     with _opened(content) as descriptor:
-        selection = select(
-            _conditions(request), method=request.method, etag=etag_of(content.sha256), size_bytes=content.size_bytes
-        )
+        selection = _selection(request, content)
         response = _head(content, selection, cache_control)
         part = _part(selection, content.size_bytes)
         empty = part is None or request.method == hdrs.METH_HEAD
@@ -96,6 +94,13 @@ async def send_file(
             sent_bytes=body.sent_bytes,
             completed=body.completed,
         )
+
+
+def asked_part(request: web.Request, content: Content) -> Part:
+    """Give which bytes ``send_file`` will send; an empty part for an answer without a body."""
+    if request.method != hdrs.METH_GET:
+        return Part(0, 0)
+    return _part(_selection(request, content), content.size_bytes) or Part(0, 0)
 
 
 def etag_of(sha256: Digest) -> str:
@@ -120,6 +125,11 @@ def _opened(content: Content) -> Generator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _selection(request: web.Request, content: Content) -> Selection:
+    conditions = _conditions(request)
+    return select(conditions, method=request.method, etag=etag_of(content.sha256), size_bytes=content.size_bytes)
 
 
 def _conditions(request: web.Request) -> Conditions:

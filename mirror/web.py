@@ -17,9 +17,9 @@ import structlog
 from aiohttp import hdrs, web
 
 from edge.errors import ApiError
-from edge.files import Content, ContentGoneError, etag_of, send_file
+from edge.files import Content, ContentGoneError, asked_part, send_file
 from edge.health import Check, add_health
-from edge.ranges import Conditions, NotModified, Part, PreconditionFailed, Unsatisfiable, Whole, select
+from edge.ranges import Part
 from edge.server import new_app
 from edge.visitors import FORWARDED_FOR, ForwardedForError, IPNetwork, visitor_of
 from events.errors import ExpiredGrantError, ForeignGrantError, InvalidNameError, MalformedGrantError
@@ -108,7 +108,7 @@ class Counter:
     async def _send(
         self, request: web.Request, grant: Grant, address: IPAddress, content: Content
     ) -> web.StreamResponse:
-        asked = _asked(request, content)
+        asked = asked_part(request, content)
         try:
             if asked.start == asked.stop:
                 return (await send_file(request, content, meter=_nothing_leaves)).response
@@ -180,26 +180,6 @@ def _is_loopback(peer: str) -> bool:
         return normalise(peer).is_loopback
     except ValueError:
         return False
-
-
-def _asked(request: web.Request, content: Content) -> Part:
-    """Give which bytes ``send_file`` will send; an empty part for an answer without a body."""
-    conditions = Conditions(
-        if_match=request.headers.get(hdrs.IF_MATCH),
-        if_none_match=request.headers.get(hdrs.IF_NONE_MATCH),
-        if_range=request.headers.get(hdrs.IF_RANGE),
-        range=request.headers.get(hdrs.RANGE),
-    )
-    if request.method != hdrs.METH_GET:
-        return Part(0, 0)
-    selection = select(conditions, method=request.method, etag=etag_of(content.sha256), size_bytes=content.size_bytes)
-    match selection:
-        case Whole():
-            return Part(0, content.size_bytes)
-        case Part():
-            return selection
-        case NotModified() | PreconditionFailed() | Unsatisfiable():
-            return Part(0, 0)
 
 
 def _nothing_leaves(sent_bytes: int) -> None:

@@ -11,8 +11,7 @@ from urllib.parse import quote, urlencode
 from aiohttp import hdrs, web
 
 from edge.errors import ApiError
-from edge.files import Content, ContentGoneError, etag_of, send_file
-from edge.ranges import Conditions, NotModified, Part, PreconditionFailed, Unsatisfiable, Whole, select
+from edge.files import Content, ContentGoneError, asked_part, send_file
 from edge.tracing import trace_of
 from edge.visitors import ForwardedForError, IPNetwork, visitor_of
 from events.errors import ExpiredGrantError, ForeignGrantError, MalformedGrantError
@@ -78,7 +77,7 @@ class FallbackRoutes:
         except ExpiredGrantError as error:
             return await self._back_to_site(request, grant, error)
         content = await self._serving.for_visitor(grant.sha256)
-        asked = _asked(request, content)
+        asked = asked_part(request, content)
         async with self._downloads.transfer(grant, address, asked, trace=trace_of(request)) as transfer:
             try:
                 sent = await send_file(request, content, meter=transfer.meter)
@@ -121,26 +120,6 @@ class FallbackRoutes:
 
 def _uncounted(_count: int) -> None:
     """Let bytes for mirrors pass: the mirrors tell what they hold."""
-
-
-def _asked(request: web.Request, content: Content) -> Part:
-    """Give which bytes ``send_file`` will send; an empty part for an answer without a body."""
-    if request.method != hdrs.METH_GET:
-        return Part(0, 0)
-    conditions = Conditions(
-        if_match=request.headers.get(hdrs.IF_MATCH),
-        if_none_match=request.headers.get(hdrs.IF_NONE_MATCH),
-        if_range=request.headers.get(hdrs.IF_RANGE),
-        range=request.headers.get(hdrs.RANGE),
-    )
-    selection = select(conditions, method=request.method, etag=etag_of(content.sha256), size_bytes=content.size_bytes)
-    match selection:
-        case Whole():
-            return Part(0, content.size_bytes)
-        case Part():
-            return selection
-        case NotModified() | PreconditionFailed() | Unsatisfiable():
-            return Part(0, 0)
 
 
 def _gone(content: Content, error: ContentGoneError) -> UnusableFileError:
