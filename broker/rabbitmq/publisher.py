@@ -1,4 +1,4 @@
-"""Publishing with confirms, mandatory and within a time limit, on an AMQP channel of its own.
+"""Publishing with confirms, mandatory and within a time limit, on an AMQP channel for each exchange (``lanes``).
 
 A refused publish makes RabbitMQ close the channel under all that are in flight on it. The guilty one is told from the
 reply; the others are published again here, under the same ``message_id``.
@@ -10,7 +10,6 @@ import asyncio
 from datetime import UTC, datetime
 from typing import cast
 
-from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity, DeliveryError, PublishError
 from aiormq import spec
 from aiormq.channel import Channel as UnderlayChannel
@@ -28,7 +27,7 @@ from broker.port import (
 )
 from broker.rabbitmq.declarations import PERSISTENT, TRANSIENT
 from broker.rabbitmq.errors import is_blamed, translated
-from broker.rabbitmq.gate import LogGate
+from broker.rabbitmq.lanes import Lane, Lanes
 from broker.rabbitmq.session import Session
 from events.codec import CONTENT_TYPE
 
@@ -48,9 +47,7 @@ class Publisher:
         self._session = session
         self._user = config.user
         self._timeout_s = config.publish_timeout_s
-        self._log_gate = LogGate(session)
-        self._amqp_channel: AbstractChannel | None = None
-        self._opening = asyncio.Lock()
+        self._lanes = Lanes(session)
         self._gate = asyncio.Lock()
 
     async def publish(self, message: Message) -> None:
@@ -69,19 +66,19 @@ class Publisher:
 
     async def _is_confirmed(self, message: Message) -> bool:
         """Try once. False when the AMQP channel was closed by somebody else's fault: try again on a new one."""
-        amqp_channel = await self._channel()
+        lane = await self._lanes.lane_for(message)
         try:
-            with translated():
-                await self._send(amqp_channel, message)
+            async with lane.used():
+                with translated():
+                    await self._send(lane, message)
         except _ChannelClosingError as closing:
-            if self._amqp_channel is amqp_channel:
-                self._amqp_channel = None
+            lane.give_up()
             if not is_blamed(message, closing.reply):
                 return False
             raise closing.guilty(closing.reply) from closing
         return True
 
-    async def _send(self, amqp_channel: AbstractChannel, message: Message) -> None:
+    async def _send(self, lane: Lane, message: Message) -> None:
         """Write and wait for the confirmation.
 
         A frame that follows aiormq's answer to RabbitMQ's close of the AMQP channel costs the whole connection (504).
@@ -89,12 +86,11 @@ class Publisher:
         nobody waits for it to drain (``wait=False``), hence aiormq's own lock is free.
         """
         await self._session.until_unblocked()
-        underlay = cast("UnderlayChannel", await amqp_channel.get_underlay_channel())
-        await self._until_room(underlay)
-        if _is_closing(underlay):
+        await self._until_room(lane.underlay)
+        if not lane.is_open:
             raise _ChannelClosingError
         try:
-            await underlay.basic_publish(
+            await lane.underlay.basic_publish(
                 message.body,
                 exchange=message.exchange,
                 routing_key=message.routing_key,
@@ -103,6 +99,7 @@ class Publisher:
                 wait=False,
             )
         except PublishError as error:
+            lane.give_up()
             raise UnroutableError(f"no queue takes {message.routing_key!r} from {message.exchange!r}") from error
         except DeliveryError as error:
             raise NackedError(f"the broker could not take {message.message_id}") from error
@@ -120,20 +117,6 @@ class Publisher:
             while frames.full():  # noqa: ASYNC110 - aiormq's writer tells nobody; it empties the queue in one turn
                 await asyncio.sleep(0)
 
-    async def _channel(self) -> AbstractChannel:
-        if (amqp_channel := self._usable()) is not None:
-            return amqp_channel
-        async with self._opening:
-            if (amqp_channel := self._usable()) is not None:
-                return amqp_channel
-            await self._log_gate.passed()  # a new connection means a new AMQP channel
-            self._amqp_channel = await self._session.open_channel(confirms=True)
-            return self._amqp_channel
-
-    def _usable(self) -> AbstractChannel | None:
-        amqp_channel = self._amqp_channel
-        return None if amqp_channel is None or amqp_channel.is_closed else amqp_channel
-
     def _too_late(self, message: Message) -> DisconnectedError | PublishTimeoutError:
         health = self._session.health
         if not health.connected:
@@ -142,11 +125,6 @@ class Publisher:
         return PublishTimeoutError(
             f"{message.message_id} was not confirmed within {self._timeout_s} s; the broker is {state}"
         )
-
-
-def _is_closing(underlay: UnderlayChannel) -> bool:
-    """Tell whether RabbitMQ has closed the AMQP channel, the moment that this was read from the connection."""
-    return underlay.connection.channels.get(underlay.number) is not underlay or underlay.is_closed
 
 
 def _properties(message: Message, user: str) -> spec.Basic.Properties:

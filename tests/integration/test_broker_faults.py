@@ -11,13 +11,13 @@ import pytest
 
 from broker.config import BrokerConfig
 from broker.node import PrivateNode
-from broker.port import BrokerError, Delivery, Message, Outcome, PublishTimeoutError, TopologyError
+from broker.port import BrokerError, Delivery, Message, Outcome, PublishTimeoutError, TopologyError, UnroutableError
 from broker.provision import LogBrokenError, Provisioned, provision_mirror, provision_site
 from broker.rabbitmq import RabbitAdmin, RabbitBroker
 from broker.relay import Pending, Relay
 from broker.topology import log_stream, mirror_queue
 from events.names import ChannelName, MirrorName
-from events.routing import FILES
+from events.routing import FILES, FLEET, LOAD, Binding
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.faults, pytest.mark.timeout(300)]
 
@@ -26,6 +26,11 @@ LOG = log_stream(1)
 WAIT_S = 120.0  # a node boots in 10 to 20 s, and in a minute on a busy machine
 KILLS = 3
 MESSAGES_A_KILL = 200
+PAST_THE_LOG = 20
+KILL_STREAM_LEADERS = """
+[exit(amqqueue:get_pid(Queue), kill) || Queue <- rabbit_amqqueue:list(),
+                                        amqqueue:get_type(Queue) =:= rabbit_stream_queue].
+"""
 
 
 def message(number: int) -> Message:
@@ -138,6 +143,45 @@ async def test_nothing_confirmed_is_lost_when_the_broker_is_killed_under_a_storm
 async def kill_after(node: PrivateNode, wait_s: float) -> None:
     await asyncio.sleep(wait_s)
     await kill_and_start(node)
+
+
+async def test_nothing_confirmed_is_lost_when_the_log_gets_another_leader(private_node: PrivateNode) -> None:
+    await provision(private_node)
+    outbox, logged = ListOutbox(), list[str]()
+    async with RabbitBroker(config_of(private_node)) as mirror, RabbitBroker(config_of(private_node)) as reader:
+        relay = Relay(outbox, mirror)
+        async with running(relay.run(), reader.follow(LOG, lambda delivery: logged.append(delivery.message_id))):
+            await publish_past_the_log(private_node, mirror)
+            sent = 0
+            for _ in range(KILLS):
+                killing = asyncio.create_task(asyncio.to_thread(private_node.ctl, "eval", KILL_STREAM_LEADERS))
+                goal = sent + MESSAGES_A_KILL
+                while sent < goal or not killing.done():
+                    outbox.rows[sent] = spoken(FLEET, str(sent))
+                    sent += 1
+                    relay.wake()
+                    await asyncio.sleep(0.005)
+                await killing
+                await until(lambda: not outbox.rows)
+            await reader.publish(spoken(FLEET, "end"))
+            await until(lambda: "end" in logged)
+    assert {str(number) for number in range(sent)} - set(logged) == set()
+
+
+async def publish_past_the_log(node: PrivateNode, mirror: RabbitBroker) -> None:
+    """Publish what goes elsewhere and what comes back: RabbitMQ counts it with what goes into the log."""
+    for number in range(PAST_THE_LOG):
+        await mirror.publish(spoken(LOAD, f"load-{number}"))
+    async with RabbitAdmin(config_of(node)) as admin:
+        await admin.unbind(LOG, Binding(FLEET, "#"))
+        for number in range(PAST_THE_LOG):
+            with pytest.raises(UnroutableError):
+                await mirror.publish(spoken(FLEET, f"returned-{number}"))
+        await provision_site(admin, 1)
+
+
+def spoken(exchange: str, name: str) -> Message:
+    return Message(exchange=exchange, routing_key=f"mirror.ana.{exchange}", message_id=name, type="t", body=b"body")
 
 
 async def test_a_publish_gives_up_in_time_while_the_broker_is_away_and_works_when_it_is_back(
