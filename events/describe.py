@@ -170,7 +170,9 @@ def _type_text(info: types.Type) -> str:  # noqa: C901, PLR0911 - one case for e
         case types.Metadata():
             return _type_text(info.type)
         case types.BytesType():
-            return f"bin, {info.min_length} bytes"
+            return f"bin, {info.min_length} bytes" if info.min_length else f"bin, up to {info.max_length:,} bytes"
+        case types.BoolType():
+            return "boolean"
         case types.IntType():
             return f"integer, {_span(info.ge, info.le)}"
         case types.FloatType():

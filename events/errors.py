@@ -51,5 +51,9 @@ class ForeignGrantError(GrantError):
     """A good token, used from an address that it is not bound to. Answer 403."""
 
 
+class OtherFamilyError(GrantError):
+    """A good token, used from an address of the other family than it is bound to. Its visitor may claim it, once."""
+
+
 class ExpiredGrantError(GrantError):
     """A good token, too late. Send the visitor back to the master, which may grant anew."""

@@ -7,6 +7,8 @@ for itself, and the theft of one mirror's key opens nothing else.
 
 ``/d/<token>/<file name>``: 132 characters of URL-safe base64 (RFC 4648 §5) without padding; the file name is for
 the tools that save it and carries no authority.
+
+The same token, marked as a peer's, lets one mirror fetch a content from another.
 """
 
 from __future__ import annotations
@@ -17,23 +19,24 @@ import hmac
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from events.errors import ExpiredGrantError, ForeignGrantError, MalformedGrantError
+from events.errors import ExpiredGrantError, ForeignGrantError, MalformedGrantError, OtherFamilyError
 from events.names import Digest, MirrorName
 
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 
 GRANT_ID_BYTES: Final = 16
 KEY_BYTES: Final = 32
-IPV4_PREFIX_BITS: Final = 32  # one visitor; many share it behind a carrier's NAT, none spreads over two
-IPV6_PREFIX_BITS: Final = 64  # temporary addresses (RFC 8981) change inside a /64
+KEY_EPOCH_MAX: Final = 255  # a byte of the token; a rotation each month lasts for 21 years
 CLOCK_SKEW_S: Final = 30  # NTP keeps servers within a second; a friend's server may not run it well
 
-# version, key epoch, start by, finish by, size, grant id, sha256, bound prefix bits, bound address (IPv6 or mapped)
+# version and flags, key epoch, start by, finish by, size, grant id, sha256, bound bits, bound address (IPv6 or mapped)
 _BODY: Final = struct.Struct(">BBIIQ16s32sB16s")
 _VERSION: Final = 1
+_PEER_FLAG: Final = 0x80
 _MAC_BYTES: Final = 16
 _TOKEN_BYTES: Final = _BODY.size + _MAC_BYTES
 TOKEN_LENGTH: Final = _TOKEN_BYTES * 4 // 3  # 132: a multiple of three bytes needs no padding
@@ -41,12 +44,31 @@ _MAPPED_BITS: Final = 96
 _ADDRESS_BITS: Final = 128
 
 
+class Binding(Enum):
+    """How many bits of a visitor's address a grant is bound to: of IPv4, of IPv6."""
+
+    STRICT = (32, 64)  # an address; temporary ones (RFC 8981) change inside a /64
+    PREFIX = (24, 56)  # what carriers and offices spread their visitors over
+    OFF = (0, 0)
+
+    def __init__(self, ipv4_bits: int, ipv6_bits: int) -> None:
+        self.ipv4_bits, self.ipv6_bits = ipv4_bits, ipv6_bits
+
+
+class Claim(NamedTuple):
+    """The addresses of the other family that a grant is bound to as well, once its visitor came from one of them."""
+
+    address: IPv6Address
+    prefix_bits: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
     """What a token says. Times are seconds since the Unix epoch; sizes are bytes.
 
     The first byte must be asked for by ``start_by_s``; resuming is possible until ``finish_by_s``. The grant is
-    bound to the first ``prefix_bits`` of ``address``, an IPv6 or IPv4-mapped address; 0 binds it to nobody.
+    bound to the first ``prefix_bits`` of ``address``, an IPv6 or IPv4-mapped address; 0 binds it to nobody. ``peer``
+    marks a mirror's leave to fetch pieces; it opens nothing to visitors.
     """
 
     grant_id: bytes
@@ -57,6 +79,7 @@ class Grant:
     address: IPv6Address
     prefix_bits: int
     key_epoch: int = 1
+    peer: bool = False
 
 
 def derive_key(secret: bytes, mirror: MirrorName, key_epoch: int) -> bytes:
@@ -64,17 +87,20 @@ def derive_key(secret: bytes, mirror: MirrorName, key_epoch: int) -> bytes:
     return hmac.digest(secret, f"distributary grant|{mirror}|{key_epoch}".encode(), "sha256")
 
 
-def bind(address: IPAddress) -> tuple[IPv6Address, int]:
-    """Give the address, mapped to IPv6 and masked, and the number of bits that a grant is bound to."""
+def bind(address: IPAddress, binding: Binding = Binding.STRICT) -> Claim:
+    """Give the address, mapped to IPv6 and masked, and the number of bits that a grant is bound to; 0 for nobody."""
+    if binding is Binding.OFF:
+        return Claim(IPv6Address(0), 0)
     if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
-        return _masked(address, IPV6_PREFIX_BITS), IPV6_PREFIX_BITS
-    return _mapped(address), _MAPPED_BITS + IPV4_PREFIX_BITS
+        return Claim(_masked(address, binding.ipv6_bits), binding.ipv6_bits)
+    prefix_bits = _MAPPED_BITS + binding.ipv4_bits
+    return Claim(_masked(_mapped(address), prefix_bits), prefix_bits)
 
 
 def mint(grant: Grant, *, mirror: MirrorName, key: bytes) -> str:
     """Write a grant as a token for this mirror alone."""
     body = _BODY.pack(
-        _VERSION,
+        _VERSION | (_PEER_FLAG if grant.peer else 0),
         grant.key_epoch,
         grant.start_by_s,
         grant.finish_by_s,
@@ -95,11 +121,11 @@ def read(token: str, *, mirror: MirrorName, keys: Mapping[int, bytes]) -> Grant:
     """
     raw = _canonical_bytes(token)
     body, mac = raw[: _BODY.size], raw[_BODY.size :]
-    version, key_epoch, start_by_s, finish_by_s, size, grant_id, sha256, prefix_bits, address = _BODY.unpack(body)
+    head, key_epoch, start_by_s, finish_by_s, size, grant_id, sha256, prefix_bits, address = _BODY.unpack(body)
     # An unknown epoch costs the same time as a wrong MAC.
     key = keys.get(key_epoch, bytes(KEY_BYTES))
     authentic = hmac.compare_digest(mac, _mac(body, mirror, key))
-    if not authentic or key_epoch not in keys or version != _VERSION:
+    if not authentic or key_epoch not in keys or head & ~_PEER_FLAG != _VERSION:
         raise MalformedGrantError("not a token for this mirror")
     return Grant(
         grant_id=grant_id,
@@ -110,23 +136,36 @@ def read(token: str, *, mirror: MirrorName, keys: Mapping[int, bytes]) -> Grant:
         address=IPv6Address(address),
         prefix_bits=prefix_bits,
         key_epoch=key_epoch,
+        peer=bool(head & _PEER_FLAG),
     )
 
 
-def check(grant: Grant, *, address: IPAddress, now_s: float, started: bool) -> None:
+def check(grant: Grant, *, address: IPAddress, now_s: float, started: bool, claimed: Claim | None = None) -> None:
     """Check that a proven grant holds for this visitor at this moment.
 
-    ``started`` tells whether this mirror already sent bytes under the grant; then ``finish_by_s`` counts.
+    Args:
+        grant: what the token says.
+        address: where the visitor comes from.
+        now_s: the Unix time.
+        started: whether this mirror already sent bytes under the grant; then ``finish_by_s`` counts.
+        claimed: what the other address family has claimed of this grant already (``claim_of``), if anything.
 
     Raises:
-        ForeignGrantError: the visitor's address is not the one that the grant is bound to.
+        OtherFamilyError: the visitor comes by the other address family, for which nobody has claimed the grant yet. He
+            may claim it, once: check again with that claim.
+        ForeignGrantError: the visitor's address is not one that the grant is bound to.
         ExpiredGrantError: too late to start, or to go on.
     """
-    if not _is_bound_to(grant, _mapped(address)):
-        raise ForeignGrantError("this link was given to another address")
+    _check_address(grant, _mapped(address), claimed)
     deadline_s = grant.finish_by_s if started else grant.start_by_s
     if now_s > deadline_s + CLOCK_SKEW_S:
         raise ExpiredGrantError(f"this link ended {now_s - deadline_s:.0f} s ago")
+
+
+def claim_of(grant: Grant, address: IPAddress) -> Claim:
+    """Give what a visitor of the other address family claims of a grant: as closely bound as the grant itself is."""
+    bits = grant.prefix_bits - _MAPPED_BITS if grant.address.ipv4_mapped is not None else grant.prefix_bits
+    return bind(address, next(each for each in Binding if bits in (each.ipv4_bits, each.ipv6_bits)))
 
 
 def normalise(address: str) -> IPAddress:
@@ -158,12 +197,25 @@ def _canonical_bytes(token: str) -> bytes:
     return raw
 
 
-def _is_bound_to(grant: Grant, address: IPv6Address) -> bool:
-    if grant.prefix_bits == 0:
-        return True
+def _check_address(grant: Grant, address: IPv6Address, claimed: Claim | None) -> None:
+    if grant.prefix_bits == 0 or _is_within(address, Claim(grant.address, grant.prefix_bits)):
+        return
+    if claimed is not None and _is_within(address, claimed):
+        return
+    if claimed is None and not _are_one_family(address, grant.address):
+        raise OtherFamilyError("this link was given to an address of the other family")
+    raise ForeignGrantError("this link was given to another address")
+
+
+def _is_within(address: IPv6Address, claim: Claim) -> bool:
     # ::/64, where ::1 is, holds the mapped address of every IPv4 visitor.
-    same_family = (address.ipv4_mapped is None) == (grant.address.ipv4_mapped is None)
-    return same_family and _masked(address, grant.prefix_bits) == _masked(grant.address, grant.prefix_bits)
+    return _are_one_family(address, claim.address) and (
+        _masked(address, claim.prefix_bits) == _masked(claim.address, claim.prefix_bits)
+    )
+
+
+def _are_one_family(one: IPv6Address, other: IPv6Address) -> bool:
+    return (one.ipv4_mapped is None) == (other.ipv4_mapped is None)
 
 
 def _mapped(address: IPAddress) -> IPv6Address:

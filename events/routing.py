@@ -1,7 +1,7 @@
 """Where an event goes: exchanges by who speaks, routing keys by whom it concerns.
 
 ``files``   the master: ``file.<channel>.<action>``, ``channel.<channel>.<action>``, ``mirror.<mirror>.<action>``,
-            ``subscription.<mirror>.<action>``, ``log.opened``, ``log.restated``, ``origin.<kind>``
+            ``subscription.<mirror>.<action>``, ``grants.revoked``, ``log.opened``, ``log.restated``, ``origin.<kind>``
 ``fleet``   mirrors, each under its own name: ``mirror.<mirror>.<kind>``
 ``load``    mirrors, telemetry: ``mirror.<mirror>.load``
 ``grants``  selectors: ``grant.<mirror>.<kind>``, ``selector.<selector>.<kind>``
@@ -18,8 +18,10 @@ from events.envelope import MASTER_SOURCE, Envelope, load_source, mirror_source,
 from events.errors import ForgedEventError
 from events.names import ORIGIN, ChannelName, MirrorName
 from events.schemas import (
+    AvailabilityChanged,
     CatalogueRestated,
     ChannelDefined,
+    ChannelFollowed,
     ChannelRemoved,
     DownloadAborted,
     DownloadFinished,
@@ -29,7 +31,10 @@ from events.schemas import (
     EventUnreadable,
     FilePublished,
     FileWithdrawn,
+    GrantClaimed,
+    GrantsRevoked,
     InventoryAnnounced,
+    KeysRotated,
     LoadReported,
     LogOpened,
     MirrorCameOnline,
@@ -37,10 +42,12 @@ from events.schemas import (
     MirrorJoined,
     MirrorLeft,
     MirrorWentOffline,
+    QuotaReached,
     ReplicaDeclined,
     ReplicaLost,
     ReplicaReady,
     SelectorCameOnline,
+    SourceBanned,
     SubscriptionGranted,
     SubscriptionRevoked,
     tag_of,
@@ -78,19 +85,21 @@ def address_of(event: Event) -> Address:  # noqa: C901, PLR0911, PLR0912 - one c
             return _by_master(f"file.{event.channel}.{_action(event)}")
         case ChannelDefined() | ChannelRemoved():
             return _by_master(f"channel.{event.channel}.{_action(event)}")
-        case MirrorInvited() | MirrorJoined() | MirrorLeft():
+        case MirrorInvited() | MirrorJoined() | MirrorLeft() | KeysRotated():
             return _by_master(f"mirror.{event.mirror}.{_action(event)}")
         case SubscriptionGranted() | SubscriptionRevoked():
             return _by_master(f"subscription.{event.mirror}.{_action(event)}")
+        case GrantsRevoked():
+            return _by_master("grants.revoked")
         case LogOpened():
             return _by_master("log.opened")
         case CatalogueRestated():
             return _by_master("log.restated")
         case MirrorCameOnline() | MirrorWentOffline() | InventoryAnnounced() | ReplicaReady() | ReplicaLost():
             return _by_mirror(event.mirror, _action(event))
-        case ReplicaDeclined():
+        case ReplicaDeclined() | SourceBanned() | QuotaReached() | AvailabilityChanged() | ChannelFollowed():
             return _by_mirror(event.mirror, _action(event))
-        case DownloadStarted() | DownloadFinished() | DownloadAborted():
+        case DownloadStarted() | DownloadFinished() | DownloadAborted() | GrantClaimed():
             if event.mirror == ORIGIN:
                 return _by_master(f"{ORIGIN}.{_action(event)}")
             return _by_mirror(event.mirror, _action(event))
@@ -113,6 +122,7 @@ def mirror_bindings(mirror: MirrorName, channels: tuple[ChannelName, ...]) -> tu
         Binding(FILES, f"mirror.{mirror}.#"),
         Binding(FILES, f"subscription.{mirror}.#"),
         Binding(FILES, "log.#"),
+        Binding(FILES, "grants.#"),
         Binding(GRANTS, f"grant.{mirror}.#"),
     )
 

@@ -17,8 +17,10 @@ from typing import assert_never
 from events.envelope import MASTER_SOURCE, Envelope, mirror_source
 from events.names import ChannelName, Digest, FilePath, MirrorName
 from events.schemas import (
+    AvailabilityChanged,
     CatalogueRestated,
     ChannelDefined,
+    ChannelFollowed,
     ChannelRemoved,
     DownloadAborted,
     DownloadFinished,
@@ -27,7 +29,10 @@ from events.schemas import (
     EventUnreadable,
     FilePublished,
     FileWithdrawn,
+    GrantClaimed,
+    GrantsRevoked,
     InventoryAnnounced,
+    KeysRotated,
     LoadReported,
     LogOpened,
     LossReason,
@@ -36,10 +41,12 @@ from events.schemas import (
     MirrorJoined,
     MirrorLeft,
     MirrorWentOffline,
+    QuotaReached,
     ReplicaDeclined,
     ReplicaLost,
     ReplicaReady,
     SelectorCameOnline,
+    SourceBanned,
     SubscriptionGranted,
     SubscriptionRevoked,
 )
@@ -102,6 +109,13 @@ class FleetView:
                 | DownloadAborted()
                 | SelectorCameOnline()
                 | EventUnreadable()
+                | KeysRotated()
+                | AvailabilityChanged()
+                | ChannelFollowed()
+                | SourceBanned()
+                | QuotaReached()
+                | GrantClaimed()
+                | GrantsRevoked()
             ):
                 pass
             case _:

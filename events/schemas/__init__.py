@@ -8,11 +8,32 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias, get_args
 
-from events.schemas.downloads import DownloadAborted, DownloadFinished, DownloadGranted, DownloadStarted
-from events.schemas.files import PUBLIC, Access, ChannelDefined, ChannelRemoved, FilePublished, FileWithdrawn, Filter
+from events.schemas.downloads import (
+    DownloadAborted,
+    DownloadFinished,
+    DownloadGranted,
+    DownloadStarted,
+    GrantClaimed,
+    GrantsRevoked,
+)
+from events.schemas.files import (
+    PUBLIC,
+    Access,
+    AddressPolicy,
+    ChannelDefined,
+    ChannelRemoved,
+    FilePublished,
+    FileWithdrawn,
+    Filter,
+    WithdrawMode,
+)
 from events.schemas.mirrors import (
+    Availability,
+    AvailabilityChanged,
+    ChannelFollowed,
     DeclineReason,
     InventoryAnnounced,
+    KeysRotated,
     LoadReported,
     Location,
     LossReason,
@@ -22,9 +43,14 @@ from events.schemas.mirrors import (
     MirrorLeft,
     MirrorWentOffline,
     Profile,
+    QuotaLevel,
+    QuotaReached,
+    QuotaWindow,
     ReplicaDeclined,
     ReplicaLost,
     ReplicaReady,
+    SourceBanned,
+    SourceFault,
     SubscriptionGranted,
     SubscriptionRevoked,
 )
@@ -35,17 +61,24 @@ FleetEvent: TypeAlias = (
     MirrorInvited
     | MirrorJoined
     | MirrorLeft
+    | KeysRotated
     | SubscriptionGranted
     | SubscriptionRevoked
     | MirrorCameOnline
     | MirrorWentOffline
+    | AvailabilityChanged
+    | ChannelFollowed
     | InventoryAnnounced
     | ReplicaReady
     | ReplicaLost
     | ReplicaDeclined
+    | SourceBanned
+    | QuotaReached
     | LoadReported
 )
-DownloadEvent: TypeAlias = DownloadGranted | DownloadStarted | DownloadFinished | DownloadAborted
+DownloadEvent: TypeAlias = (
+    DownloadGranted | DownloadStarted | DownloadFinished | DownloadAborted | GrantClaimed | GrantsRevoked
+)
 SystemEvent: TypeAlias = LogOpened | CatalogueRestated | SelectorCameOnline | EventUnreadable
 Event: TypeAlias = CatalogueEvent | FleetEvent | DownloadEvent | SystemEvent
 
@@ -63,9 +96,13 @@ __all__ = [
     "PUBLIC",
     "TAGS",
     "Access",
+    "AddressPolicy",
+    "Availability",
+    "AvailabilityChanged",
     "CatalogueEvent",
     "CatalogueRestated",
     "ChannelDefined",
+    "ChannelFollowed",
     "ChannelRemoved",
     "DeclineReason",
     "DownloadAborted",
@@ -79,7 +116,10 @@ __all__ = [
     "FileWithdrawn",
     "Filter",
     "FleetEvent",
+    "GrantClaimed",
+    "GrantsRevoked",
     "InventoryAnnounced",
+    "KeysRotated",
     "LoadReported",
     "Location",
     "LogOpened",
@@ -90,12 +130,18 @@ __all__ = [
     "MirrorLeft",
     "MirrorWentOffline",
     "Profile",
+    "QuotaLevel",
+    "QuotaReached",
+    "QuotaWindow",
     "ReplicaDeclined",
     "ReplicaLost",
     "ReplicaReady",
     "SelectorCameOnline",
+    "SourceBanned",
+    "SourceFault",
     "SubscriptionGranted",
     "SubscriptionRevoked",
     "SystemEvent",
+    "WithdrawMode",
     "tag_of",
 ]

@@ -1,7 +1,8 @@
-"""What is said about downloads: granted by a selector, then begun and ended at a mirror or at the master."""
+"""What is said about downloads: granted by a selector, revoked by the master, begun and ended where they are served."""
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -13,9 +14,11 @@ from events.schemas.fields import (
     Address,
     Bytes,
     Code,
+    Count,
     Generation,
     GrantId,
     Mirror,
+    Network,
     Path,
     Selector,
     Sha256,
@@ -88,4 +91,45 @@ class DownloadAborted(Struct, frozen=True, kw_only=True, array_like=True, tag="d
 
     def __post_init__(self) -> None:
         """Keep the text short and plain, whoever wrote it."""
+        tidy(self, "reason")
+
+
+class GrantClaimed(Struct, frozen=True, kw_only=True, array_like=True, tag="grant.claimed/1"):
+    """A visitor showed a good token from an address of the other family, and the grant is bound to that one, too.
+
+    Once a grant: a host with IPv4 and IPv6 may reach the selector by one and the mirror by the other.
+    """
+
+    mirror: Mirror
+    grant_id: GrantId
+    address: Address
+
+    def __post_init__(self) -> None:
+        """Check what a pattern cannot."""
+        normalise(self.address)
+
+
+class GrantsRevoked(Struct, frozen=True, kw_only=True, array_like=True, tag="grants.revoked/1"):
+    """The master took grants back. Running downloads under them are cut, and later requests are refused.
+
+    It holds for grants that agree with each of ``mirror``, ``grant_id``, ``sha256`` and ``network`` that is given, and
+    whose download could begin no later than ``start_by_s_max``: those that were given before. ``until_s`` is when the
+    last of them would end by itself.
+    """
+
+    revocation: Count
+    start_by_s_max: TimeS
+    until_s: TimeS
+    reason: str
+    mirror: Mirror | None = None
+    grant_id: GrantId | None = None
+    sha256: Sha256 | None = None
+    network: Network | None = None
+
+    def __post_init__(self) -> None:
+        """Check what a pattern cannot."""
+        if self.network is not None:
+            ip_network(self.network)
+        if self.mirror is None and self.grant_id is None and self.sha256 is None and self.network is None:
+            raise ValueError("say which grants: by mirror, grant, content or network")
         tidy(self, "reason")

@@ -11,7 +11,7 @@ from typing import Annotated, Final, TypeAlias
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from events.grants import GRANT_ID_BYTES
+from events.grants import GRANT_ID_BYTES, KEY_EPOCH_MAX
 from events.names import (
     MEDIA_TYPE_LENGTH_MAX,
     PATH_BYTES_MAX,
@@ -73,6 +73,7 @@ Count: TypeAlias = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 Sequence: TypeAlias = Annotated[int, Meta(ge=1, le=INTEGER_MAX)]
 Generation: TypeAlias = Annotated[int, Meta(ge=1, le=GENERATION_MAX)]
 Slots: TypeAlias = Annotated[int, Meta(ge=0, le=SLOTS_MAX)]
+KeyEpoch: TypeAlias = Annotated[int, Meta(ge=1, le=KEY_EPOCH_MAX)]
 TimeNs: TypeAlias = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 TimeS: TypeAlias = Annotated[int, Meta(ge=0, le=TIMESTAMP_S_MAX)]
 RetryAfterS: TypeAlias = Annotated[float, Meta(ge=0, le=RETRY_AFTER_S_MAX)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from ipaddress import ip_network
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from events.names import parse_path
+from events.names import SHA256_BYTES, parse_path
+from events.pieces import PIECES_MAX, piece_count
 from events.schemas.fields import (
     MEDIA_TYPES_MAX,
     NETWORKS_MAX,
@@ -43,12 +45,30 @@ class Filter(Struct, frozen=True, kw_only=True, array_like=True):
     media_types: Annotated[tuple[MediaTypePattern, ...], Meta(max_length=MEDIA_TYPES_MAX)] = ()
 
 
+class AddressPolicy(Enum):
+    """How closely a link to a channel's files is bound to the address that asked for it.
+
+    ``STRICT``: an IPv4 address, an IPv6 /64. ``PREFIX``: an IPv4 /24, an IPv6 /56, for visitors behind pools of
+    addresses. ``OFF``: anybody who has the link. Under the first two the other address family may claim the link once.
+    What a newer version knows is read as ``STRICT``.
+    """
+
+    STRICT = "strict"
+    PREFIX = "prefix"
+    OFF = "off"
+
+    @classmethod
+    def _missing_(cls, value: object) -> AddressPolicy | None:
+        return cls.STRICT if isinstance(value, str) else None
+
+
 class ChannelDefined(Struct, frozen=True, kw_only=True, array_like=True, tag="channel.defined/1"):
-    """A channel exists, with this filter. Said again, whole, whenever the filter changes."""
+    """A channel exists, with this filter. Said again, whole, whenever anything of it changes."""
 
     channel: Channel
     filter: Filter
     description: str = ""
+    address_policy: AddressPolicy = AddressPolicy.STRICT
 
     def __post_init__(self) -> None:
         """Keep the text short and plain, whoever wrote it."""
@@ -77,12 +97,27 @@ class Access(Struct, frozen=True, kw_only=True, array_like=True):
 
 PUBLIC = Access()
 
+PieceDigests: TypeAlias = Annotated[bytes, Meta(max_length=PIECES_MAX * SHA256_BYTES)]
+
+
+class WithdrawMode(Enum):
+    """What becomes of running downloads: they may end, or they are cut. What a newer version knows cuts them."""
+
+    DRAIN = "drain"
+    CUT = "cut"
+
+    @classmethod
+    def _missing_(cls, value: object) -> WithdrawMode | None:
+        return cls.CUT if isinstance(value, str) else None
+
 
 class FilePublished(Struct, frozen=True, kw_only=True, array_like=True, tag="file.published/1"):
     """A file is in a channel. One such fact for each channel it is in, and one for the channel ``origin``.
 
     ``generation`` rises with each new content under the same path. ``channel_sequence`` numbers the facts of
     one channel without a gap, so that a reader of that channel alone notices what it missed.
+    ``piece_digests`` has the SHA-256 of each piece of ``piece_bytes``, one after the other; a file of one piece has
+    neither (``events.pieces``).
     """
 
     channel: Channel
@@ -95,17 +130,24 @@ class FilePublished(Struct, frozen=True, kw_only=True, array_like=True, tag="fil
     tags: Tags = ()
     access: Access = field(default=PUBLIC)
     published_at_ns: TimeNs = 0
+    piece_bytes: Bytes = 0
+    piece_digests: PieceDigests = b""
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
         parse_path(self.path)
+        if self.piece_bytes or self.piece_digests:
+            expected = piece_count(self.size_bytes, self.piece_bytes) * SHA256_BYTES
+            if not self.piece_bytes or len(self.piece_digests) != expected:
+                raise ValueError(f"{len(self.piece_digests)} bytes of piece digests instead of {expected}")
 
 
 class FileWithdrawn(Struct, frozen=True, kw_only=True, array_like=True, tag="file.withdrawn/1"):
     """A file left a channel: withdrawn by a person, replaced, or no longer taken by the filter.
 
     Withdrawn from ``origin`` it is gone from the catalogue. It beats any publication of the same path with
-    the same or a lower generation and a lower ``channel_sequence``, whatever arrives first.
+    the same or a lower generation and a lower ``channel_sequence``, whatever arrives first. A mirror acknowledges it by
+    ``channel.followed``; until then it is used for no later publication of the path.
     """
 
     channel: Channel
@@ -114,6 +156,7 @@ class FileWithdrawn(Struct, frozen=True, kw_only=True, array_like=True, tag="fil
     generation: Generation
     sha256: Sha256
     reason: str
+    mode: WithdrawMode = WithdrawMode.DRAIN
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""

@@ -18,6 +18,7 @@ from events.schemas.fields import (
     Count,
     Country,
     Generation,
+    KeyEpoch,
     Latitude,
     Longitude,
     Mirror,
@@ -28,6 +29,7 @@ from events.schemas.fields import (
     Sha256,
     Slots,
     TimeNs,
+    TimeS,
     Url,
     tidy,
 )
@@ -45,7 +47,8 @@ class Profile(Struct, frozen=True, kw_only=True, array_like=True):
     """What a mirror's operator offers.
 
     ``url`` is the base that visitors reach, without a slash at the end. ``slots`` is the number of downloads
-    served at once. ``monthly_bytes`` is None where the operator sets no limit. ``location`` is None where unknown.
+    served at once. ``monthly_bytes`` and ``daily_bytes`` are None where the operator sets no limit. ``location`` is
+    None where unknown. ``peers`` tells whether it also serves other mirrors, so that the master need not.
     """
 
     url: Url
@@ -53,6 +56,8 @@ class Profile(Struct, frozen=True, kw_only=True, array_like=True):
     monthly_bytes: Bytes | None = None
     location: Location | None = None
     software: str = ""
+    daily_bytes: Bytes | None = None
+    peers: bool = True
 
     def __post_init__(self) -> None:
         """Keep the text short and plain, whoever wrote it."""
@@ -68,7 +73,7 @@ class MirrorInvited(Struct, frozen=True, kw_only=True, array_like=True, tag="mir
 
 
 class MirrorJoined(Struct, frozen=True, kw_only=True, array_like=True, tag="mirror.joined/1"):
-    """A mirror took up its invitation with this profile. Key epochs of its grants begin at 1."""
+    """A mirror took up its invitation with this profile. The epochs of its grant keys begin at 1."""
 
     mirror: Mirror
     profile: Profile
@@ -83,6 +88,17 @@ class MirrorLeft(Struct, frozen=True, kw_only=True, array_like=True, tag="mirror
     def __post_init__(self) -> None:
         """Keep the text short and plain, whoever wrote it."""
         tidy(self, "reason")
+
+
+class KeysRotated(Struct, frozen=True, kw_only=True, array_like=True, tag="keys.rotated/1"):
+    """A mirror's grants are minted under a new key, of ``key_epoch``, as soon as the mirror says that it has it.
+
+    The mirror asks the master for its keys. Those of epochs below ``oldest_epoch`` open nothing any more.
+    """
+
+    mirror: Mirror
+    key_epoch: KeyEpoch
+    oldest_epoch: KeyEpoch
 
 
 class SubscriptionGranted(Struct, frozen=True, kw_only=True, array_like=True, tag="subscription.granted/1"):
@@ -100,10 +116,15 @@ class SubscriptionRevoked(Struct, frozen=True, kw_only=True, array_like=True, ta
 
 
 class MirrorCameOnline(Struct, frozen=True, kw_only=True, array_like=True, tag="mirror.online/1"):
-    """A mirror has (re)connected. It may be chosen once an inventory with a later ``as_of`` is complete."""
+    """A mirror has (re)connected. It may be chosen once an inventory with a later ``as_of`` is complete.
+
+    ``key_epoch`` is that of the newest grant key that it has. It is said again, with the inventory, when one of these
+    changes.
+    """
 
     mirror: Mirror
     profile: Profile
+    key_epoch: KeyEpoch = 1
 
 
 class MirrorWentOffline(Struct, frozen=True, kw_only=True, array_like=True, tag="mirror.offline/1"):
@@ -115,6 +136,45 @@ class MirrorWentOffline(Struct, frozen=True, kw_only=True, array_like=True, tag=
     def __post_init__(self) -> None:
         """Keep the text short and plain, whoever wrote it."""
         tidy(self, "reason")
+
+
+class Availability(Enum):
+    """Whether a mirror takes new visitors.
+
+    ``OPEN`` does. ``PAUSED``: its operator wants none for a while. ``DRAINING``: it is on its way to a stop.
+    ``CLOSED``: it is outside its hours. What a newer version knows is read as ``PAUSED``.
+    """
+
+    OPEN = "open"
+    PAUSED = "paused"
+    DRAINING = "draining"
+    CLOSED = "closed"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Availability | None:
+        return cls.PAUSED if isinstance(value, str) else None
+
+
+class AvailabilityChanged(Struct, frozen=True, kw_only=True, array_like=True, tag="availability.changed/1"):
+    """A mirror takes new visitors from now on, or none. Said on change, and whenever it announces itself.
+
+    ``until_s`` is when it changes by itself, 0 where it does not.
+    """
+
+    mirror: Mirror
+    availability: Availability
+    until_s: TimeS = 0
+
+
+class ChannelFollowed(Struct, frozen=True, kw_only=True, array_like=True, tag="channel.followed/1"):
+    """A mirror has acted on all facts of a channel up to ``channel_sequence``: what they withdrew it serves no more.
+
+    Said after withdrawals, and for each channel when it announces itself.
+    """
+
+    mirror: Mirror
+    channel: Channel
+    channel_sequence: Count
 
 
 class InventoryAnnounced(Struct, frozen=True, kw_only=True, array_like=True, tag="inventory.announced/1"):
@@ -161,6 +221,7 @@ class LossReason(Enum):
     UNSUBSCRIBED = "unsubscribed"
     MISSING = "missing"
     CORRUPT = "corrupt"
+    EVICTED = "evicted"
     OTHER = "other"
 
     @classmethod
@@ -229,12 +290,74 @@ class ReplicaDeclined(Struct, frozen=True, kw_only=True, array_like=True, tag="r
         tidy(self, "detail")
 
 
+class SourceFault(Enum):
+    """What a source did wrong. A code that a newer version knows is read as ``OTHER``."""
+
+    WRONG_BYTES = "wrong_bytes"
+    WRONG_RANGE = "wrong_range"
+    WRONG_ENCODING = "wrong_encoding"
+    ENDLESS = "endless"
+    BROKEN_OFF = "broken_off"
+    TOO_SLOW = "too_slow"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    FORBIDDEN_ADDRESS = "forbidden_address"
+    OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, value: object) -> SourceFault | None:
+        return cls.OTHER if isinstance(value, str) else None
+
+
+class SourceBanned(Struct, frozen=True, kw_only=True, array_like=True, tag="source.banned/1"):
+    """A mirror fetches this content no more from ``source`` (a mirror, or ``origin``): it lied, or failed too often.
+
+    ``piece`` is the one that proved it, None where the fault was none of a piece's bytes.
+    """
+
+    mirror: Mirror
+    source: Mirror
+    sha256: Sha256
+    fault: SourceFault
+    piece: Count | None = None
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        """Keep the text short and plain, whoever wrote it."""
+        tidy(self, "detail")
+
+
+class QuotaWindow(Enum):
+    """What a limit of bytes is for."""
+
+    DAY = "day"
+    MONTH = "month"
+
+
+class QuotaLevel(Enum):
+    """``SOFT``: others are to be chosen first. ``HARD``: nothing is left for new visitors."""
+
+    SOFT = "soft"
+    HARD = "hard"
+
+
+class QuotaReached(Struct, frozen=True, kw_only=True, array_like=True, tag="quota.reached/1"):
+    """A mirror came to a limit of its operator. Said once for each level and window."""
+
+    mirror: Mirror
+    window: QuotaWindow
+    level: QuotaLevel
+    used_bytes: Bytes
+    limit_bytes: Bytes
+    resets_at_s: TimeS
+
+
 class LoadReported(Struct, frozen=True, kw_only=True, array_like=True, tag="load.reported/1"):
     """How a mirror fares now. Sent on change and as heartbeat; telemetry, kept out of the log.
 
     ``active`` slots have a live transfer, ``reserved`` ones a grant whose visitor has not come yet.
     ``quota_left_bytes`` is None without a limit. ``grants_seen`` gives, for each selector, the highest
-    sequence of its events that this report already counts.
+    sequence of its events that this report already counts. ``sparing``: a soft limit is reached, choose others first.
     """
 
     mirror: Mirror
@@ -244,3 +367,4 @@ class LoadReported(Struct, frozen=True, kw_only=True, array_like=True, tag="load
     transmit_bytes_per_second: Bytes
     quota_left_bytes: Bytes | None = None
     grants_seen: Annotated[dict[Selector, Count], Meta(max_length=SELECTORS_MAX)] = {}
+    sparing: bool = False
