@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Final, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
 from msgspec import inspect as types
 from msgspec.structs import FieldInfo, fields
 
 from events.codec import decode, encode
 from events.envelope import Envelope
 from events.errors import InvalidNameError
-from events.names import parse_path
-from events.schemas import EVENT_TYPES, Event
+from events.names import SHA256_BYTES, parse_path
+from events.pieces import piece_count
+from events.schemas import EVENT_TYPES, Event, FilePublished, GrantsRevoked
 from events.schemas.fields import INTEGER_MAX
+
+BINARY_BYTES_MAX = 64  # length is no news to the codec, and a file's piece digests may take 64 kB
 
 
 def _is_path(text: str) -> bool:
@@ -26,14 +32,34 @@ def _is_path(text: str) -> bool:
     return True
 
 
+@st.composite
+def _pieces(draw: st.DrawFn) -> dict[str, object]:
+    """A size with piece digests that fit it, or with none."""
+    size_bytes, piece_bytes = draw(st.integers(0, INTEGER_MAX)), 0
+    if draw(st.booleans()):
+        pieces = draw(st.integers(1, 3))
+        piece_bytes = max(1, -(-size_bytes // pieces))
+    digests_bytes = piece_count(size_bytes, piece_bytes) * SHA256_BYTES if piece_bytes else 0
+    digests = draw(st.binary(min_size=digests_bytes, max_size=digests_bytes))
+    return {"size_bytes": size_bytes, "piece_bytes": piece_bytes, "piece_digests": digests}
+
+
+def _names_a_target(said: dict[str, object]) -> bool:
+    return any(said[name] is not None for name in ("mirror", "grant_id", "sha256", "network"))
+
+
+_NETWORKS: Final = st.sampled_from(["192.0.2.0/24", "2001:db8::/32", "0.0.0.0/0"])
+
 _SPECIAL: Final[dict[str, st.SearchStrategy[object]]] = {
     "path": st.text(min_size=1, max_size=60).filter(_is_path),
     "address": st.ip_addresses().map(str),
-    "networks": st.lists(st.sampled_from(["192.0.2.0/24", "2001:db8::/32", "0.0.0.0/0"])).map(tuple),
+    "networks": st.lists(_NETWORKS).map(tuple),
+    "network": st.none() | _NETWORKS,
     "page": st.just(1),
 }
 
 
+@cache
 def events(kind: type[Event]) -> st.SearchStrategy[Event]:
     """Any event of a type."""
     return cast("st.SearchStrategy[Event]", _of(types.type_info(kind)))
@@ -57,13 +83,27 @@ def _of_field(field: FieldInfo) -> st.SearchStrategy[object]:
     return special if special is not None else _of(types.type_info(field.type))
 
 
+def _with(said: dict[str, object], agreeing: dict[str, object]) -> dict[str, object]:
+    return said | agreeing
+
+
+def _of_struct(kind: type[Struct]) -> st.SearchStrategy[object]:
+    """Give each field what its type takes, and to some fields what the others leave them."""
+    said = st.fixed_dictionaries({field.name: _of_field(field) for field in fields(kind)})
+    if kind is FilePublished:
+        said = st.builds(_with, said, _pieces())
+    elif kind is GrantsRevoked:
+        said = said.filter(_names_a_target)
+    make = cast("Callable[..., object]", kind)
+    return said.map(lambda values: make(**values))
+
+
 def _of(info: types.Type) -> st.SearchStrategy[object]:  # noqa: C901, PLR0911, PLR0912 - one case for each kind of type
     match info:
         case types.Metadata():
             return _of(info.type)
         case types.StructType():
-            made = {field.name: _of_field(field) for field in fields(info.cls)}
-            return st.builds(info.cls, **made)
+            return _of_struct(info.cls)
         case types.EnumType():
             return st.sampled_from(info.cls)
         case types.IntType():
@@ -71,7 +111,7 @@ def _of(info: types.Type) -> st.SearchStrategy[object]:  # noqa: C901, PLR0911, 
         case types.FloatType():
             return st.floats(cast("float", info.ge), cast("float", info.le))
         case types.BytesType():
-            return st.binary(min_size=info.min_length or 0, max_size=info.max_length)
+            return st.binary(min_size=info.min_length or 0, max_size=min(info.max_length or 0, BINARY_BYTES_MAX))
         case types.StrType() if info.pattern is not None:
             return st.from_regex(info.pattern).filter(lambda text: len(text) <= (info.max_length or 1000))
         case types.StrType():
@@ -82,6 +122,8 @@ def _of(info: types.Type) -> st.SearchStrategy[object]:  # noqa: C901, PLR0911, 
             return st.dictionaries(_of(info.key_type), _of(info.value_type), max_size=3)
         case types.UnionType():
             return st.one_of([_of(option) for option in info.types])
+        case types.BoolType():
+            return st.booleans()
         case types.NoneType():
             return st.none()
         case _:

@@ -14,7 +14,7 @@ from events.errors import ForgedEventError
 from events.examples import EXAMPLES
 from events.names import ORIGIN, ChannelName, MirrorName
 from events.routing import EXCHANGES, LOGGED_EXCHANGES, Address, Binding, address_of, mirror_bindings, verify_address
-from events.schemas import EVENT_TYPES, DownloadFinished
+from events.schemas import EVENT_TYPES, DownloadFinished, GrantClaimed, GrantsRevoked
 
 ROUTING_KEY_BYTES_MAX = 255  # AMQP 0-9-1's short string
 
@@ -67,6 +67,9 @@ def test_master_speaks_for_its_own_downloads() -> None:
     event = EXAMPLES["download.finished/1"].event
     assert isinstance(event, DownloadFinished)
     assert address_of(replace(event, mirror=ORIGIN)) == Address("files", "origin.finished", "master")
+    claimed = EXAMPLES["grant.claimed/1"].event
+    assert isinstance(claimed, GrantClaimed)
+    assert address_of(replace(claimed, mirror=ORIGIN)) == Address("files", "origin.claimed", "master")
 
 
 def test_each_kind_of_event_has_keys_of_its_own() -> None:
@@ -108,10 +111,36 @@ def test_mirror_is_told_of_its_channels_itself_and_its_grants() -> None:
                 found.add(tag)
         return found
 
-    own = {"mirror.invited/1", "mirror.joined/1", "mirror.left/1", "subscription.granted/1", "subscription.revoked/1"}
+    own = {"mirror.invited/1", "mirror.joined/1", "mirror.left/1", "keys.rotated/1", "download.granted/1"}
+    own |= {"subscription.granted/1", "subscription.revoked/1"}
     files = {"file.published/1", "file.withdrawn/1"}
-    assert told("ana", "iso") == own | files | {"download.granted/1", "log.opened/1", "catalogue.restated/1"}
-    assert told("bob", "other") == {"log.opened/1", "catalogue.restated/1"}
+    everyone = {"log.opened/1", "catalogue.restated/1", "grants.revoked/1"}
+    assert told("ana", "iso") == own | files | everyone
+    assert told("bob", "other") == everyone
+
+
+@pytest.mark.parametrize(
+    ("tag", "address"),
+    [
+        ("keys.rotated/1", Address("files", "mirror.ana.rotated", "master")),
+        ("grants.revoked/1", Address("files", "grants.revoked", "master")),
+        ("availability.changed/1", Address("fleet", "mirror.ana.changed", "mirror/ana")),
+        ("channel.followed/1", Address("fleet", "mirror.ana.followed", "mirror/ana")),
+        ("source.banned/1", Address("fleet", "mirror.ana.banned", "mirror/ana")),
+        ("quota.reached/1", Address("fleet", "mirror.ana.reached", "mirror/ana")),
+        ("grant.claimed/1", Address("fleet", "mirror.ana.claimed", "mirror/ana")),
+    ],
+)
+def test_event_has_the_address_that_operators_bind_to(tag: str, address: Address) -> None:
+    assert address_of(EXAMPLES[tag].event) == address
+
+
+@pytest.mark.parametrize("revoked", [{"mirror": MirrorName("bob")}, {"mirror": None}], ids=["of one mirror", "of all"])
+def test_revoked_grants_are_told_to_every_mirror_whosever_they_are(revoked: dict[str, MirrorName | None]) -> None:
+    event = EXAMPLES["grants.revoked/1"].event
+    assert isinstance(event, GrantsRevoked)
+    address = address_of(replace(event, network="192.0.2.0/24", **revoked))
+    assert any(_takes(binding, address) for binding in mirror_bindings(MirrorName("ana"), ()))
 
 
 def test_example_stands_where_its_source_may_speak() -> None:
