@@ -28,7 +28,7 @@ check:
 
 bench:
 	@test -n '$(NAME)' || { echo 'say which: make bench NAME=publish' >&2; exit 2; }
-	@.ci/setup demo
+	@.ci/setup bench
 	@.venv/bin/python -m bench $(NAME)
 
 image:

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from bench.verdict import Verdict
+
 USAGE_ERROR: Final = 2
-_NOT_BENCHMARKS: Final = {"__main__", "verdict"}
+_NOT_BENCHMARKS: Final = {"__main__", "cpu", "nginx", "verdict", "visitor"}
 
 
 def names() -> list[str]:
@@ -25,9 +27,10 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python -m bench NAME, with NAME one of: {', '.join(names())}", file=sys.stderr)
         return USAGE_ERROR
     benchmark = importlib.import_module(f"bench.{arguments[0]}")
-    verdict = asyncio.run(benchmark.measure())
-    print(verdict.line())
-    return 0 if verdict.holds else 1
+    verdicts: tuple[Verdict, ...] = asyncio.run(benchmark.measure())
+    for verdict in verdicts:
+        print(verdict.line())
+    return 0 if all(verdict.holds for verdict in verdicts) else 1
 
 
 if __name__ == "__main__":
