@@ -11,6 +11,7 @@ from edge.visitors import parse_proxies
 from events.errors import InvalidNameError
 from events.grants import KEY_BYTES
 from events.names import SelectorName, parse_selector
+from events.terms import FINISH_BYTES_PER_SECOND, FINISH_WITHIN_S, START_BY_S
 from selection.links import is_base_url
 
 PORT_MAX: Final = 65_535
@@ -32,10 +33,10 @@ class SelectorConfig:
         load_threshold: the share of its slots that a mirror may fill, above 0 and at most 1.
         near_km: mirrors at most this much farther than the nearest are as good as it. Two databases place the same
             address 165 km apart at the median.
-        start_by_s: how long a visitor has for the first byte. A browser follows a redirect within seconds; a download
-            manager may ask its user first.
+        start_by_s: how long a visitor has for the first byte. Like the next two no longer than by default
+            (``events.terms``): the master counts on it when it takes grants back.
         finish_within_s: how long a download may take at least, whatever its size.
-        finish_bytes_per_second: how fast a download must be on the average, past that; a slow line of today.
+        finish_bytes_per_second: how fast a download must be on the average, past that.
         hops_max: after so many mirrors that sent the visitor back the master serves.
     """
 
@@ -51,9 +52,9 @@ class SelectorConfig:
     silent_after_s: float = 10.0
     load_threshold: float = 1.0
     near_km: float = 200.0
-    start_by_s: int = 60
-    finish_within_s: int = 3600
-    finish_bytes_per_second: int = 50_000
+    start_by_s: int = START_BY_S
+    finish_within_s: int = FINISH_WITHIN_S
+    finish_bytes_per_second: int = FINISH_BYTES_PER_SECOND
     hops_max: int = 3
 
     def problems(self) -> list[str]:
@@ -99,6 +100,10 @@ def _figure_problems(config: SelectorConfig) -> list[str]:
         found.append("near_km: must not be negative")
     above_zero = ("silent_after_s", "start_by_s", "finish_within_s", "finish_bytes_per_second")
     found += [f"{name}: must be above 0" for name in above_zero if getattr(config, name) <= 0]
+    if config.start_by_s > START_BY_S or config.finish_within_s > FINISH_WITHIN_S:
+        found.append(f"start_by_s, finish_within_s: at most {START_BY_S} and {FINISH_WITHIN_S}, or a revocation misses")
+    if config.finish_bytes_per_second < FINISH_BYTES_PER_SECOND:
+        found.append(f"finish_bytes_per_second: at least {FINISH_BYTES_PER_SECOND}, or a revocation misses")
     if config.finish_within_s < config.start_by_s:
         found.append("finish_within_s: must not be under start_by_s, or a download ends before it may begin")
     if not 1 <= config.hops_max <= HOPS_MAX:
