@@ -29,18 +29,22 @@ class Excess(Enum):
 @dataclass(slots=True)
 class _Usage:
     finish_by_s: int
-    budget_bytes: int
+    size_bytes: int
     connections: int = 0
     sent_bytes: int = 0
     asked_bytes: int = 0
     claim: Claim | None = None
 
+    @property
+    def budget_left_bytes(self) -> int:
+        return BUDGET_FACTOR * self.size_bytes - self.sent_bytes - self.asked_bytes
+
 
 class Visits:
-    """All grants that this process has seen, and what each of them took."""
+    """All grants that this process has seen, and what each of them took. There are ``slots`` of them at once."""
 
     def __init__(self, slots: int) -> None:
-        self._slots = slots
+        self.slots = slots
         self._usages: dict[bytes, _Usage] = {}
         self._active = 0
 
@@ -49,15 +53,20 @@ class Visits:
         """Slots with a live connection."""
         return self._active
 
-    @property
-    def slots(self) -> int:
-        """How many there are."""
-        return self._slots
-
     def started(self, grant_id: bytes) -> bool:
         """Tell whether bytes were already sent under this grant."""
         usage = self._usages.get(grant_id)
         return usage is not None and usage.sent_bytes > 0
+
+    def is_whole(self, grant_id: bytes) -> bool:
+        """Tell whether as many bytes were sent under this grant as its file has."""
+        usage = self._usages.get(grant_id)
+        return usage is not None and usage.sent_bytes >= usage.size_bytes
+
+    def connections(self, grant_id: bytes) -> int:
+        """Give how many connections of a grant are live."""
+        usage = self._usages.get(grant_id)
+        return 0 if usage is None else usage.connections
 
     def knows(self, grant_id: bytes) -> bool:
         """Tell whether a visitor already came with this grant."""
@@ -72,15 +81,15 @@ class Visits:
         """Bind a grant to an address of the other family, too. It is done once a grant."""
         self._usage(grant, now_s).claim = claim
 
-    def enter(self, grant: Grant, *, asked_bytes: int, now_s: float) -> Excess | None:
-        """Let one connection of a grant in, or say what would be too much."""
+    def enter(self, grant: Grant, *, asked_bytes: int, now_s: float, slots_kept: int = 0) -> Excess | None:
+        """Let one connection of a grant in, or say what would be too much; ``slots_kept`` are kept for others."""
         usage = self._usage(grant, now_s)
         if usage.connections >= GRANT_CONNECTIONS_MAX:
             return Excess.CONNECTIONS
-        if usage.sent_bytes + usage.asked_bytes + asked_bytes > usage.budget_bytes:
+        if asked_bytes > usage.budget_left_bytes:
             return Excess.BUDGET
         if usage.connections == 0:
-            if self._active >= self._slots:
+            if self._active + slots_kept >= self.slots:
                 return Excess.SLOTS
             self._active += 1
         usage.connections += 1
@@ -106,7 +115,7 @@ class Visits:
         if usage is None:
             if len(self._usages) >= GRANTS_REMEMBERED_MAX:
                 self._forget(now_s)
-            usage = _Usage(grant.finish_by_s, BUDGET_FACTOR * grant.size_bytes)
+            usage = _Usage(grant.finish_by_s, grant.size_bytes)
             self._usages[grant.grant_id] = usage
         return usage
 
