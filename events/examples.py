@@ -124,7 +124,7 @@ _EVENTS: tuple[Event, ...] = (
     SubscriptionRevoked(mirror=_ANA, channel=_ISO),
     MirrorCameOnline(mirror=_ANA, profile=_PROFILE, key_epoch=3),
     AvailabilityChanged(mirror=_ANA, availability=Availability.PAUSED, until_s=1_763_807_200),
-    ChannelFollowed(mirror=_ANA, channel=_ISO, channel_sequence=8),
+    ChannelFollowed(mirror=_ANA, channel=_ISO, channel_sequence=8, epoch=1),
     MirrorWentOffline(mirror=_ANA, reason="stopped by its operator"),
     InventoryAnnounced(mirror=_ANA, as_of=12, page=1, pages=1, sha256s=(_SHA256, _OTHER_SHA256)),
     ReplicaReady(mirror=_ANA, sha256=_SHA256, size_bytes=658_505_728, path=_PATH, generation=2),

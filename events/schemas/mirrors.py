@@ -169,12 +169,14 @@ class AvailabilityChanged(Struct, frozen=True, kw_only=True, array_like=True, ta
 class ChannelFollowed(Struct, frozen=True, kw_only=True, array_like=True, tag="channel.followed/1"):
     """A mirror has acted on all facts of a channel up to ``channel_sequence``: what they withdrew it serves no more.
 
+    ``epoch`` is the master's whose numbers these are: a position in one numbering acknowledges nothing of the next.
     Said after withdrawals, and for each channel when it announces itself.
     """
 
     mirror: Mirror
     channel: Channel
     channel_sequence: Count
+    epoch: Count
 
 
 class InventoryAnnounced(Struct, frozen=True, kw_only=True, array_like=True, tag="inventory.announced/1"):
