@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from events.names import ChannelName, MirrorName
-from events.schemas import Location, Profile
 from master.mirrors import Mirror, MirrorState, OpenInvitation
-from master.store.tables import InvitationRow, JsonObject, MirrorRow, SubscriptionRow
+from master.store.profiles import read_back, stored
+from master.store.tables import InvitationRow, MirrorRow, SubscriptionRow
 
 
 class FleetTables:
@@ -39,13 +38,10 @@ class FleetTables:
 
     async def put_mirror(self, mirror: Mirror) -> None:
         """Write a mirror."""
-        profile = mirror.profile
-        plain = msgspec.structs.asdict(profile)
-        plain["location"] = None if profile.location is None else msgspec.structs.asdict(profile.location)
         await self._session.merge(
             MirrorRow(
                 name=mirror.name,
-                profile=plain,
+                profile=stored(mirror.profile),
                 state=mirror.state.value,
                 token_hash=mirror.token_hash,
                 joins=mirror.joins,
@@ -107,16 +103,9 @@ class FleetTables:
 def _mirror(row: MirrorRow) -> Mirror:
     return Mirror(
         name=MirrorName(row.name),
-        profile=_profile(row.profile),
+        profile=read_back(row.profile),
         state=MirrorState(row.state),
         token_hash=row.token_hash,
         joins=row.joins,
         joined_at_ns=row.joined_at_ns,
     )
-
-
-def _profile(stored: JsonObject) -> Profile:
-    """Read a profile back: structs that are arrays on the wire are kept by name here, so that columns stay legible."""
-    plain = msgspec.convert(stored["location"], dict[str, object] | None)
-    location = None if plain is None else [plain[name] for name in Location.__struct_fields__]
-    return msgspec.convert([*((stored | {"location": location})[name] for name in Profile.__struct_fields__)], Profile)

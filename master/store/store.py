@@ -18,6 +18,7 @@ from master.errors import StoreError
 from master.store.catalogue import CatalogueTables
 from master.store.engine import DATABASE_ERRORS, migrate, open_engine, reading, writing
 from master.store.fleet import FleetTables
+from master.store.heard import HeardTables
 from master.store.journal import EVENTS, Journal
 from master.store.tables import CounterRow, SettingRow
 
@@ -39,6 +40,7 @@ class Transaction:
     session: AsyncSession
     catalogue: CatalogueTables
     fleet: FleetTables
+    heard: HeardTables
     journal: Journal
     now_ns: int
 
@@ -106,6 +108,7 @@ class Store:
             session=session,
             catalogue=CatalogueTables(session),
             fleet=FleetTables(session),
+            heard=HeardTables(session, epoch=self._epoch),
             journal=Journal(session, epoch=self._epoch, now_ns=now_ns, trace=trace),
             now_ns=now_ns,
         )

@@ -125,3 +125,69 @@ class SettingRow(Base):
 
     name: Mapped[str] = mapped_column(Text, primary_key=True)
     value: Mapped[int] = mapped_column(BigInteger)
+
+
+class AnnouncedRow(Base):
+    """What a mirror last said of itself, as the log has it.
+
+    ``epoch`` is that of its numbering, ``presence`` the number of its last word on being online, ``as_of`` that of its
+    last complete inventory. ``replicas_max`` is at least the number of its rows in ``replicas``.
+    """
+
+    __tablename__ = "announced"
+
+    mirror: Mapped[str] = mapped_column(String(NAME_LENGTH_MAX), primary_key=True)
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    presence: Mapped[int] = mapped_column(BigInteger)
+    online: Mapped[bool]
+    profile: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
+    key_epoch: Mapped[int] = mapped_column(BigInteger)
+    as_of: Mapped[int] = mapped_column(BigInteger)
+    replicas_max: Mapped[int] = mapped_column(BigInteger)
+
+
+class ReplicaRow(Base):
+    """A mirror holds a content, or holds it no more; ``sequence`` is that of its word.
+
+    A row that says no is kept until the next complete inventory: an older word that comes late is then known as such.
+    """
+
+    __tablename__ = "replicas"
+    __table_args__ = (Index("ix_replicas_sha256_mirror", "sha256", "mirror"),)
+
+    mirror: Mapped[str] = mapped_column(String(NAME_LENGTH_MAX), primary_key=True)
+    sha256: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    held: Mapped[bool]
+
+
+class InventoryPageRow(Base):
+    """A page that came of an inventory that is not complete yet."""
+
+    __tablename__ = "inventory_pages"
+
+    mirror: Mapped[str] = mapped_column(String(NAME_LENGTH_MAX), primary_key=True)
+    as_of: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    pages: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    page: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+
+
+class FollowedRow(Base):
+    """How far a mirror has acted on a channel; ``sequence`` is that of its word."""
+
+    __tablename__ = "followed"
+
+    mirror: Mapped[str] = mapped_column(String(NAME_LENGTH_MAX), primary_key=True)
+    channel: Mapped[str] = mapped_column(String(NAME_LENGTH_MAX), primary_key=True)
+    channel_sequence: Mapped[int] = mapped_column(BigInteger)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+
+
+class BanRow(Base):
+    """A mirror was sent wrong bytes of a content by a source."""
+
+    __tablename__ = "bans"
+
+    sha256: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    source: Mapped[str] = mapped_column(String(NAME_LENGTH_MAX), primary_key=True)
+    mirror: Mapped[str] = mapped_column(String(NAME_LENGTH_MAX), primary_key=True)
