@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "v0003"
+revision = "v0002"
 down_revision = "v0001"
 branch_labels = None
 depends_on = None
