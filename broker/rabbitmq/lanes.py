@@ -1,16 +1,17 @@
 """The AMQP channels to publish on: one for each exchange, since a shared one loses what is confirmed.
 
-RabbitMQ numbers what an AMQP channel publishes, and a second time what of that goes into each stream. A stream that
-gets another leader (its process died, or the broker booted and the stream came up later than we) is sent again what is
-not yet confirmed, but before 4.0.0 by the first number (rabbitmq-server#12236; read in 3.10.8 and reproduced). Where
-the two differ by n, the stream takes the next n messages of that AMQP channel for ones that it has, and confirms them
-without writing them. Each message of an exchange goes into the exchange's stream once, so the numbers agree as long as
-nothing else is published on the same AMQP channel, and nothing comes back unroutable: that is counted by the first
-alone, and so is the lane's last.
+RabbitMQ numbers what an AMQP channel publishes, and anew what of that goes into each stream. A stream with another
+leader (the old one died, or the broker booted and its streams came up after our connection) is sent again whatever is
+not confirmed yet: before RabbitMQ 4.0 under the first number instead of the second (rabbitmq-server#12236; read in
+3.10.8, and reproduced). Where the two differ by n, the stream takes up to n of the next messages for ones that it has,
+and confirms them unwritten: a mirror's load reports, published between its events, cost an event so.
 
-Not covered: a log generation that is opened while we are connected. Its numbers begin at 1 on a lane that is at work,
-and differ until the next connection; it needs another leader in that time, too, and a single node that boots cuts
-every connection.
+On an AMQP channel of one exchange the two agree, for each of its messages goes into the exchange's stream, once. An
+unroutable one does not, and ends its lane.
+
+Not covered is a log generation that is opened while we are connected: its second numbers begin anew on a lane that has
+published. It takes a new leader before the next connection to lose by that, hence a cluster or a crash inside the
+broker; a single node that is started again cuts every connection.
 """
 
 from __future__ import annotations
