@@ -1,14 +1,18 @@
-"""Says that the mirror is online and what it holds: at the start, once reconnected, when the catalogue was restated."""
+"""Says that the mirror is online, whether it takes visitors, how far it followed each channel and what it holds.
+
+It does so at the start, once reconnected, when the catalogue was restated, and when it has new keys or another profile.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from events.names import MirrorName
-from events.schemas import MirrorWentOffline, Profile
+from events.schemas import AvailabilityChanged, MirrorCameOnline, MirrorWentOffline, Profile
 from mirror.database import StoreError
 from mirror.store import Store
 from mirror.traces import Said
@@ -19,12 +23,22 @@ log = structlog.stdlib.get_logger()
 
 
 class Announcer:
-    """Announces one mirror."""
+    """Announces one mirror. ``profile``, ``availability`` and ``key_epoch`` are asked for each time."""
 
-    def __init__(self, mirror: MirrorName, profile: Profile, store: Store) -> None:
+    def __init__(
+        self,
+        mirror: MirrorName,
+        store: Store,
+        *,
+        profile: Callable[[], Profile],
+        availability: Callable[[], AvailabilityChanged],
+        key_epoch: Callable[[], int],
+    ) -> None:
         self._mirror = mirror
-        self._profile = profile
         self._store = store
+        self._profile = profile
+        self._availability = availability
+        self._key_epoch = key_epoch
         self._awake = asyncio.Event()
         self._awake.set()
         self._put_off = False
@@ -44,7 +58,7 @@ class Announcer:
             self._awake.clear()
             self._put_off = True  # before it is known, lest the outbox empty meanwhile
             try:
-                replicas = await self._store.announce(self._profile)
+                replicas = await self._store.announce(self._online(), self._availability())
             except StoreError as error:
                 log.warning("mirror.unannounced", error=str(error))
                 await asyncio.sleep(RETRY_AFTER_S)
@@ -53,6 +67,9 @@ class Announcer:
             self._put_off = replicas is None
             if replicas is not None:
                 log.info("mirror.announced", mirror=self._mirror, replicas=replicas)
+
+    def _online(self) -> MirrorCameOnline:
+        return MirrorCameOnline(mirror=self._mirror, profile=self._profile(), key_epoch=self._key_epoch())
 
     def _note_taken(self) -> None:
         if self._put_off:

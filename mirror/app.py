@@ -19,8 +19,9 @@ from edge.health import Check
 from edge.server import serve
 from edge.visitors import parse_proxies
 from events.names import Digest
-from events.schemas import DownloadGranted, LossReason
+from events.schemas import Availability, AvailabilityChanged, DownloadGranted, LossReason
 from events.trace import TraceContext
+from mirror.acks import Acknowledger
 from mirror.announce import Announcer
 from mirror.config import MirrorConfig
 from mirror.database import StoreError
@@ -137,7 +138,13 @@ class _Mirror:
 
     def _start(self, tasks: asyncio.TaskGroup, url: str) -> None:
         handler = self.handler = Handler(self.config.name, self.store, self._reactions(), vhost=self._vhost())
-        self.announcer = Announcer(self.config.name, self.config.profile(url), self.store)
+        self.announcer = Announcer(
+            self.config.name,
+            self.store,
+            profile=lambda: self.config.profile(url),
+            availability=lambda: AvailabilityChanged(mirror=self.config.name, availability=Availability.OPEN),
+            key_epoch=lambda: max(self.config.credentials.grant_keys),
+        )
         reporter = LoadReporter(
             self.config.name,
             self.traffic,
@@ -161,6 +168,7 @@ class _Mirror:
             "keeper": self.keeper.run(),
             "sync": self.sync.run(),
             "announcer": self.announcer.run(),
+            "acknowledger": Acknowledger(self.store).run(),
             "link": self.link.run(),
         }
         self.as_member = [tasks.create_task(part, name=name) for name, part in as_member.items()]

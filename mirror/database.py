@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
-from sqlalchemy import Row, delete, event, insert, select
+from sqlalchemy import Row, delete, event, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from broker.port import Message
-from broker.relay import Pending, message_of
+from broker.relay import OutboxError, Pending, message_of
 from events.envelope import Envelope, mirror_source
 from events.names import MirrorName
 from mirror import tables
@@ -41,7 +41,7 @@ class StoreError(Exception):
 
 
 class LayoutError(StoreError):
-    """A newer version wrote this database. Run that one."""
+    """Another version wrote this database. Run that one, or delete the file: the copies stay and are hashed again."""
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Database:
         self._lock = asyncio.Lock()
         self._running: set[asyncio.Future[object]] = set()
         self._on_said: Callable[[], None] = lambda: None
-        self._on_taken: Callable[[], None] = lambda: None
+        self._on_taken: list[Callable[[], None]] = []
 
     @classmethod
     @asynccontextmanager
@@ -76,7 +76,7 @@ class Database:
         """Open or create the database while the block is entered.
 
         Raises:
-            StoreError: it cannot be opened; LayoutError: a newer version wrote it.
+            StoreError: it cannot be opened; LayoutError: another version wrote it.
         """
         engine = create_async_engine(f"sqlite+aiosqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S})
         event.listen(engine.sync_engine, "connect", tables.set_up_connection)
@@ -123,7 +123,7 @@ class Database:
 
     def on_taken(self, callback: Callable[[], None]) -> None:
         """Call back whenever events left the outbox."""
-        self._on_taken = callback
+        self._on_taken.append(callback)
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[AsyncConnection]:
@@ -147,6 +147,27 @@ class Database:
         running.add_done_callback(self._finished)  # pyright: ignore[reportArgumentType] - as above
         return await asyncio.shield(running)
 
+    async def until_taken(self, limit_s: float) -> bool:
+        """Wait until the broker took over all that was said until now; False where it did not in that time.
+
+        Raises:
+            StoreError: it could not be read.
+        """
+        async with self.reading() as connection:
+            last = (await connection.execute(select(func.max(tables.outbox.c.position)))).scalar()
+        taken = asyncio.Event()
+        self._on_taken.append(taken.set)
+        try:
+            async with asyncio.timeout(limit_s):
+                while last is not None and await self._is_pending(last):
+                    await taken.wait()
+                    taken.clear()
+        except TimeoutError:
+            return False
+        finally:
+            self._on_taken.remove(taken.set)
+        return True
+
     async def holds_unsaid(self, transaction: Transaction, *types: str) -> bool:
         """Tell whether events of these types are yet to be published."""
         query = select(tables.outbox.c.position).where(tables.outbox.c.type.in_(types))
@@ -157,11 +178,14 @@ class Database:
         """Give the oldest events that are yet to be published, in order.
 
         Raises:
-            StoreError: they could not be read.
+            OutboxError: they could not be read.
         """
         query = select(tables.outbox).order_by(tables.outbox.c.position).limit(limit + len(self._published))
-        async with self.reading() as connection:
-            rows = (await connection.execute(query)).all()
+        try:
+            async with self.reading() as connection:
+                rows = (await connection.execute(query)).all()
+        except StoreError as error:
+            raise OutboxError(str(error)) from error
         unpublished = [row for row in rows if row.position not in self._published]
         return [Pending(row.position, _message(row)) for row in unpublished[:limit]]
 
@@ -183,7 +207,14 @@ class Database:
             await self.transact(work)
         except StoreError as error:
             log.warning("outbox.undeleted", events=len(doomed), error=str(error))
-        self._on_taken()
+        for callback in self._on_taken:
+            callback()
+
+    async def _is_pending(self, last: int) -> bool:
+        query = select(tables.outbox.c.position).where(tables.outbox.c.position <= last)
+        async with self.reading() as connection:
+            positions = (await connection.execute(query)).scalars()
+            return any(position not in self._published for position in positions)
 
     def _finished(self, running: asyncio.Future[object]) -> None:
         self._running.discard(running)
@@ -236,11 +267,15 @@ class Database:
         now_ms = self._clock_ns() // NS_PER_MS
         fresh = {"layout": tables.LAYOUT, "epoch": now_ms, "sequence": 0, "load_epoch": 0, "master_epoch": 0}
         async with self._engine.begin() as connection:
-            await connection.run_sync(tables.metadata.create_all)
+            await connection.run_sync(tables.setting.create, checkfirst=True)
             kept = {row.name: row.value for row in await connection.execute(select(tables.setting))}
             self._settings = fresh | kept
-            if self._settings["layout"] > tables.LAYOUT:
-                raise LayoutError(f"layout {self._settings['layout']} is newer than {tables.LAYOUT}")
+            if self._settings["layout"] != tables.LAYOUT:
+                raise LayoutError(
+                    f"its layout is {self._settings['layout']} and not {tables.LAYOUT}: run the version that wrote it,"
+                    " or delete it; the copies stay and are hashed again, the bytes of this month are counted anew"
+                )
+            await connection.run_sync(tables.metadata.create_all)
             self._settings["load_epoch"] = max(now_ms, self._settings["load_epoch"] + 1)
             for name, value in self._settings.items():
                 await save_setting(connection, name, value)

@@ -127,13 +127,17 @@ class Keeper:
         if wanted is None:
             await self._remove(sha256)
         elif sha256 not in self._store.replicas:
+            self._store.acknowledgements.settle(sha256)  # wanted again
             await self._fetch(wanted)
         else:
             self._traces.forget(sha256)
+            self._store.acknowledgements.settle(sha256)
 
     async def _remove(self, sha256: Digest) -> None:
-        await self._store.lose_replicas({sha256: LossReason.WITHDRAWN})  # passed over where it was said already
+        if sha256 in self._store.replicas:
+            await self._store.lose_replicas({sha256: LossReason.WITHDRAWN})
         await self._in_thread(lambda: self._objects.remove(sha256))
+        self._store.acknowledgements.settle(sha256)
         self._troubles.pop(sha256, None)
         self._traces.forget(sha256)
         self.consider(*(short for short, trouble in self._troubles.items() if trouble.reason == _DISK_FULL))

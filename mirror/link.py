@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 import structlog
 
 from broker.port import Broker, BrokerError, Health
-from broker.relay import Relay
+from broker.relay import OutboxError, Relay
 from broker.topology import mirror_queue
 from events.names import MirrorName
 from mirror.database import Database, StoreError
@@ -80,7 +80,7 @@ class Link:
         try:
             async with asyncio.timeout(LAST_WORDS_S):
                 await Relay(self._database, self._broker).drain()
-        except (BrokerError, StoreError, TimeoutError) as error:
+        except (BrokerError, OutboxError, TimeoutError) as error:
             log.warning("broker.last_words_unsaid", error=str(error))
 
     async def _be_connected(self) -> None:
@@ -93,19 +93,8 @@ class Link:
                 relay = Relay(self._database, broker)
                 self._database.on_said(relay.wake)
                 async with asyncio.TaskGroup() as tasks:
-                    self._relaying = tasks.create_task(_relay(relay), name="relay")
+                    self._relaying = tasks.create_task(relay.run(), name="relay")
                     tasks.create_task(broker.consume(mirror_queue(self._mirror), self._handler), name="consume")
                     tasks.create_task(self._reporter.run(broker), name="load")
         finally:
             self._broker = self._relaying = None
-
-
-async def _relay(relay: Relay) -> None:
-    """Publish the outbox. A database that cannot be read for a while must not end the rest of the link."""
-    while True:
-        try:
-            await relay.run()
-        except StoreError as error:
-            log.warning("outbox.unreadable", error=str(error), retry_after_s=RETRY_AFTER_S)
-            await asyncio.sleep(RETRY_AFTER_S)
-            relay.wake()

@@ -20,7 +20,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from events.names import ChannelName, Digest, FilePath, file_name
-from events.schemas import FilePublished, FileWithdrawn, LossReason
+from events.schemas import FilePublished, FileWithdrawn, LossReason, WithdrawMode
 from events.trace import TraceContext
 
 Key: TypeAlias = tuple[ChannelName, FilePath]
@@ -28,7 +28,10 @@ Key: TypeAlias = tuple[ChannelName, FilePath]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """The last that is known of one path in one channel. Not ``live``: a tombstone."""
+    """The last that is known of one path in one channel. Not ``live``: a tombstone.
+
+    For ``piece_bytes`` and ``piece_digests`` see ``events.pieces``.
+    """
 
     channel: ChannelName
     path: FilePath
@@ -38,6 +41,8 @@ class Entry:
     size_bytes: int = 0
     media_type: str = ""
     live: bool = True
+    piece_bytes: int = 0
+    piece_digests: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +65,16 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Say that this content is lost, then remove it: it is held and no longer wanted."""
+    """Nobody wants this content any more: say that it is lost if it is held, then remove what there is of it.
+
+    ``cut``: whoever is being sent it gets no more of it.
+    """
 
     sha256: Digest
     path: FilePath
     reason: LossReason
     trace: TraceContext | None = None
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +101,8 @@ class Journal:
     """What one transaction changes: the value before, for each entry and position that it touches.
 
     ``epoch`` is None where it stays. ``traces`` has for each content whose claims changed what led to the last change,
-    where that is known.
+    where that is known. ``owed`` are the channels whose master waits to hear that a withdrawal was acted on, ``cut``
+    the contents that were withdrawn at once and not in peace.
     """
 
     epoch: int | None = None
@@ -100,6 +110,8 @@ class Journal:
     positions: dict[ChannelName, int | None] = field(default_factory=dict[ChannelName, int | None])
     gaps: set[ChannelName] = field(default_factory=set[ChannelName])
     traces: dict[Digest, TraceContext | None] = field(default_factory=dict[Digest, TraceContext | None])
+    owed: set[ChannelName] = field(default_factory=set[ChannelName])
+    cut: set[Digest] = field(default_factory=set[Digest])
 
 
 class Catalogue:
@@ -174,12 +186,15 @@ class Catalogue:
         if channel in self._positions:
             self._move(channel, None, journal)
         journal.gaps.discard(channel)
+        journal.owed.discard(channel)
 
     def apply(
         self, event: FilePublished | FileWithdrawn, journal: Journal, *, trace: TraceContext | None = None
     ) -> Standing:
         """Take one fact of a channel in, whatever was seen before it."""
         standing = self._standing(event.channel, event.channel_sequence)
+        if isinstance(event, FileWithdrawn) and standing is not Standing.FOREIGN:
+            journal.owed.add(event.channel)  # even if it is known: the acknowledgement may be what got lost
         match standing:
             case Standing.FOREIGN | Standing.KNOWN:
                 return standing
@@ -191,6 +206,8 @@ class Catalogue:
         known = self.entry(key)
         if known is None or known.sequence < event.channel_sequence:
             entry = _entry_of(event)
+            if isinstance(event, FileWithdrawn) and event.mode is WithdrawMode.CUT:
+                journal.cut |= {event.sha256} if known is None else {event.sha256, known.sha256}
             # Below the position nothing can come back, so only a withdrawal beyond a gap needs its tombstone.
             self._put(key, entry if entry.live or standing is Standing.AHEAD else None, journal, trace)
         return standing
@@ -207,12 +224,14 @@ class Catalogue:
         fresh = {entry.path: entry for entry in snapshot.entries}
         for path, known in list(self._entries.get(channel, {}).items()):
             if known.sequence <= snapshot.sequence and path not in fresh:
+                journal.owed.add(channel)
                 self._put((channel, path), None, journal)
         for path, entry in fresh.items():
             known = self.entry((channel, path))
             if known is None or known.sequence <= snapshot.sequence:
                 self._put((channel, path), entry, journal)
         if snapshot.sequence > self._positions[channel]:
+            journal.owed.add(channel)
             self._move(channel, snapshot.sequence, journal)
 
     def roll_back(self, journal: Journal) -> None:
@@ -275,9 +294,18 @@ def plan(catalogue: Catalogue, journal: Journal, held: Container[Digest]) -> lis
         wanted = catalogue.wanted(sha256)
         if wanted is not None and sha256 not in held:
             actions.append(Fetch(wanted, journal.traces.get(sha256)))
-        elif wanted is None and sha256 in held:
+        elif wanted is None:
             actions.append(_drop(catalogue, journal, sha256))
     return actions
+
+
+def owed(catalogue: Catalogue, journal: Journal) -> dict[ChannelName, set[Digest]]:
+    """Give the channels to be acknowledged, each with the contents that have to be gone before."""
+    found: dict[ChannelName, set[Digest]] = {channel: set() for channel in journal.owed}
+    for (channel, _), before in journal.entries.items():
+        if channel in found and before is not None and catalogue.wanted(before.sha256) is None:
+            found[channel].add(before.sha256)
+    return found
 
 
 def _drop(catalogue: Catalogue, journal: Journal, sha256: Digest) -> Drop:
@@ -286,7 +314,7 @@ def _drop(catalogue: Catalogue, journal: Journal, sha256: Digest) -> Drop:
     last = min(claims, key=lambda entry: (entry.channel, entry.path))
     followed = last.channel in catalogue.positions
     reason = LossReason.WITHDRAWN if followed else LossReason.UNSUBSCRIBED
-    return Drop(sha256, last.path, reason, journal.traces.get(sha256))
+    return Drop(sha256, last.path, reason, journal.traces.get(sha256), cut=sha256 in journal.cut)
 
 
 def _entry_of(event: FilePublished | FileWithdrawn) -> Entry:
@@ -300,6 +328,8 @@ def _entry_of(event: FilePublished | FileWithdrawn) -> Entry:
                 sha256=event.sha256,
                 size_bytes=event.size_bytes,
                 media_type=event.media_type,
+                piece_bytes=event.piece_bytes,
+                piece_digests=event.piece_digests,
             )
         case FileWithdrawn():
             return Entry(

@@ -5,7 +5,7 @@ What the rest of the mirror reads changes when, and only when, the transaction i
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,24 +16,20 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from events.names import ChannelName, Digest, FilePath, MirrorName
-from events.schemas import (
-    InventoryAnnounced,
-    LossReason,
-    MirrorCameOnline,
-    Profile,
-    ReplicaLost,
-    ReplicaReady,
-)
+from events.schemas import ChannelFollowed, Event, InventoryAnnounced, LossReason, ReplicaLost, ReplicaReady
 from events.trace import TraceContext
 from mirror import tables
+from mirror.acks import Acknowledgements
 from mirror.database import Database, Transaction, save_setting, sliced
-from mirror.plan import Action, Catalogue, Drop, Entry, Journal, plan
+from mirror.plan import Action, Catalogue, Drop, Entry, Journal, owed, plan
 from mirror.quota import Ledger
 from mirror.traces import Said
+from mirror.upkeep import Care, Upkeep
+from mirror.wants import Want, Wants
 
 INVENTORY_PAGE_MAX: Final = 1000  # 34 kB, well under what an event may have
 PATHS_REMEMBERED_S: Final = 14 * 24 * 3600  # longer than any grant lives; then nobody can ask for the content any more
-_ANNOUNCEMENT: Final = ("mirror.online/1", "inventory.announced/1")
+_ANNOUNCEMENT: Final = ("mirror.online/1", "inventory.announced/1")  # all of it: these are its first and last event
 
 Change: TypeAlias = Callable[[Catalogue, Journal], object]
 
@@ -47,11 +43,14 @@ class Replica:
 
 
 class Store:
-    """One mirror's catalogue and replicas. Its ``database`` has the outbox."""
+    """One mirror's catalogue and replicas. Its ``database`` has the outbox, ``upkeep`` how the replicas fare."""
 
     def __init__(self, database: Database) -> None:
         self.catalogue = Catalogue()
         self.database = database
+        self.wants = Wants()
+        self.upkeep = Upkeep()
+        self.acknowledgements = Acknowledgements()
         self._mirror = database.mirror
         self._replicas: dict[Digest, Replica] = {}
         self._former: dict[Digest, FilePath] = {}
@@ -63,13 +62,14 @@ class Store:
         """Open or create the database while the block is entered.
 
         Raises:
-            StoreError: it cannot be opened; LayoutError: a newer version wrote it.
+            StoreError: it cannot be opened; LayoutError: another version wrote it.
         """
         async with Database.opened(path, mirror, clock_ns) as database:
             store = cls(database)
             await database.transact(store._forget_expired)
             async with database.reading() as connection:
                 await store._load_catalogue(connection)
+                await store._load_wants(connection)
                 await store._load_replicas(connection)
             yield store
 
@@ -101,10 +101,13 @@ class Store:
             transaction.undo.append(lambda: self.catalogue.roll_back(journal))
             change(self.catalogue, journal)
             await self._save_journal(transaction.connection, journal)
+            await self._save_needs(transaction, journal)
             actions = plan(self.catalogue, journal, self._replicas)
             for action in actions:
-                if isinstance(action, Drop):
+                if isinstance(action, Drop) and action.sha256 in self._replicas:
                     await self._forget_replica(transaction, action)
+            awaited = owed(self.catalogue, journal)
+            transaction.after.append(lambda: self.acknowledgements.expect(awaited))
             return actions
 
         return await self.database.transact(work)
@@ -120,8 +123,17 @@ class Store:
             wanted = self.catalogue.wanted(sha256)
             if wanted is None:
                 return False
-            row = {"sha256": sha256, "size_bytes": size_bytes, "path": wanted.path, "lost_at_s": None}
+            care = Care(verified_at_s=self.database.now_s())
+            row = {
+                "sha256": sha256,
+                "size_bytes": size_bytes,
+                "path": wanted.path,
+                "verified_at_s": care.verified_at_s,
+                "served_at_s": care.served_at_s,
+                "lost_at_s": None,
+            }
             await transaction.connection.execute(tables.upsert(tables.replica), [row])
+            await self._save_wants(transaction, self.wants.marked([sha256], evicted=False))
             ready = ReplicaReady(
                 mirror=self._mirror,
                 sha256=sha256,
@@ -130,7 +142,7 @@ class Store:
                 generation=wanted.generation,
             )
             transaction.said.append(Said(ready, trace))
-            transaction.after.append(lambda: self._note_held(sha256, Replica(size_bytes, wanted.path)))
+            transaction.after.append(lambda: self._note_held(sha256, Replica(size_bytes, wanted.path), care))
             return True
 
         return await self.database.transact(work)
@@ -149,6 +161,54 @@ class Store:
 
         await self.database.transact(work)
 
+    async def evict(self, sha256s: Collection[Digest]) -> None:
+        """Say that content is lost because others need the room. What is not held is passed over.
+
+        Raises:
+            StoreError: nothing changed.
+        """
+
+        async def work(transaction: Transaction) -> None:
+            for sha256 in sha256s:
+                if (replica := self._replicas.get(sha256)) is not None:
+                    await self._forget_replica(transaction, Drop(sha256, replica.path, LossReason.EVICTED))
+            await self._save_wants(transaction, self.wants.marked(sha256s, evicted=True))
+
+        await self.database.transact(work)
+
+    async def acknowledge(self) -> dict[ChannelName, int]:
+        """Say the position of each channel of which all that was withdrawn is gone; give what was said.
+
+        Raises:
+            StoreError: nothing was said.
+        """
+
+        async def work(transaction: Transaction) -> dict[ChannelName, int]:
+            channels = self.acknowledgements.clear()
+            positions = {each: self.catalogue.positions[each] for each in channels if each in self.catalogue.positions}
+            transaction.said.extend(map(Said, self._followed(positions)))
+            transaction.after.extend(lambda each=each: self.acknowledgements.forget(each) for each in channels)
+            return positions
+
+        return await self.database.transact(work)
+
+    async def save_upkeep(self) -> None:
+        """Write down what was noted of the replicas since the last time.
+
+        Raises:
+            StoreError: nothing was written; it is still known.
+        """
+        cares = self.upkeep.unwritten()
+        if not cares:
+            return
+
+        async def work(transaction: Transaction) -> None:
+            rows = [{"s": each, "v": care.verified_at_s, "u": care.served_at_s} for each, care in cares.items()]
+            await transaction.connection.execute(tables.UPDATE_CARE, rows)
+            transaction.after.append(lambda: self.upkeep.written(cares))
+
+        await self.database.transact(work)
+
     async def say(self, *said: Said) -> None:
         """Say events that report no state of ours.
 
@@ -161,15 +221,15 @@ class Store:
 
         await self.database.transact(work)
 
-    async def announce(self, profile: Profile) -> int | None:
-        """Say that the mirror is online, then all that it holds; give the number of replicas.
+    async def announce(self, *greeting: Event) -> int | None:
+        """Say the greeting, then the position of each channel and all that is held; give the number of replicas.
 
         While an earlier announcement is still in the outbox, nothing is said and None is given: announce again when it
         was taken over. So the outbox holds at most one, however often the connection was lost; taking the earlier one
         back instead would leave a gap in the numbers of our events.
 
         The inventory is as of the first of its own pages: newer than ``mirror.online``, older than whatever becomes
-        ready or lost afterwards.
+        ready or lost afterwards. A channel of which something withdrawn is still to be removed is acknowledged later.
 
         Raises:
             StoreError: nothing was said.
@@ -178,23 +238,27 @@ class Store:
         async def work(transaction: Transaction) -> int | None:
             if await self.database.holds_unsaid(transaction, *_ANNOUNCEMENT):
                 return None
+            clear = {each: at for each, at in self.catalogue.positions.items() if self.acknowledgements.is_clear(each)}
+            transaction.said.extend(map(Said, (*greeting, *self._followed(clear))))
             held = sorted(self._replicas)
-            slices = [held[at : at + INVENTORY_PAGE_MAX] for at in range(0, len(held), INVENTORY_PAGE_MAX)] or [[]]
-            transaction.said.append(Said(MirrorCameOnline(mirror=self._mirror, profile=profile)))
-            pages = (
-                InventoryAnnounced(
-                    mirror=self._mirror,
-                    as_of=transaction.sequence + 2,
-                    page=page,
-                    pages=len(slices),
-                    sha256s=tuple(sha256s),
-                )
-                for page, sha256s in enumerate(slices, start=1)
-            )
-            transaction.said.extend(map(Said, pages))
+            as_of = transaction.sequence + len(transaction.said) + 1
+            transaction.said.extend(map(Said, self._inventory(held, as_of=as_of)))
             return len(held)
 
         return await self.database.transact(work)
+
+    def _followed(self, positions: Mapping[ChannelName, int]) -> list[ChannelFollowed]:
+        return [
+            ChannelFollowed(mirror=self._mirror, channel=channel, channel_sequence=at, epoch=self.catalogue.epoch)
+            for channel, at in sorted(positions.items())
+        ]
+
+    def _inventory(self, held: Sequence[Digest], *, as_of: int) -> list[InventoryAnnounced]:
+        slices = [held[at : at + INVENTORY_PAGE_MAX] for at in range(0, len(held), INVENTORY_PAGE_MAX)] or [[]]
+        return [
+            InventoryAnnounced(mirror=self._mirror, as_of=as_of, page=page, pages=len(slices), sha256s=tuple(sha256s))
+            for page, sha256s in enumerate(slices, start=1)
+        ]
 
     async def load_ledger(self, month: str) -> Ledger:
         """Read what left in a month.
@@ -237,6 +301,21 @@ class Store:
             else:
                 await connection.execute(tables.upsert(tables.channel), [{"name": name, "position": position}])
 
+    async def _save_needs(self, transaction: Transaction, journal: Journal) -> None:
+        """Write down what is wanted for the first time, and forget what nobody wants any more."""
+        touched = self.catalogue.touched(journal)
+        fresh, gone = self.wants.changes(self.catalogue, touched, now_s=self.database.now_s())
+        await self._save_wants(transaction, fresh)
+        for some in sliced(sorted(gone)):
+            await transaction.connection.execute(delete(tables.want).where(tables.want.c.sha256.in_(some)))
+        transaction.after.append(lambda: self.wants.drop(gone))
+
+    async def _save_wants(self, transaction: Transaction, wants: Mapping[Digest, Want]) -> None:
+        rows = [{"sha256": each, "since_s": want.since_s, "evicted": want.evicted} for each, want in wants.items()]
+        for some in sliced(rows):
+            await transaction.connection.execute(tables.upsert(tables.want), list(some))
+        transaction.after.append(lambda: self.wants.note(wants))
+
     async def _forget_replica(self, transaction: Transaction, drop: Drop) -> None:
         sha256, path = drop.sha256, drop.path
         lost_at_s = self.database.now_s()
@@ -247,9 +326,10 @@ class Store:
         transaction.said.append(Said(lost, drop.trace))
         transaction.after.append(lambda: self._note_lost(sha256, path))
 
-    def _note_held(self, sha256: Digest, replica: Replica) -> None:
+    def _note_held(self, sha256: Digest, replica: Replica, care: Care) -> None:
         self._held_bytes += replica.size_bytes - self._size_bytes(sha256)
         self._replicas[sha256] = replica
+        self.upkeep.hold(sha256, care)
 
     def _size_bytes(self, sha256: Digest) -> int:
         replica = self._replicas.get(sha256)
@@ -259,6 +339,7 @@ class Store:
         self._held_bytes -= self._size_bytes(sha256)
         self._replicas.pop(sha256, None)
         self._former[sha256] = path
+        self.upkeep.release(sha256)
 
     async def _forget_expired(self, transaction: Transaction) -> None:
         expired = tables.replica.c.lost_at_s < self.database.now_s() - PATHS_REMEMBERED_S
@@ -269,9 +350,14 @@ class Store:
         rows = (await connection.execute(select(tables.entry))).mappings()
         self.catalogue.restore(self.database.master_epoch, positions, (Entry(**row) for row in rows))
 
+    async def _load_wants(self, connection: AsyncConnection) -> None:
+        rows = await connection.execute(select(tables.want))
+        self.wants.note({Digest(row.sha256): Want(row.since_s, row.evicted) for row in rows})
+
     async def _load_replicas(self, connection: AsyncConnection) -> None:
         for row in await connection.execute(select(tables.replica)):
             if row.lost_at_s is None:
-                self._note_held(Digest(row.sha256), Replica(row.size_bytes, FilePath(row.path)))
+                care = Care(row.verified_at_s, row.served_at_s)
+                self._note_held(Digest(row.sha256), Replica(row.size_bytes, FilePath(row.path)), care)
             else:
                 self._former[Digest(row.sha256)] = FilePath(row.path)

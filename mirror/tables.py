@@ -1,4 +1,4 @@
-"""The mirror's tables. A layout that changes gets a higher ``LAYOUT`` and a step in ``store`` that leads to it."""
+"""The mirror's tables. Whoever changes them raises ``LAYOUT``: a database of another layout is refused."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from sqlalchemy import (
     Table,
     bindparam,
     delete,
+    update,
 )
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from mirror.plan import Entry
 
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 
 metadata = MetaData()
 
-# layout; epoch and sequence of our events, epochs of our load reports and of the master's facts
+# layout; epoch and sequence of our events, epochs of our load reports and of the master's facts, oldest good key epoch
 setting = Table(
     "setting",
     metadata,
@@ -54,6 +55,17 @@ entry = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("media_type", String, nullable=False),
     Column("live", Boolean, nullable=False),
+    Column("piece_bytes", BigInteger, nullable=False),
+    Column("piece_digests", LargeBinary, nullable=False),
+)
+
+# content that some live entry refers to: since when, and whether it had to make room for other content
+want = Table(
+    "want",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),
+    Column("since_s", BigInteger, nullable=False),
+    Column("evicted", Boolean, nullable=False),
 )
 
 # verified content; lost_at_s is null while it is held, and afterwards the row remembers under which path it was
@@ -63,10 +75,35 @@ replica = Table(
     Column("sha256", LargeBinary, primary_key=True),
     Column("size_bytes", BigInteger, nullable=False),
     Column("path", String, nullable=False),
+    Column("verified_at_s", BigInteger, nullable=False),
+    Column("served_at_s", BigInteger, nullable=False),
     Column("lost_at_s", BigInteger, nullable=True),
 )
 
-# bytes that left, by month; booked is what they are at most after a crash
+# the keys that prove our grants
+grant_key = Table(
+    "grant_key",
+    metadata,
+    Column("key_epoch", Integer, primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+)
+
+# grants that the master took back, until the last of them would have ended by itself
+revocation = Table(
+    "revocation",
+    metadata,
+    Column("master_epoch", BigInteger, primary_key=True),
+    Column("revocation", BigInteger, primary_key=True),
+    Column("start_by_s_max", BigInteger, nullable=False),
+    Column("until_s", BigInteger, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("mirror", String, nullable=True),
+    Column("grant_id", LargeBinary, nullable=True),
+    Column("sha256", LargeBinary, nullable=True),
+    Column("network", String, nullable=True),
+)
+
+# bytes that left, by day of the operator's; booked is what they are at most after a crash; other mirrors' part of both
 ledger = Table(
     "ledger",
     metadata,
@@ -90,6 +127,12 @@ outbox = Table(
 )
 
 DELETE_ENTRY = delete(entry).where(entry.c.channel == bindparam("c"), entry.c.path == bindparam("p"))
+
+UPDATE_CARE = (
+    update(replica)
+    .where(replica.c.sha256 == bindparam("s"))
+    .values(verified_at_s=bindparam("v"), served_at_s=bindparam("u"))
+)
 
 
 def upsert(table: Table) -> Insert:

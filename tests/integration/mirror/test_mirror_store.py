@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import event as sqlalchemy_event
@@ -17,17 +18,30 @@ from sqlalchemy.exc import OperationalError
 
 from events.codec import decode
 from events.names import ChannelName, Digest, FilePath, MirrorName
-from events.schemas import FilePublished, MirrorWentOffline, Profile
+from events.schemas import (
+    Availability,
+    AvailabilityChanged,
+    ChannelFollowed,
+    FilePublished,
+    FileWithdrawn,
+    InventoryAnnounced,
+    MirrorCameOnline,
+    MirrorWentOffline,
+    Profile,
+)
 from mirror.announce import Announcer
 from mirror.database import LayoutError, StoreError
 from mirror.plan import Catalogue, Journal
 from mirror.quota import Ledger
 from mirror.store import Store
 from mirror.traces import Said
+from mirror.upkeep import Care
 
+EventT = TypeVar("EventT")
 ISO = ChannelName("iso")
 ANA = MirrorName("ana")
-PROFILE = Profile(url="http://ana.example", slots=1)
+ONLINE = MirrorCameOnline(mirror=ANA, profile=Profile(url="http://ana.example", slots=1))
+OPEN = AvailabilityChanged(mirror=ANA, availability=Availability.OPEN)
 
 
 def published(sequence: int) -> FilePublished:
@@ -138,28 +152,124 @@ async def test_events_leave_the_outbox_in_order_and_once(store: Store) -> None:
 
 
 async def test_the_outbox_holds_one_announcement_at_most(store: Store) -> None:
-    assert await store.announce(PROFILE) == 0
-    assert await store.announce(PROFILE) is None
-    online, inventory = await store.database.pending(1000)
-    await store.database.forget([online.position])
-    assert await store.announce(PROFILE) is None, "a page of the first one is still to come"
+    assert await store.announce(ONLINE) == 0
+    assert await store.announce(ONLINE) is None
+    online, followed, inventory = await store.database.pending(1000)
+    await store.database.forget([online.position, followed.position])
+    assert await store.announce(ONLINE) is None, "a page of the first one is still to come"
     await store.database.forget([inventory.position])
-    assert await store.announce(PROFILE) == 0
-    assert await said(store) == [(3, "MirrorCameOnline"), (4, "InventoryAnnounced")]
+    assert await store.announce(ONLINE) == 0
+    assert await said(store) == [(4, "MirrorCameOnline"), (5, "ChannelFollowed"), (6, "InventoryAnnounced")]
 
 
 async def test_an_announcement_that_was_put_off_is_made_once_the_outbox_is_empty(store: Store) -> None:
-    announcer = Announcer(ANA, PROFILE, store)
+    announcer = Announcer(ANA, store, profile=lambda: ONLINE.profile, availability=lambda: OPEN, key_epoch=lambda: 1)
     running = asyncio.create_task(announcer.run())
     try:
-        await until(store, [1, 2])
+        await until(store, [1, 2, 3, 4])
         announcer.request()
         await store.say(Said(MirrorWentOffline(mirror=ANA, reason="after the request")))
         await store.database.forget([row.position for row in await store.database.pending(1000)])
-        await until(store, [4, 5])
+        await until(store, [6, 7, 8, 9])
     finally:
         running.cancel()
         await asyncio.wait([running])
+
+
+async def events(store: Store, kind: type[EventT]) -> list[EventT]:
+    said = [decode(row.message.body).event for row in await store.database.pending(1000)]
+    return [event for event in said if isinstance(event, kind)]
+
+
+async def test_an_inventory_is_as_of_its_own_first_page(store: Store) -> None:
+    await store.announce(ONLINE, OPEN)
+    (inventory,) = await events(store, InventoryAnnounced)
+    assert (inventory.as_of, "InventoryAnnounced") in await said(store)
+
+
+def withdrawal(of: int, sequence: int) -> FileWithdrawn:
+    gone = published(of)
+    return FileWithdrawn(
+        channel=ISO, channel_sequence=sequence, path=gone.path, generation=1, sha256=gone.sha256, reason="test"
+    )
+
+
+async def withdraw(store: Store, of: int, sequence: int) -> None:
+    await store.fold(lambda catalogue, journal: catalogue.apply(withdrawal(of, sequence), journal))
+
+
+async def test_a_withdrawal_is_acknowledged_once_its_content_is_gone(store: Store) -> None:
+    await tell(store, 1, 2)
+    await withdraw(store, 1, 3)
+    await withdraw(store, 2, 4)
+    assert await store.acknowledge() == {}
+    store.acknowledgements.settle(published(1).sha256)
+    assert not store.acknowledgements.due.is_set(), "the other one is still there"
+    await store.announce(ONLINE)
+    assert await events(store, ChannelFollowed) == [], "no announcement says more"
+    store.acknowledgements.settle(published(2).sha256)
+    assert await store.acknowledge() == {ISO: 4}
+    assert not store.acknowledgements.due.is_set()
+    assert await events(store, ChannelFollowed) == [
+        ChannelFollowed(mirror=ANA, channel=ISO, channel_sequence=4, epoch=store.catalogue.epoch)
+    ]
+
+
+async def test_a_withdrawal_that_comes_again_is_acknowledged_again(store: Store) -> None:
+    await tell(store, 1)
+    for _ in range(2):
+        await withdraw(store, 1, 2)
+        store.acknowledgements.settle(published(1).sha256)
+        assert await store.acknowledge() == {ISO: 2}
+
+
+async def test_a_failed_acknowledgement_is_still_owed(store: Store, disk_full: DiskFull) -> None:
+    await tell(store, 1)
+    await withdraw(store, 1, 2)
+    store.acknowledgements.settle(published(1).sha256)
+    disk_full.lasts = True
+    with pytest.raises(StoreError):
+        await store.acknowledge()
+    disk_full.lasts = False
+    assert await store.acknowledge() == {ISO: 2}
+
+
+async def test_nothing_is_owed_to_a_channel_that_is_not_followed_any_more(store: Store) -> None:
+    await tell(store, 1)
+    await withdraw(store, 1, 2)
+    await store.fold(lambda catalogue, journal: catalogue.unfollow(ISO, journal))
+    store.acknowledgements.settle(published(1).sha256)
+    assert await store.acknowledge() == {}
+    assert not store.acknowledgements.due.is_set()
+
+
+async def test_what_is_known_of_replicas_and_wants_is_there_after_a_restart(store: Store, tmp_path: Path) -> None:
+    await tell(store, 1, 2)
+    for number in (1, 2):
+        await store.add_replica(published(number).sha256, 1)
+    store.upkeep.begin(published(1).sha256, now_s=5)
+    store.upkeep.verified(published(1).sha256, now_s=7)
+    await store.save_upkeep()
+    await store.evict([published(2).sha256])
+    async with Store.opened(tmp_path / "state.db", ANA, time.time_ns) as again:
+        assert again.upkeep.care(published(1).sha256) == Care(verified_at_s=7, served_at_s=5)
+        assert set(again.wants.evicted) == {published(2).sha256}
+        assert again.wants.of(published(2).sha256) == store.wants.of(published(2).sha256)
+        assert set(again.replicas) == {published(1).sha256}
+        await again.add_replica(published(2).sha256, 1)
+        assert set(again.wants.evicted) == set(), "it came back"
+
+
+async def test_the_wait_for_the_broker_ends_when_it_took_all_over_or_at_its_limit(store: Store) -> None:
+    assert await store.database.until_taken(10)
+    await store.say(Said(MirrorWentOffline(mirror=ANA, reason="x")), Said(MirrorWentOffline(mirror=ANA, reason="y")))
+    assert not await store.database.until_taken(0.01)
+    waiting = asyncio.create_task(store.database.until_taken(10))
+    for row in await store.database.pending(10):
+        assert not waiting.done()
+        await store.database.forget([row.position])
+    await store.say(Said(MirrorWentOffline(mirror=ANA, reason="later")))
+    assert await waiting
 
 
 async def test_a_row_that_makes_no_sense_does_not_hold_up_the_others(store: Store, tmp_path: Path) -> None:
@@ -185,12 +295,13 @@ async def until(store: Store, sequences: list[int]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_database_of_a_newer_version_is_refused(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", [1, 99])
+async def test_a_database_of_another_version_is_refused(store: Store, tmp_path: Path, layout: int) -> None:
     del store
     with sqlite3.connect(tmp_path / "state.db") as connection:
-        connection.execute("UPDATE setting SET value = 99 WHERE name = 'layout'")
+        connection.execute("UPDATE setting SET value = ? WHERE name = 'layout'", (layout,))
     connection.close()
-    with pytest.raises(LayoutError, match="99"):
+    with pytest.raises(LayoutError, match=f"its layout is {layout} "):
         async with Store.opened(tmp_path / "state.db", ANA, time.time_ns):
             pass
 
