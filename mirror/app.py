@@ -23,9 +23,11 @@ from events.schemas import Availability, AvailabilityChanged, DownloadGranted, L
 from events.trace import TraceContext
 from mirror.acks import Acknowledger
 from mirror.announce import Announcer
+from mirror.blame import Blame
 from mirror.config import MirrorConfig
 from mirror.database import StoreError
 from mirror.fetch import Fetcher
+from mirror.guard import peer_session
 from mirror.handler import Handler, Reactions
 from mirror.keeper import Keeper, reconcile
 from mirror.link import Connect, Link
@@ -35,6 +37,7 @@ from mirror.origin import Origin
 from mirror.plan import Action, Drop, Fetch, Resync
 from mirror.quota import Quota, month_of
 from mirror.slots import Slots
+from mirror.sources import Neighbourhood
 from mirror.status import status_of
 from mirror.store import Store
 from mirror.sync import Sync
@@ -74,9 +77,17 @@ async def run(config: MirrorConfig, *, on_ready: Callable[[str], None], connect:
         async with (
             Store.opened(config.data_folder / "state.db", config.name, time.time_ns) as store,
             new_session(read_timeout_s=config.limits.stall_after_s) as session,
+            peer_session(config.private_addresses, read_timeout_s=config.limits.stall_after_s) as peers,
         ):
             origin = Origin(session, config.credentials.master_url, config.credentials.token)
-            fetcher = Fetcher(origin, objects, executor, config.limits)
+            around = Neighbourhood(
+                mirror=config.name,
+                origin=origin,
+                peers=peers,
+                blame=Blame(origin_ban_s=config.limits.origin_ban_s),
+                say=store.say,
+            )
+            fetcher = Fetcher(around, objects, executor, config.limits, Random())  # noqa: S311 - jitter
             keeper = Keeper(config, store, objects, fetcher, executor, Random())  # noqa: S311 - jitter
             keeper.consider(*await reconcile(store, objects, executor))
             traffic = await _traffic(config, store)

@@ -64,12 +64,14 @@ class FetchLimits:
     rate_window_s: float = 60.0
     retry_first_s: float = 0.5
     retry_max_s: float = 30.0  # bounds how long a recovered source or disk waits for us
+    lease_wait_s: float = 10.0  # how long one question to the master waits for a piece that may be fetched
+    origin_ban_s: float = 30.0  # a master that sent wrong bytes may be mended soon, and the only one who has them
 
     def problems(self) -> list[str]:
         """Give all that is wrong, one sentence each."""
         if not 0 < self.retry_first_s <= self.retry_max_s:
             return ["limits.retry_first_s: must be above 0 and at most retry_max_s"]
-        if min(self.stall_after_s, self.rate_window_s) <= 0:
+        if min(self.stall_after_s, self.rate_window_s, self.lease_wait_s, self.origin_ban_s) <= 0:
             return ["limits: every time must be above 0"]
         return []
 
@@ -79,7 +81,8 @@ class MirrorConfig:
     """One mirror. ``url`` is what visitors reach; None: the address that it listens on.
 
     ``monthly_bytes`` and ``disk_bytes_max`` are None where the operator sets no limit. ``trusted_proxies`` are
-    the CIDR blocks whose ``X-Forwarded-For`` is believed.
+    the CIDR blocks whose ``X-Forwarded-For`` is believed, ``private_addresses`` those outside of the public internet
+    where other mirrors may be.
     """
 
     name: MirrorName
@@ -95,6 +98,7 @@ class MirrorConfig:
     report_every_s: float = 2.0
     fetches_max: int = 4
     trusted_proxies: tuple[str, ...] = ()
+    private_addresses: tuple[str, ...] = ()
     limits: FetchLimits = FetchLimits()
 
     def problems(self) -> list[str]:
@@ -106,10 +110,11 @@ class MirrorConfig:
             found.append(f"listen_port: use 0 to {PORT_MAX}")
         if self.url is not None and (problem := url_problem(self.url)):
             found.append(f"url: {problem}")
-        try:
-            _ = [ip_network(block) for block in self.trusted_proxies]
-        except ValueError as error:
-            found.append(f"trusted_proxies: {error}")
+        for name in ("trusted_proxies", "private_addresses"):
+            try:
+                _ = [ip_network(block) for block in getattr(self, name)]
+            except ValueError as error:
+                found.append(f"{name}: {error}")
         found += self._bounds_problems()
         return found or self._profile_problems()
 

@@ -19,9 +19,11 @@ from events.names import Digest, MirrorName
 from events.schemas import DeclineReason, LossReason, ReplicaDeclined
 from events.schemas.fields import plain
 from events.trace import TraceContext
+from mirror.blame import SourcesBadError
 from mirror.config import FetchLimits, MirrorConfig
 from mirror.database import StoreError
-from mirror.fetch import Fetcher, UnwantedError
+from mirror.fetch import Fetcher
+from mirror.landing import UnwantedError
 from mirror.objects import DigestMismatchError, DiskFailedError, DiskFullError, Objects
 from mirror.origin import OriginConfusedError, OriginError, OriginRefusedError, OriginUnavailableError
 from mirror.plan import Entry
@@ -148,12 +150,14 @@ class Keeper:
         self._busy[sha256] = size_bytes
         try:
             await self._make_room(wanted)
-            await self._fetcher.fetch(sha256, size_bytes, wanted=lambda: self._is_wanted(sha256), trace=trace)
+            await self._fetcher.fetch(wanted, wanted=lambda: self._is_wanted(sha256), trace=trace)
             await self._take_in(sha256, size_bytes, trace)
         except UnwantedError:
             self._again.add(sha256)
         except DiskFullError as error:
             await self._decline(wanted, DeclineReason.DISK_FULL, error)
+        except SourcesBadError as error:
+            await self._decline(wanted, error.reason, error)
         except (DigestMismatchError, OriginConfusedError) as error:
             await self._decline(wanted, DeclineReason.DIGEST_MISMATCH, error)
         except OriginRefusedError as error:

@@ -1,38 +1,29 @@
 """The content-addressed store: ``obj/ab/cd/<sha256>`` holds verified bytes, ``tmp/<sha256>.part`` what is on its way.
 
 A file stands in ``obj`` only after all its bytes were hashed and synced: write -> sha256 -> fsync -> chmod 0440 ->
-rename -> fsync of the folders. The caller commits its row after that, so a row without bytes can come from outside
-only, and bytes without a row are a crash between the two. Names of files never reach the file system. Everything here
-blocks; call it in an executor. One process owns a store: ``locked`` sees to it.
+rename -> fsync of the folders (``parts`` does the first half). The caller commits its row after that, so a row without
+bytes can come from outside only, and bytes without a row are a crash between the two. Names of files never reach the
+file system. Everything here blocks; call it in an executor. One process owns a store: ``locked`` sees to it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
 import fcntl
-import hashlib
 import os
 import re
 import stat
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Final
 
 from events.names import Digest
 
-READ_BYTES: Final = 1 << 20  # larger blocks gain nothing, measured
-OBJECT_MODE: Final = 0o440  # never modified after it was verified
-PART_MODE: Final = 0o640
 STATUS_BLOCK_BYTES: Final = 512  # what st_blocks counts in, whatever the file system's own blocks are
 FOLDER_MODE: Final = 0o750
 
 _OBJECT_NAME = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _PART_SUFFIX: Final = ".part"
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_FALLOC_FL_KEEP_SIZE: Final = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class ObjectsError(Exception):
@@ -78,6 +69,10 @@ class Objects:
         """Give where content stands until then."""
         return self._tmp / f"{sha256.hex()}{_PART_SUFFIX}"
 
+    def map_path(self, sha256: Digest) -> Path:
+        """Give where it stands which pieces of that are verified."""
+        return self._tmp / f"{sha256.hex()}.map"
+
     def listing(self) -> Iterator[tuple[Digest, int]]:
         """Give all content in ``obj`` with its size. Anything that is no object of ours is left alone."""
         for path in self._obj.glob("??/??/*"):
@@ -113,6 +108,7 @@ class Objects:
 
     def remove_part(self, sha256: Digest) -> None:
         """Remove content that is on its way. No harm if there is none."""
+        self.map_path(sha256).unlink(missing_ok=True)  # first: a map that outlives its part is never looked for again
         self.part_path(sha256).unlink(missing_ok=True)
 
     def free_bytes(self) -> int:
@@ -132,14 +128,6 @@ class Objects:
         """Put content that no row vouches for back among the parts, to be hashed before it is trusted."""
         self.path(sha256).replace(self.part_path(sha256))
 
-    def part(self, sha256: Digest, size_bytes: int) -> Part:
-        """Open what is on its way, hash what is there already, and set the disk space aside.
-
-        Raises:
-            DiskFullError: there is no room for all of it.
-        """
-        return Part(self, sha256, size_bytes)
-
     @contextlib.contextmanager
     def locked(self) -> Generator[None]:
         """Own this store while the block is entered. The lock goes with the process, however it ends.
@@ -156,124 +144,6 @@ class Objects:
             yield
         finally:
             os.close(fd)
-
-
-class Part:
-    """Content on its way. ``close`` it in any case; it can be gone on with later unless it was removed."""
-
-    def __init__(self, objects: Objects, sha256: Digest, size_bytes: int) -> None:
-        self._objects = objects
-        self.sha256 = sha256
-        self.size_bytes = size_bytes
-        self.have_bytes = 0
-        self._hash = hashlib.sha256()
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        path = objects.part_path(sha256)
-        _make_writable(path)
-        with _disk_full(f"{size_bytes} bytes for {sha256.hex()}"):
-            self._fd = os.open(path, flags, PART_MODE)
-        try:
-            self._adopt()
-            with _disk_full(f"{size_bytes} bytes for {sha256.hex()}"):
-                _reserve(self._fd, size_bytes)
-        except BaseException:
-            self.close()
-            raise
-
-    def append(self, blocks: Sequence[bytes]) -> None:
-        """Write and hash what came next.
-
-        Raises:
-            DiskFullError: there is no room. The part ends after what was written.
-        """
-        with _disk_full(f"after {self.have_bytes} of {self.size_bytes} bytes of {self.sha256.hex()}"):
-            for block in blocks:
-                self._write(block)
-
-    def restart(self) -> None:
-        """Forget all bytes: the source does not let us go on where we are."""
-        os.ftruncate(self._fd, 0)
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        self._hash = hashlib.sha256()
-        self.have_bytes = 0
-
-    def commit(self) -> None:
-        """Verify the whole content and put it in its place, safe against a crash at any moment.
-
-        Raises:
-            DigestMismatchError: wrong bytes; they are deleted.
-            DiskFullError: the disk could not take it over.
-        """
-        actual = self._hash.digest()
-        if actual != self.sha256 or self.have_bytes != self.size_bytes:
-            self._objects.part_path(self.sha256).unlink(missing_ok=True)
-            raise DigestMismatchError(expected=self.sha256, actual=actual)
-        self._sync()
-        with _disk_full(f"while placing {self.sha256.hex()}"):
-            os.fchmod(self._fd, OBJECT_MODE)
-            self._objects.place(self.sha256)
-
-    def close(self) -> None:
-        """Close the descriptor."""
-        os.close(self._fd)
-
-    def _sync(self) -> None:
-        try:
-            os.fsync(self._fd)
-        except OSError as error:
-            # The kernel forgets which pages it failed to write, so a second fsync would tell success.
-            self._objects.part_path(self.sha256).unlink(missing_ok=True)
-            kind = DiskFullError if error.errno in _FULL else DiskFailedError
-            raise kind(f"{error.strerror}: while syncing {self.sha256.hex()}") from error
-
-    def _adopt(self) -> None:
-        """Hash what a former attempt left; the page cache may not have reached the disk, so nothing is believed."""
-        left_bytes = os.fstat(self._fd).st_size
-        if left_bytes > self.size_bytes:
-            self.restart()
-            return
-        while block := os.read(self._fd, READ_BYTES):
-            self._hash.update(block)
-            self.have_bytes += len(block)
-
-    def _write(self, block: bytes) -> None:
-        view = memoryview(block)
-        while view:
-            written = os.write(self._fd, view)
-            self._hash.update(view[:written])
-            self.have_bytes += written
-            view = view[written:]
-
-
-@contextlib.contextmanager
-def _disk_full(what: str) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise DiskFullError(f"{error.strerror}: {what}") from error
-        raise
-
-
-def _reserve(fd: int, size_bytes: int) -> None:
-    """Set disk space aside without changing the file's size, so that a full disk is found before the first byte."""
-    if size_bytes == 0:
-        return
-    result: int = _libc.fallocate(fd, _FALLOC_FL_KEEP_SIZE, ctypes.c_longlong(0), ctypes.c_longlong(size_bytes))
-    if result != 0 and (problem := ctypes.get_errno()) in _FULL:
-        raise OSError(problem, os.strerror(problem))
-
-
-def _make_writable(path: Path) -> None:
-    """Let a part be gone on with that was demoted, or that a crash left between its last two steps."""
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return
-    if stat.S_ISREG(status.st_mode):
-        path.chmod(PART_MODE)
-    else:
-        path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,12 +1,10 @@
-"""The master over HTTP, as a mirror asks it: what is in a channel, what may I follow, heal my queue, the bytes.
+"""The master over HTTP, as a mirror asks it: what is in a channel, what may I follow, heal my queue.
 
 Answers are capped and validated; redirects are not followed; nothing is decompressed.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Annotated, Final, TypeVar
 
@@ -15,12 +13,15 @@ import msgspec
 from aiohttp import hdrs
 from msgspec import Meta, Struct
 
-from events.names import ChannelName, Digest, FilePath, parse_channel, parse_digest, parse_path
+from events.names import ORIGIN, SHA256_BYTES, ChannelName, Digest, FilePath, parse_channel, parse_digest, parse_path
+from events.pieces import PIECES_MAX, piece_count
 from events.trace import HEADER, TraceContext
 from mirror.plan import Entry, Snapshot
+from mirror.source import Source
 
 ANSWER_BYTES_MAX: Final = 256 << 20  # a snapshot of a million files
 ERROR_BYTES_MAX: Final = 2_000  # enough of an error page for a log line
+LEASE_HEADER: Final = "Distributary-Lease"
 REQUEST_TIMEOUT_S: Final = 60.0  # for a whole answer that is no file; a healed queue is proved within a few seconds
 
 _NOT_A_MEMBER: Final = "token_wrong"
@@ -59,6 +60,8 @@ class _File(Struct):
     sha256: str
     channel_sequence: int
     media_type: str = "application/octet-stream"
+    piece_bytes: Annotated[int, Meta(ge=0)] = 0
+    piece_digests: bytes = b""
 
 
 class _SnapshotAnswer(Struct):
@@ -98,7 +101,7 @@ class Origin:
         Raises:
             OriginError: see the subclass.
         """
-        answer = await self._ask("GET", f"/-/api/v1/channels/{channel}/snapshot", _SnapshotAnswer)
+        answer = await self.ask("GET", f"/-/api/v1/channels/{channel}/snapshot", _SnapshotAnswer)
         if answer.channel != channel:
             raise OriginConfusedError(f"asked for channel {channel}, was told of {answer.channel!r}")
         try:
@@ -113,7 +116,7 @@ class Origin:
         Raises:
             OriginError: see the subclass.
         """
-        answer = await self._ask("GET", "/-/api/v1/mirrors/self/subscriptions", _ChannelsAnswer)
+        answer = await self.ask("GET", "/-/api/v1/mirrors/self/subscriptions", _ChannelsAnswer)
         try:
             return frozenset(parse_channel(channel) for channel in answer.channels)
         except ValueError as error:
@@ -125,49 +128,45 @@ class Origin:
         Raises:
             OriginError: see the subclass.
         """
-        return (await self._ask("POST", "/-/api/v1/mirrors/self/queue", _QueueAnswer)).healed
+        return (await self.ask("POST", "/-/api/v1/mirrors/self/queue", _QueueAnswer)).healed
 
-    @asynccontextmanager
-    async def content(
-        self, sha256: Digest, *, offset: int, trace: TraceContext | None = None
-    ) -> AsyncGenerator[aiohttp.ClientResponse]:
-        """Ask for the bytes of a content from ``offset`` on. The answer may begin at 0 all the same: see its status.
+    def content(self, sha256: Digest, *, lease: str | None, trace: TraceContext | None) -> Source:
+        """Give where the bytes of a content can be asked for; ``lease`` is the leave to fetch one piece."""
+        headers: dict[str, str] = {**self._headers}
+        if lease is not None:
+            headers[LEASE_HEADER] = lease
+        if trace is not None:
+            headers[HEADER] = trace.traceparent
+        return Source(
+            name=ORIGIN,
+            url=f"{self._base}/-/origin/{sha256.hex()}",
+            headers=headers,
+            session=self._session,
+            guarded=False,
+        )
+
+    async def ask(self, method: str, path: str, kind: type[_T], *, body: Struct | None = None) -> _T:
+        """Ask for JSON of this kind.
 
         Raises:
             OriginError: see the subclass.
         """
-        headers: dict[str, str] = {**self._headers}
-        if offset:
-            headers |= {hdrs.RANGE: f"bytes={offset}-", hdrs.IF_RANGE: f'"{sha256.hex()}"'}
-        if trace is not None:
-            headers[HEADER] = trace.traceparent
-        request = f"GET {sha256.hex()}"
-        try:
-            async with self._session.get(
-                f"{self._base}/-/origin/{sha256.hex()}", headers=headers, allow_redirects=False
-            ) as response:
-                if response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-                    raise await _refusal(request, response)
-                if response.headers.get(hdrs.CONTENT_ENCODING, "identity") != "identity":
-                    raise OriginConfusedError(f"{request}: sent as {response.headers[hdrs.CONTENT_ENCODING]!r}")
-                yield response
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise OriginUnavailableError(f"{request}: {error!r}") from error
-
-    async def _ask(self, method: str, path: str, kind: type[_T]) -> _T:
         request = f"{method} {path}"
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+        headers, data = self._headers, None
+        if body is not None:
+            headers, data = headers | {hdrs.CONTENT_TYPE: "application/json"}, msgspec.json.encode(body)
         try:
             async with self._session.request(
-                method, self._base + path, headers=self._headers, allow_redirects=False, timeout=timeout
+                method, self._base + path, headers=headers, data=data, allow_redirects=False, timeout=timeout
             ) as response:
                 if response.status != HTTPStatus.OK:
                     raise await _refusal(request, response)
-                body = await _capped(response, ANSWER_BYTES_MAX)
+                answer = await _capped(response, ANSWER_BYTES_MAX)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise OriginUnavailableError(f"{request}: {error!r}") from error
         try:
-            return msgspec.json.decode(body, type=kind)
+            return msgspec.json.decode(answer, type=kind)
         except msgspec.DecodeError as error:
             raise OriginConfusedError(f"{request}: {error}") from error
 
@@ -201,6 +200,9 @@ def _is_nobodys(response: aiohttp.ClientResponse, detail: str) -> bool:
 
 def _entry(channel: ChannelName, file: _File) -> Entry:
     path: FilePath = parse_path(file.path)
+    pieces = piece_count(file.size_bytes, file.piece_bytes) if file.piece_bytes else 0
+    if len(file.piece_digests) != pieces * SHA256_BYTES or pieces > PIECES_MAX:
+        raise ValueError(f"{path}: {len(file.piece_digests)} bytes of piece digests for {pieces} pieces")
     return Entry(
         channel=channel,
         path=path,
@@ -209,4 +211,6 @@ def _entry(channel: ChannelName, file: _File) -> Entry:
         sha256=parse_digest(file.sha256),
         size_bytes=file.size_bytes,
         media_type=file.media_type,
+        piece_bytes=file.piece_bytes,
+        piece_digests=file.piece_digests,
     )

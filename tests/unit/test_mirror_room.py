@@ -9,6 +9,8 @@ import pytest
 
 from events.names import ChannelName, Digest, FilePath
 from mirror.objects import DiskFullError, Objects
+from mirror.parts import Part
+from mirror.piecemap import PieceLayout
 from mirror.plan import Entry
 from mirror.room import DISK_FREE_BYTES_MIN, Room
 
@@ -43,8 +45,8 @@ def entry(name: str, size_bytes: int) -> Entry:
 
 def begin(disk: Disk, wanted: Entry, *, have_bytes: int = 0) -> None:
     """Leave a part behind, as a fetch that broke off does."""
-    part = disk.part(wanted.sha256, wanted.size_bytes)
-    part.append([bytes(have_bytes)])
+    part = Part(disk, PieceLayout.of(wanted))
+    part.land(0).append([bytes(have_bytes)])
     part.close()
 
 

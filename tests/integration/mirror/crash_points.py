@@ -22,12 +22,14 @@ import aiosqlite
 from events.names import ChannelName, Digest, FilePath, MirrorName
 from events.schemas import FilePublished, FileWithdrawn
 from mirror.objects import Objects
+from mirror.parts import Part
+from mirror.piecemap import PieceLayout
 from mirror.store import Store
 
 CONTENT = b"content of a file" * 1000
 SHA256 = Digest(hashlib.sha256(CONTENT).digest())
 ISO = ChannelName("iso")
-CALLS = ("open", "write", "fsync", "fchmod", "rename", "mkdir", "unlink")
+CALLS = ("open", "pwrite", "fsync", "fchmod", "rename", "mkdir", "unlink")
 
 
 class CrashPoints:
@@ -83,8 +85,10 @@ async def live(folder: Path, points: CrashPoints) -> None:
             media_type="a/b",
         )
         await store.fold(lambda catalogue, journal: catalogue.apply(published, journal))
-        part = objects.part(SHA256, len(CONTENT))
-        part.append([CONTENT[:5000], CONTENT[5000:]])
+        part = Part(objects, PieceLayout(sha256=SHA256, size_bytes=len(CONTENT)))
+        landing = part.land(0)
+        landing.append([CONTENT[:5000], CONTENT[5000:]])
+        assert landing.finish()
         part.commit()
         part.close()
         await store.add_replica(SHA256, len(CONTENT))

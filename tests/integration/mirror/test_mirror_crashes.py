@@ -19,6 +19,8 @@ from events.names import Digest, MirrorName
 from events.schemas import LossReason, ReplicaLost, ReplicaReady
 from mirror.keeper import reconcile
 from mirror.objects import Objects
+from mirror.parts import Part
+from mirror.piecemap import PieceLayout
 from mirror.store import Store
 
 CONTENT = b"content of a file" * 1000  # as crash_points.py has it
@@ -35,7 +37,7 @@ async def test_no_crash_leaves_a_copy_announced_that_is_not_there(tmp_path: Path
     assert process.returncode == 0, err.decode()
     steps = out.decode().splitlines()
     seen = Counter(step.partition(" ")[2] for step in steps)
-    assert seen.keys() >= {"write", "fsync", "fchmod", "rename", "commit", "unlink"}
+    assert seen.keys() >= {"pwrite", "fsync", "fchmod", "rename", "commit", "unlink"}
     assert seen["commit"] == 2 * 3, "told, taken in, withdrawn"
     for number, step in enumerate(steps):
         await _check(tmp_path / str(number), step)
@@ -63,9 +65,11 @@ async def _settle(store: Store, objects: Objects, sha256: Digest, step: str) -> 
     if wanted is None:
         objects.remove(sha256)
         return
-    part = objects.part(wanted.sha256, wanted.size_bytes)
-    assert CONTENT.startswith(CONTENT[: part.have_bytes]), step
-    part.append([CONTENT[part.have_bytes :]])
+    part = Part(objects, PieceLayout.of(wanted))
+    if not part.pieces.complete:
+        landing = part.land(0)
+        landing.append([CONTENT])
+        assert landing.finish(), step
     part.commit()
     part.close()
     assert await store.add_replica(wanted.sha256, wanted.size_bytes), step
