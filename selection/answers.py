@@ -86,6 +86,7 @@ def mirror(one: Mirror, standing: Standing, wanted: Mapping[Digest, tuple[FilePu
         "transmit_bytes_per_second": report.transmit_bytes_per_second if report else None,
         "monthly_bytes": profile.monthly_bytes if profile else None,
         "quota_left_bytes": standing.quota_left_bytes(one),
+        "sparing": report.sparing if report else None,
         "last_report_s": standing.now_s - one.load.heard_s if one.load else None,
     }
 

@@ -3,12 +3,16 @@
 A publication or withdrawal of a path in a channel is ranked by ``(generation, channel_sequence, sequence)``; the
 highest rank holds, whatever arrives first. So a withdrawal beats every older publication of the path, the
 withdrawal of a replaced generation does not touch the new one, and a withdrawn file can be published again.
+
+Files are kept without the digests of their pieces, 16 kB each: the master has them for who fetches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath
 from events.schemas import FilePublished, FileWithdrawn
@@ -49,7 +53,7 @@ class Catalogue:
         rank = _Rank(event.generation, event.channel_sequence, sequence)
         published = event if isinstance(event, FilePublished) else None
         if event.channel == ORIGIN_CHANNEL:
-            self._enter(event.path, _Entry(rank, published))
+            self._enter(event.path, _Entry(rank, published and _without_pieces(published)))
             return
         channels = self._memberships.setdefault(event.path, {})
         known = channels.get(event.channel)
@@ -103,3 +107,7 @@ class Catalogue:
         elif was is not None and now is None:
             self._count -= 1
             self._paths.drop(path)
+
+
+def _without_pieces(file: FilePublished) -> FilePublished:
+    return replace(file, piece_bytes=0, piece_digests=b"") if file.piece_digests else file

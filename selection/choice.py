@@ -20,13 +20,19 @@ class RejectReason(Enum):
     NOT_SUBSCRIBED = ("not_subscribed", 2, "it is subscribed to no channel that holds the file")
     NO_COPY = ("no_copy", 2, "it has no copy of the file")
     FETCH_DECLINED = ("fetch_declined", 2, "it has no copy: it could not fetch the file")
+    UNACKNOWLEDGED = ("unacknowledged", 2, "it has yet to act on the withdrawal of what stood there before")
     NEVER_ONLINE = ("never_online", 3, "it has never come online")
     OFFLINE = ("offline", 3, "it is offline")
     URL_UNUSABLE = ("url_unusable", 3, "its URL is none that a visitor can follow")
+    KEYS_OUTDATED = ("keys_outdated", 3, "it has yet to take its new grant key: links under the old one open nothing")
     INVENTORY_INCOMPLETE = ("inventory_incomplete", 3, "it came online and has yet to say all that it holds")
     SILENT = ("silent", 3, "it has not reported its load lately")
+    PAUSED = ("paused", 3, "its operator has paused it")
+    DRAINING = ("draining", 3, "it is on its way to a stop")
+    CLOSED = ("closed", 3, "it is outside its hours")
     FULL = ("full", 4, "its load is at the threshold: no slot is free")
     QUOTA_SPENT = ("quota_spent", 5, "too little of its quota is left for the file")
+    SPARING = ("sparing", 5, "a soft limit of its operator is reached: others are chosen first")
     NEAR_EQUAL = ("near_equal", 6, "it is as near, and the draw by free slots fell on another")
     FARTHER = ("farther", 6, "it is farther from the visitor")
 
@@ -44,7 +50,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A mirror that passed the first five criteria. ``free_slots`` are those under the threshold, at least 1.
+    """A mirror that qualifies by the first five criteria. ``free_slots`` are those under the threshold, at least 1.
 
     ``distance_km`` is None where a place is unknown, ``quota_left_bytes`` is None without a limit.
     """

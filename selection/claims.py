@@ -1,9 +1,9 @@
 """Which visitors have a place kept for them at a mirror, so that nobody fills a fleet by asking alone. Pure.
 
 A redirect costs its visitor nothing, and the mirror a slot until he comes or is late. So one claim is kept for each
-visitor (the address as grants are bound to it), content and mirror, for as long as the grant may begin; and no visitor
-has more than a few. Whoever asks beyond that gets a link as good as any: it is not announced and keeps no place, and
-the mirror counts him when he is there. So those who share one address lose nothing.
+visitor (the address as a strict grant is bound to it), content and mirror, for as long as the grant may begin; and no
+visitor has more than a few. Whoever asks beyond that gets a link as good as any: it is not announced and keeps no
+place, and the mirror counts him when he is there. So those who share one address lose nothing.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from __future__ import annotations
 from typing import assert_never
 
 from events.envelope import MASTER_SOURCE, Envelope, mirror_source
-from events.names import ChannelName, Digest, FilePath, MirrorName
+from events.grants import Binding
+from events.names import ORIGIN, ChannelName, Digest, FilePath, MirrorName
 from events.schemas import (
     AvailabilityChanged,
     CatalogueRestated,
@@ -26,6 +27,7 @@ from events.schemas import (
     DownloadFinished,
     DownloadGranted,
     DownloadStarted,
+    Event,
     EventUnreadable,
     FilePublished,
     FileWithdrawn,
@@ -50,7 +52,9 @@ from events.schemas import (
     SubscriptionGranted,
     SubscriptionRevoked,
 )
+from selection.acknowledgements import Acknowledgements
 from selection.catalogue import Catalogue
+from selection.policies import AddressPolicies
 from selection.replicas import Replicas
 from selection.roster import Mirror, Roster
 from selection.sequences import SequenceTrack
@@ -65,6 +69,8 @@ class FleetView:
         self._catalogue = Catalogue()
         self._roster = Roster()
         self._replicas = Replicas()
+        self._acknowledgements = Acknowledgements()
+        self._policies = AddressPolicies()
         self._tracks: dict[str, SequenceTrack] = {}
         self._floor = 0
         self.log_generation = 0
@@ -74,52 +80,12 @@ class FleetView:
         """Give the published files."""
         return self._catalogue
 
-    def apply(self, envelope: Envelope, *, heard_s: float) -> None:  # noqa: C901 - one case for each kind of event
+    def apply(self, envelope: Envelope, *, heard_s: float) -> None:
         """Fold one event. ``heard_s`` is when it arrived, on the listener's clock; it counts for load reports alone."""
-        event, sequence = envelope.event, envelope.sequence
-        if isinstance(event, LoadReported):  # telemetry may have gaps and keeps no history
-            self._roster.weigh(event, version=envelope.version, heard_s=heard_s)
-            return
-        if not self._is_current(envelope) or self._is_void(envelope):
-            return
-        match event:
-            case FilePublished() | FileWithdrawn():
-                self._catalogue.apply(event, sequence=sequence)
-            case MirrorJoined() | MirrorLeft():
-                self._roster.enrol(event, sequence=sequence)
-            case SubscriptionGranted() | SubscriptionRevoked():
-                self._roster.subscribe(event, sequence=sequence)
-            case MirrorCameOnline() | MirrorWentOffline():
-                self._roster.attend(event, sequence=sequence)
-            case ReplicaReady() | ReplicaLost():
-                self._replicas.apply(self._number(event.mirror), event, sequence=sequence)
-            case ReplicaDeclined():
-                self._replicas.decline(self._number(event.mirror), event, sequence=sequence)
-            case InventoryAnnounced():
-                self._replicas.page(self._number(event.mirror), event)
-            case LogOpened() | CatalogueRestated():
-                self._begin_anew(event)
-            case (
-                ChannelDefined()  # what a channel holds is said file by file
-                | ChannelRemoved()
-                | MirrorInvited()
-                | DownloadGranted()
-                | DownloadStarted()
-                | DownloadFinished()
-                | DownloadAborted()
-                | SelectorCameOnline()
-                | EventUnreadable()
-                | KeysRotated()
-                | AvailabilityChanged()
-                | ChannelFollowed()
-                | SourceBanned()
-                | QuotaReached()
-                | GrantClaimed()
-                | GrantsRevoked()
-            ):
-                pass
-            case _:
-                assert_never(event)
+        if isinstance(envelope.event, LoadReported):  # telemetry may have gaps and keeps no history
+            self._roster.weigh(envelope.event, version=envelope.version, heard_s=heard_s)
+        elif self._is_current(envelope) and not self._is_void(envelope):
+            self._fold(envelope.event, epoch=envelope.epoch, sequence=envelope.sequence)
 
     def file(self, path: FilePath) -> FilePublished | None:
         """Find a published file."""
@@ -143,6 +109,31 @@ class FleetView:
         for channel in self._catalogue.channels_of(file):
             found |= self._roster.followers(channel)
         return found
+
+    def withdrawn_from(self, file: FilePublished) -> tuple[ChannelName, ...]:
+        """Give the channels that hold a file and from which what stood under its path was withdrawn some time."""
+        return self._acknowledgements.withdrawn_from(file.path, self._catalogue.channels_of(file))
+
+    def has_yet_to_withdraw(self, mirror: Mirror, file: FilePublished, channel: ChannelName) -> bool:
+        """Tell whether a mirror that follows a channel has yet to act on the last withdrawal of a file's path there."""
+        follows = self._roster.followers(channel) & 1 << mirror.number
+        return bool(follows) and self._acknowledgements.is_due(mirror.number, file.path, channel)
+
+    def binding(self, file: FilePublished, mirror: MirrorName) -> Binding:
+        """Tell how closely a link to a mirror's copy is bound: as the strictest channel asks that it is served for.
+
+        Those are the channels that hold the file and that the mirror follows; for the master's copy, all that hold it.
+        """
+        channels = self._catalogue.channels_of(file)
+        if mirror != ORIGIN:
+            bit = 1 << self._number(mirror)
+            channels = tuple(channel for channel in channels if self._roster.followers(channel) & bit)
+        return self._policies.binding(channels)
+
+    def key_epoch(self, mirror: MirrorName) -> int:
+        """Give the epoch of the key under which a mirror's grants are minted; the master has all of its own keys."""
+        known = self.mirror(mirror)
+        return known.rotation.key_epoch if mirror == ORIGIN else known.key_epoch
 
     def holders(self, sha256: Digest) -> int:
         """Give the mirrors that hold a content, as a bit set."""
@@ -177,6 +168,54 @@ class FleetView:
         """Count, for each source with a gap in its numbers, the events that never arrived."""
         return {source: missing for source, track in sorted(self._tracks.items()) if (missing := track.missing)}
 
+    def _fold(self, event: Event, *, epoch: int, sequence: int) -> None:  # noqa: C901, PLR0912 - a case for each kind
+        """Fold what holds; the numbers are those of its source."""
+        match event:
+            case FilePublished():
+                self._catalogue.apply(event, sequence=sequence)
+            case FileWithdrawn():
+                self._catalogue.apply(event, sequence=sequence)
+                self._acknowledgements.withdraw(event, epoch=epoch, sequence=sequence)
+            case ChannelDefined() | ChannelRemoved():
+                self._policies.apply(event, sequence=sequence)
+            case ChannelFollowed():
+                self._acknowledgements.follow(self._number(event.mirror), event, sequence=sequence)
+            case MirrorJoined() | MirrorLeft():
+                self._roster.enrol(event, sequence=sequence)
+            case SubscriptionGranted() | SubscriptionRevoked():
+                self._roster.subscribe(event, sequence=sequence)
+            case MirrorCameOnline() | MirrorWentOffline():
+                self._roster.attend(event, sequence=sequence)
+            case AvailabilityChanged():
+                self._roster.open(event, sequence=sequence)
+            case KeysRotated():
+                self._roster.rotate(event, sequence=sequence)
+            case ReplicaReady() | ReplicaLost():
+                self._replicas.apply(self._number(event.mirror), event, sequence=sequence)
+            case ReplicaDeclined():
+                self._replicas.decline(self._number(event.mirror), event, sequence=sequence)
+            case InventoryAnnounced():
+                self._replicas.page(self._number(event.mirror), event)
+            case LogOpened() | CatalogueRestated():
+                self._begin_anew(event)
+            case (
+                MirrorInvited()
+                | DownloadGranted()
+                | DownloadStarted()
+                | DownloadFinished()
+                | DownloadAborted()
+                | SelectorCameOnline()
+                | EventUnreadable()
+                | SourceBanned()
+                | QuotaReached()
+                | GrantClaimed()
+                | GrantsRevoked()
+                | LoadReported()  # weighed before
+            ):
+                pass
+            case _:
+                assert_never(event)
+
     def _number(self, mirror: MirrorName) -> int:
         return self._roster.mirror(mirror).number
 
@@ -206,13 +245,18 @@ class FleetView:
             self._floor = event.since
             self._catalogue.forget_before(event.since)
             self._roster.forget_master_before(event.since)
+            self._policies.forget_before(event.since)
+            self._acknowledgements.forget_before(event.since)
 
     def _forget(self, source: str) -> None:
         if source == MASTER_SOURCE:
             self._floor = 0
             self._catalogue = Catalogue()
             self._roster.forget_master()
+            self._policies.forget()
+            self._acknowledgements.forget_master()
         elif source.startswith(_MIRROR_PREFIX):
             name = MirrorName(source.removeprefix(_MIRROR_PREFIX))
             self._roster.forget_mirror(name)
             self._replicas.forget(self._number(name))
+            self._acknowledgements.forget_mirror(self._number(name))

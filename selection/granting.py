@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-from events.grants import Grant, IPAddress, bind, derive_key, mint
+from events.grants import Binding, Grant, IPAddress, bind, derive_key, mint
 from events.names import MirrorName, SelectorName
 from events.schemas import DownloadGranted, FilePublished
 from events.schemas.fields import TIMESTAMP_S_MAX
 from selection.choice import Choice
-
-KEY_EPOCH: Final = 1  # of every grant so far: nobody says another one yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,18 +25,27 @@ class Keys:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
-        self._keys: dict[MirrorName, bytes] = {}
+        self._keys: dict[tuple[MirrorName, int], bytes] = {}
 
-    def of(self, mirror: MirrorName) -> bytes:
-        """Give the present key of a mirror."""
-        if mirror not in self._keys:
-            self._keys[mirror] = derive_key(self._secret, mirror, KEY_EPOCH)
-        return self._keys[mirror]
+    def of(self, mirror: MirrorName, key_epoch: int) -> bytes:
+        """Give a mirror's key of an epoch."""
+        if (mirror, key_epoch) not in self._keys:
+            self._keys[mirror, key_epoch] = derive_key(self._secret, mirror, key_epoch)
+        return self._keys[mirror, key_epoch]
 
 
-def grant_for(file: FilePublished, address: IPAddress, terms: Terms, *, now_s: float, grant_id: bytes) -> Grant:
+def grant_for(
+    file: FilePublished,
+    address: IPAddress,
+    terms: Terms,
+    *,
+    now_s: float,
+    grant_id: bytes,
+    binding: Binding,
+    key_epoch: int,
+) -> Grant:
     """Give leave to download a file, from now, to the visitor at an address."""
-    bound, prefix_bits = bind(address)
+    bound, prefix_bits = bind(address, binding)
     start_by_s = int(now_s) + terms.start_by_s
     finish_by_s = start_by_s + terms.finish_within_s + file.size_bytes // terms.finish_bytes_per_second
     return Grant(
@@ -50,13 +56,13 @@ def grant_for(file: FilePublished, address: IPAddress, terms: Terms, *, now_s: f
         finish_by_s=min(finish_by_s, TIMESTAMP_S_MAX),
         address=bound,
         prefix_bits=prefix_bits,
-        key_epoch=KEY_EPOCH,
+        key_epoch=key_epoch,
     )
 
 
 def token_for(grant: Grant, mirror: MirrorName, keys: Keys) -> str:
     """Write a grant as a token for one mirror."""
-    return mint(grant, mirror=mirror, key=keys.of(mirror))
+    return mint(grant, mirror=mirror, key=keys.of(mirror, grant.key_epoch))
 
 
 def notice_of(

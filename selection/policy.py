@@ -1,8 +1,10 @@
 """The policy: from a view and a visitor to a Choice, by six criteria strictly in order. Pure.
 
-1. access: the file's networks take the visitor. 2. file: the mirror follows a channel that holds it, and has a copy.
-3. online: announced, inventory complete, heard of lately. 4. load: a slot is free under the threshold, this selector's
-uncounted grants included. 5. quota: enough is left for the whole file. 6. distance: the nearest.
+1. access: the file's networks take the visitor. 2. file: the mirror follows a channel that holds it, has a copy, and
+has acted on the last withdrawal of that path. 3. online: announced, inventory complete, heard of lately, with a grant
+key that holds, and open to new visitors. 4. load: a slot is free under the threshold, this selector's uncounted grants
+included. 5. quota: enough is left for the whole file; whoever spares what is left comes after all others. 6. distance:
+the nearest.
 
 The first criterion that a mirror fails is its reason. Of those that pass five, the ones within ``near_km`` of the
 nearest are near-equals: two databases place the same address farther apart than that. Among near-equals the visitor's
@@ -16,12 +18,13 @@ import math
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import Random
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, assert_never
 
 from events.grants import IPAddress
-from events.names import ORIGIN, MirrorName
-from events.schemas import FilePublished, LoadReported
+from events.names import ORIGIN, ChannelName, MirrorName
+from events.schemas import Availability, FilePublished, LoadReported
 from selection.access import has_access
 from selection.choice import Candidate, Choice, Rejection, RejectReason
 from selection.fleet import FleetView
@@ -94,9 +97,13 @@ class Standing:
             return Rejection(RejectReason.OFFLINE, mirror.offline_reason)
         if not is_base_url(mirror.profile.url):
             return Rejection(RejectReason.URL_UNUSABLE, repr(mirror.profile.url))
+        if mirror.keys_outdated:
+            rotation = mirror.rotation
+            detail = f"it has that of epoch {mirror.key_epoch}, the oldest that holds is of {rotation.oldest_epoch}"
+            return Rejection(RejectReason.KEYS_OUTDATED, detail)
         if not self.view.announced(mirror):
             return Rejection(RejectReason.INVENTORY_INCOMPLETE)
-        return self._silence(mirror)
+        return self._silence(mirror) or _closure(mirror)
 
     def _silence(self, mirror: Mirror) -> Rejection | None:
         if mirror.load is None:
@@ -107,9 +114,29 @@ class Standing:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+def _closure(mirror: Mirror) -> Rejection | None:
+    """Say why a mirror takes no new visitors, or None while it does."""
+    opening = mirror.opening
+    detail = f"until {datetime.fromtimestamp(opening.until_s, tz=UTC):%Y-%m-%d %H:%M} UTC" if opening.until_s else ""
+    match opening.availability:
+        case Availability.OPEN:
+            return None
+        case Availability.PAUSED:
+            return Rejection(RejectReason.PAUSED, detail)
+        case Availability.DRAINING:
+            return Rejection(RejectReason.DRAINING, detail)
+        case Availability.CLOSED:
+            return Rejection(RejectReason.CLOSED, detail)
+        case _:
+            assert_never(opening.availability)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Case:
-    """One question, with what is the same for all mirrors worked out once. The sets are bit sets."""
+    """One question, with what is the same for all mirrors worked out once. The sets of mirrors are bit sets.
+
+    ``withdrawn_from``: the channels that hold the file and from which what stood there was withdrawn some time.
+    """
 
     file: FilePublished
     visitor: Visitor
@@ -117,13 +144,22 @@ class _Case:
     access: bool
     followers: int
     holders: int
+    withdrawn_from: tuple[ChannelName, ...]
 
 
 def choose(file: FilePublished, visitor: Visitor, standing: Standing, *, rng: Random) -> Choice:
     """Choose a mirror for a visitor."""
     view, rules = standing.view, standing.rules
     access = has_access(file.access, visitor.address)
-    case = _Case(file, visitor, standing, access, view.followers(file), view.holders(file.sha256))
+    case = _Case(
+        file=file,
+        visitor=visitor,
+        standing=standing,
+        access=access,
+        followers=view.followers(file),
+        holders=view.holders(file.sha256),
+        withdrawn_from=view.withdrawn_from(file),
+    )
     rejected: dict[MirrorName, Rejection] = {}
     contenders: list[Contender] = []
     for mirror in view.mirrors():
@@ -151,7 +187,8 @@ def _contender(case: _Case, mirror: Mirror) -> Contender:
         free_slots=case.standing.free_slots(mirror),
         quota_left_bytes=case.standing.quota_left_bytes(mirror),
     )
-    return Contender(candidate, location.country if location else "")
+    country = location.country if location else ""
+    return Contender(candidate, country, sparing=mirror.load is not None and mirror.load.report.sparing)
 
 
 def _access(case: _Case, _mirror: Mirror) -> Rejection | None:
@@ -173,12 +210,18 @@ def _has_file(case: _Case, mirror: Mirror) -> Rejection | None:
         channels = view.channels_of(case.file)
         return Rejection(RejectReason.NOT_SUBSCRIBED, f"it is in {', '.join(channels) or 'no channel'}")
     if case.holders & bit:
-        return None
+        return _withdrawal(case, mirror)
     if declined := view.declined(mirror, sha256):
         detail = f"{declined.reason.text}: {declined.detail}; it tries again after {declined.retry_after_s:.0f} s"
         return Rejection(RejectReason.FETCH_DECLINED, detail)
     loss = view.loss(mirror, sha256)
     return Rejection(RejectReason.NO_COPY, f"its copy is {loss.value}" if loss else "")
+
+
+def _withdrawal(case: _Case, mirror: Mirror) -> Rejection | None:
+    view = case.standing.view
+    due = [channel for channel in case.withdrawn_from if view.has_yet_to_withdraw(mirror, case.file, channel)]
+    return Rejection(RejectReason.UNACKNOWLEDGED, f"from {', '.join(due)}") if due else None
 
 
 def _online(case: _Case, mirror: Mirror) -> Rejection | None:

@@ -1,4 +1,7 @@
-"""The sixth criterion: who of those that could serve is nearest, and who draws among near-equals. Pure."""
+"""Who of those that could serve is nearest, and who draws among near-equals: the sixth criterion. Pure.
+
+Mirrors that spare what is left of their quota (the fifth) are ranked in the same way, after all that do not.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ from selection.place import Place
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A mirror that passed five criteria, and the country it says it stands in (or nothing)."""
+    """A mirror that qualifies, and the country it says it stands in (or nothing). ``sparing``: take others first."""
 
     candidate: Candidate
     country: str = ""
+    sparing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,16 @@ class _Field:
 
 def rank(contenders: Sequence[Contender], place: Place, *, near_km: float, rng: Random) -> Ranking:
     """Order contenders, which come in an order of their own (by name), so that equal dice give equal rankings."""
+    willing = [one for one in contenders if not one.sparing]
+    sparing = [one for one in contenders if one.sparing]
+    if not willing:
+        return _rank(sparing, place, near_km, rng)
+    first, last = _rank(willing, place, near_km, rng), _rank(sparing, place, near_km, rng)
+    passed_over = {candidate.mirror: Rejection(RejectReason.SPARING) for candidate in last.ranked}
+    return Ranking(first.ranked + last.ranked, first.rejected | passed_over)
+
+
+def _rank(contenders: Sequence[Contender], place: Place, near_km: float, rng: Random) -> Ranking:
     groups = _grouped(contenders, place, near_km)
     best = _drawn(groups.best, rng)
     ordered = [*best, *_drawn(groups.abroad, rng), *sorted(groups.beyond, key=_distance), *_drawn(groups.unplaced, rng)]

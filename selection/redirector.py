@@ -113,7 +113,7 @@ class Redirector:
         mirror, base_url = self._place_for(explained)
         if mirror == ORIGIN and ORIGIN in asked_not:
             raise NobodyLeftError(path)
-        grant = self._grant(explained)
+        grant = self._grant(explained, mirror)
         if trace is not None:
             self._announce(grant, explained, mirror, trace)
         return download_url(base_url, token_for(grant, mirror, self._office.keys), path, asked_not)
@@ -134,11 +134,16 @@ class Redirector:
         best = choice.best
         return (best.mirror, best.base_url) if best else (ORIGIN, office.master_url)
 
-    def _grant(self, explained: Explanation) -> Grant:
+    def _grant(self, explained: Explanation, mirror: MirrorName) -> Grant:
         office = self._office
-        grant_id = office.rng.randbytes(GRANT_ID_BYTES)
         return grant_for(
-            explained.file, explained.visitor.address, office.terms, now_s=office.clock_s(), grant_id=grant_id
+            explained.file,
+            explained.visitor.address,
+            office.terms,
+            now_s=office.clock_s(),
+            grant_id=office.rng.randbytes(GRANT_ID_BYTES),
+            binding=office.view.binding(explained.file, mirror),
+            key_epoch=office.view.key_epoch(mirror),
         )
 
     def _announce(self, grant: Grant, explained: Explanation, mirror: MirrorName, trace: TraceContext) -> None:

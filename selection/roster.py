@@ -8,10 +8,14 @@ Both give a profile; the mirror's own holds once it has said one, since its oper
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from events.envelope import Version
 from events.names import ChannelName, MirrorName
 from events.schemas import (
+    Availability,
+    AvailabilityChanged,
+    KeysRotated,
     LoadReported,
     MirrorCameOnline,
     MirrorJoined,
@@ -33,6 +37,28 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """The master's last word on a mirror's grant keys: the newest epoch, and the oldest that still opens anything."""
+
+    sequence: int = 0
+    key_epoch: int = 1
+    oldest_epoch: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A mirror's last word on whether it takes new visitors. ``until_s`` is when that ends by itself, 0 for never."""
+
+    sequence: int = 0
+    availability: Availability = Availability.OPEN
+    until_s: int = 0
+
+
+_UNROTATED: Final = Rotation()
+_OPEN: Final = Opening()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror:
     """All that is known of a mirror but its replicas. ``…_sequence`` is that of the last such event, 0 for none yet."""
 
@@ -45,6 +71,9 @@ class Mirror:
     offline_sequence: int = 0
     offline_reason: str = ""
     profile_said: Profile | None = None
+    key_epoch_said: int = 1
+    opening: Opening = _OPEN
+    rotated: Rotation = _UNROTATED
     load: Load | None = None
 
     @property
@@ -61,6 +90,21 @@ class Mirror:
     def profile(self) -> Profile | None:
         """Give what its operator offers: the mirror's own word before the master's."""
         return self.profile_said or self.profile_joined
+
+    @property
+    def rotation(self) -> Rotation:
+        """Give what holds of its keys: who left and joined again begins at the first epoch."""
+        return self.rotated if self.rotated.sequence > self.left_sequence else _UNROTATED
+
+    @property
+    def key_epoch(self) -> int:
+        """Give the epoch to mint under: the newest that the master made and the mirror says it has."""
+        return min(self.key_epoch_said, self.rotation.key_epoch)
+
+    @property
+    def keys_outdated(self) -> bool:
+        """Tell whether no key that it has opens anything any more."""
+        return self.key_epoch < self.rotation.oldest_epoch
 
 
 class Roster:
@@ -117,9 +161,24 @@ class Roster:
         mirror = self.mirror(event.mirror)
         if isinstance(event, MirrorCameOnline):
             if sequence > mirror.online_sequence:
-                self._put(replace(mirror, online_sequence=sequence, profile_said=event.profile))
+                said = replace(mirror, profile_said=event.profile, key_epoch_said=event.key_epoch)
+                self._put(replace(said, online_sequence=sequence))
         elif sequence > mirror.offline_sequence:
             self._put(replace(mirror, offline_sequence=sequence, offline_reason=event.reason))
+
+    def rotate(self, event: KeysRotated, *, sequence: int) -> None:
+        """Fold the master's word on a mirror's grant keys."""
+        mirror = self.mirror(event.mirror)
+        if sequence > mirror.rotated.sequence:
+            rotated = Rotation(sequence=sequence, key_epoch=event.key_epoch, oldest_epoch=event.oldest_epoch)
+            self._put(replace(mirror, rotated=rotated))
+
+    def open(self, event: AvailabilityChanged, *, sequence: int) -> None:
+        """Fold a mirror's own word on whether it takes new visitors. It outlasts its coming and going."""
+        mirror = self.mirror(event.mirror)
+        if sequence > mirror.opening.sequence:
+            opening = Opening(sequence=sequence, availability=event.availability, until_s=event.until_s)
+            self._put(replace(mirror, opening=opening))
 
     def weigh(self, report: LoadReported, *, version: Version, heard_s: float) -> None:
         """Fold a load report. Telemetry has a numbering of its own, which a mirror begins anew at each start."""
@@ -133,14 +192,12 @@ class Roster:
         self._followers.clear()
         self._fleet = ()
         for mirror in list(self._mirrors.values()):
-            self._put(replace(mirror, joined_sequence=0, left_sequence=0, profile_joined=None))
+            self._put(replace(mirror, joined_sequence=0, left_sequence=0, profile_joined=None, rotated=_UNROTATED))
 
     def forget_master_before(self, floor: int) -> None:
         """Forget what the master said under its sequence ``floor``: a restatement took its place."""
         for mirror in list(self._mirrors.values()):
-            if mirror.joined_sequence < floor:
-                mirror = replace(mirror, joined_sequence=0, profile_joined=None)  # noqa: PLW2901 - the same, less
-            self._put(replace(mirror, left_sequence=mirror.left_sequence if mirror.left_sequence >= floor else 0))
+            self._put(_without_what_was_said_before(floor, mirror))
         self._fleet = tuple(sorted(mirror.name for mirror in self._mirrors.values() if mirror.in_fleet))
         self._leave = {key: said for key, said in self._leave.items() if said[0] >= floor}
         self._followers.clear()
@@ -149,8 +206,8 @@ class Roster:
 
     def forget_mirror(self, name: MirrorName) -> None:
         """Forget what a mirror said of itself in the log."""
-        known = self.mirror(name)
-        self._put(replace(known, online_sequence=0, offline_sequence=0, offline_reason="", profile_said=None))
+        known = replace(self.mirror(name), online_sequence=0, offline_sequence=0, offline_reason="")
+        self._put(replace(known, profile_said=None, key_epoch_said=1, opening=_OPEN))
 
     def _put(self, mirror: Mirror) -> None:
         self._mirrors[mirror.name] = mirror
@@ -164,3 +221,14 @@ class Roster:
         if granted and sequence > mirror.left_sequence:
             followers |= bit
         self._followers[channel] = followers
+
+
+def _without_what_was_said_before(floor: int, mirror: Mirror) -> Mirror:
+    """Take from a mirror what the master said under its sequence ``floor``."""
+    if mirror.joined_sequence < floor:
+        mirror = replace(mirror, joined_sequence=0, profile_joined=None)
+    if mirror.left_sequence < floor:
+        mirror = replace(mirror, left_sequence=0)
+    if mirror.rotated.sequence < floor:
+        mirror = replace(mirror, rotated=_UNROTATED)
+    return mirror

@@ -16,10 +16,17 @@ from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorNa
 from events.schemas import (
     PUBLIC,
     Access,
+    AddressPolicy,
+    Availability,
+    AvailabilityChanged,
+    ChannelDefined,
+    ChannelFollowed,
     Event,
     FilePublished,
     FileWithdrawn,
+    Filter,
     InventoryAnnounced,
+    KeysRotated,
     LoadReported,
     Location,
     LossReason,
@@ -125,13 +132,36 @@ class Story:
                 )
             )
 
+    def defined(self, channel: str, policy: AddressPolicy) -> None:
+        self.master(ChannelDefined(channel=ChannelName(channel), filter=Filter(), address_policy=policy))
+
+    def rotated(self, name: str, *, key_epoch: int, oldest_epoch: int = 1) -> None:
+        self.master(KeysRotated(mirror=MirrorName(name), key_epoch=key_epoch, oldest_epoch=oldest_epoch))
+
     def joined(self, name: str, *, channels: Iterable[str] = ("iso",), location: Location | None = None) -> None:
         self.master(MirrorJoined(mirror=MirrorName(name), profile=profile_of(name, location)))
         for channel in channels:
             self.master(SubscriptionGranted(mirror=MirrorName(name), channel=ChannelName(channel)))
 
-    def online(self, name: str, *, location: Location | None = None, url: str | None = None) -> None:
-        self.mirror(name, MirrorCameOnline(mirror=MirrorName(name), profile=profile_of(name, location, url=url)))
+    def online(
+        self, name: str, *, location: Location | None = None, url: str | None = None, key_epoch: int = 1
+    ) -> None:
+        profile = profile_of(name, location, url=url)
+        self.mirror(name, MirrorCameOnline(mirror=MirrorName(name), profile=profile, key_epoch=key_epoch))
+
+    def available(self, name: str, availability: Availability, *, until_s: int = 0) -> None:
+        event = AvailabilityChanged(mirror=MirrorName(name), availability=availability, until_s=until_s)
+        self.mirror(name, event)
+
+    def followed(self, name: str, *, channel: str = "iso", behind: int = 0) -> None:
+        """A mirror has acted on all that was said in a channel, but the last few facts."""
+        event = ChannelFollowed(
+            mirror=MirrorName(name),
+            channel=ChannelName(channel),
+            channel_sequence=max(0, self.channel_numbers[channel] - behind),
+            epoch=self.epochs[MASTER_SOURCE],
+        )
+        self.mirror(name, event)
 
     def ready(self, name: str, body: str) -> None:
         event = ReplicaReady(
@@ -165,6 +195,7 @@ class Story:
         active: int = 0,
         reserved: int = 0,
         quota_left_bytes: int | None = None,
+        sparing: bool = False,
     ) -> None:
         mirror = MirrorName(name)
         report = LoadReported(
@@ -174,6 +205,7 @@ class Story:
             reserved=reserved,
             transmit_bytes_per_second=0,
             quota_left_bytes=quota_left_bytes,
+            sparing=sparing,
         )
         self.say(load_source(mirror), report)
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.names import FilePath, MirrorName
-from events.schemas import Access, Location, MirrorWentOffline
+from events.schemas import Access, Availability, Location, MirrorWentOffline
 from selection.choice import Choice, RejectReason
 from selection.place import NOWHERE, Place
 
@@ -31,6 +31,8 @@ def mirror_traits(draw: st.DrawFn) -> dict[str, object]:
         "slots": draw(st.integers(0, 4)),
         "active": draw(st.integers(0, 4)),
         "granted": draw(st.integers(0, 2)),
+        "sparing": draw(st.booleans()),
+        "open": draw(st.sampled_from([True, True, True, False])),
         "quota_left_bytes": draw(st.sampled_from([None, None, 0, 999, 1000, 5000])),
         "location": draw(
             st.none()
@@ -64,7 +66,14 @@ def ask(kit: Kit, fleet: dict[str, dict[str, object]], *, networks: tuple[str, .
         story.inventory(name, ["a.iso"] if traits["holds"] else [])
         quota = traits["quota_left_bytes"]
         assert quota is None or isinstance(quota, int)
-        story.load(name, slots=_int(traits, "slots"), active=_int(traits, "active"), quota_left_bytes=quota)
+        story.load(
+            name,
+            slots=_int(traits, "slots"),
+            active=_int(traits, "active"),
+            quota_left_bytes=quota,
+            sparing=bool(traits["sparing"]),
+        )
+        story.available(name, Availability.OPEN if traits["open"] else Availability.PAUSED)
         if traits["offline"]:
             story.mirror(name, MirrorWentOffline(mirror=MirrorName(name), reason=""))
         heard_s = traits["heard_s"]
@@ -100,6 +109,7 @@ def test_no_ranked_mirror_fails_a_criterion_and_every_other_has_a_reason(
         assert candidate.mirror not in asked_not
         assert traits["follows"]
         assert traits["holds"]
+        assert traits["open"]
         assert not traits["offline"]
         assert traits["heard_s"] != 0.0  # 11 s ago
         assert candidate.free_slots == _int(traits, "slots") - _int(traits, "active") - _int(traits, "granted") > 0
@@ -108,8 +118,12 @@ def test_no_ranked_mirror_fails_a_criterion_and_every_other_has_a_reason(
     chosen = {choice.best.mirror} if choice.best else set[MirrorName]()
     assert set(choice.rejected) == set(fleet) - chosen
     assert {candidate.mirror for candidate in choice.ranked} - chosen == {
-        name for name, rejection in choice.rejected.items() if rejection.reason.criterion == 6
+        name
+        for name, rejection in choice.rejected.items()
+        if rejection.reason.criterion == 6 or rejection.reason is RejectReason.SPARING
     }
+    sparing = [bool(fleet[candidate.mirror]["sparing"]) for candidate in choice.ranked]
+    assert sparing == sorted(sparing)
     assert choice.fallback is (not chosen)
 
 
@@ -135,8 +149,11 @@ def test_no_mirror_is_chosen_while_another_is_nearer_by_more_than_the_ring(
     question = ask(kit, fleet)
     question.place, question.seed = place, seed
     choice = question.choice()
-    distances = [candidate.distance_km for candidate in choice.ranked if candidate.distance_km is not None]
-    if choice.best and distances:
+    if choice.best is None:
+        return
+    as_willing = [one for one in choice.ranked if fleet[one.mirror]["sparing"] == fleet[choice.best.mirror]["sparing"]]
+    distances = [candidate.distance_km for candidate in as_willing if candidate.distance_km is not None]
+    if distances:
         assert choice.best.distance_km is not None
         assert choice.best.distance_km <= min(distances) + question.rules.near_km
         assert distances[0] == choice.best.distance_km

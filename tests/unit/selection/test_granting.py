@@ -1,0 +1,92 @@
+"""Leave for one download: bound to one mirror, one content and one visitor, under the right key."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import pytest
+
+from events.errors import ForeignGrantError, MalformedGrantError
+from events.grants import Binding, Grant, check, derive_key, read
+from events.names import ORIGIN, MirrorName, SelectorName
+from events.schemas import FilePublished
+from events.schemas.fields import TIMESTAMP_S_MAX
+from selection.granting import Keys, Terms, grant_for, notice_of, token_for
+
+if TYPE_CHECKING:
+    from conftest import Kit, Story
+
+ANA = MirrorName("ana")
+TERMS = Terms(start_by_s=60, finish_within_s=3600, finish_bytes_per_second=50_000)
+SECRET = b"s" * 32
+
+
+def granted(
+    file: FilePublished,
+    address: str = "203.0.113.9",
+    *,
+    now_s: float = 1000.0,
+    binding: Binding = Binding.STRICT,
+    key_epoch: int = 1,
+) -> Grant:
+    return grant_for(
+        file,
+        ip_address(address),
+        TERMS,
+        now_s=now_s,
+        grant_id=b"g" * 16,
+        binding=binding,
+        key_epoch=key_epoch,
+    )
+
+
+@pytest.mark.parametrize("mirror", [ANA, ORIGIN])
+def test_token_is_for_one_mirror_one_content_and_one_visitor(story: Story, mirror: MirrorName) -> None:
+    file = story.published("a.iso", size_bytes=100_000_000)
+    grant = granted(file, "203.0.113.9", now_s=1000.9)
+    token = token_for(grant, mirror, Keys(SECRET))
+    proven = read(token, mirror=mirror, keys={1: derive_key(SECRET, mirror, 1)})
+    assert proven == grant
+    assert (proven.start_by_s, proven.finish_by_s) == (1060, 1060 + 3600 + 2000)
+    assert proven.sha256 == file.sha256
+    check(proven, address=ip_address("203.0.113.9"), now_s=1050, started=False)
+
+
+def test_token_is_minted_under_the_key_of_its_epoch(story: Story) -> None:
+    file, keys = story.published("a.iso"), Keys(SECRET)
+    for key_epoch in (2, 1, 2):
+        token = token_for(granted(file, key_epoch=key_epoch), ANA, keys)
+        own = {key_epoch: derive_key(SECRET, ANA, key_epoch)}
+        assert read(token, mirror=ANA, keys=own).key_epoch == key_epoch
+        with pytest.raises(MalformedGrantError):
+            read(token, mirror=ANA, keys={3 - key_epoch: derive_key(SECRET, ANA, 3 - key_epoch)})
+
+
+def test_grant_is_bound_as_closely_as_it_is_asked_to_be(story: Story) -> None:
+    file, neighbour, stranger = story.published("a.iso"), ip_address("203.0.113.200"), ip_address("192.0.2.1")
+    strict, prefix, off = (granted(file, binding=binding) for binding in Binding)
+    check(prefix, address=neighbour, now_s=1050, started=False)
+    check(off, address=stranger, now_s=1050, started=False)
+    for grant, address in ((strict, neighbour), (prefix, stranger)):
+        with pytest.raises(ForeignGrantError):
+            check(grant, address=address, now_s=1050, started=False)
+
+
+def test_enormous_file_is_granted_as_long_as_a_token_can_say(story: Story) -> None:
+    file = story.published("a.iso", size_bytes=2**62)
+    grant = granted(file, "2001:db8::1")
+    assert grant.finish_by_s == TIMESTAMP_S_MAX
+    token_for(grant, ANA, Keys(SECRET))
+
+
+def test_notice_says_why_each_other_mirror_was_not_chosen(kit: Kit, story: Story) -> None:
+    file = story.published("a.iso")
+    story.serving("ana")
+    story.serving("bob", bodies=[])
+    visitor = ip_address("203.0.113.9")
+    grant = granted(file)
+    choice = kit.Question(story.view(), file).choice()
+    notice = notice_of(grant, file, choice, selector=SelectorName("s"), mirror=ANA, address=visitor)
+    assert notice.rejected == {"bob": "no_copy"}
+    assert notice.address == "203.0.113.9"

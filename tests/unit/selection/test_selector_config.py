@@ -1,0 +1,58 @@
+"""A selector's configuration tells all that is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.config import BrokerConfig
+from events.names import SelectorName
+from selection.config import SelectorConfig
+
+SECRET = b"s" * 32
+
+
+def config() -> SelectorConfig:
+    return SelectorConfig(
+        name=SelectorName("s"),
+        master_url="http://127.0.0.1:8081",
+        broker=BrokerConfig(url="amqp://guest:guest@127.0.0.1"),
+        secret=SECRET,
+    )
+
+
+def test_sound_configuration_has_no_problems() -> None:
+    assert config().problems() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("name", "No!", id="name outside the grammar"),
+        pytest.param("secret", b"short", id="short secret"),
+        pytest.param("master_url", "", id="no master"),
+        pytest.param("master_url", "m.example", id="master without a scheme"),
+        pytest.param("site_url", "ftp://m.example", id="site of another scheme"),
+        pytest.param("listen_port", 70_000, id="no such port"),
+        pytest.param("geoip_file", Path("nowhere.mmdb"), id="missing database"),
+        pytest.param("trusted_proxies", ("10.0.0.1/8",), id="no CIDR block"),
+        pytest.param("load_threshold", 0.0, id="threshold of nothing"),
+        pytest.param("load_threshold", 1.1, id="threshold above all"),
+        pytest.param("silent_after_s", 0.0, id="always silent"),
+        pytest.param("near_km", -1.0, id="negative ring"),
+        pytest.param("finish_within_s", 5, id="finish before start"),
+        pytest.param("hops_max", 0, id="no hop"),
+    ],
+)
+def test_each_wrong_value_is_told_by_name(name: str, value: object) -> None:
+    fields: dict[str, Any] = {name: value}
+    (found,) = replace(config(), **fields).problems()
+    assert found.startswith(f"{name}: ")
+
+
+def test_secret_does_not_show() -> None:
+    assert "ssss" not in repr(config())
+    assert "guest" not in repr(config())
