@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
@@ -13,26 +14,31 @@ from aiohttp import web
 from broker.config import BrokerConfig
 from broker.port import Admin, Broker
 from broker.rabbitmq import RabbitAdmin, RabbitBroker
+from edge.running import Running
 from edge.server import serve
 from edge.visitors import parse_proxies
-from events.grants import derive_key
 from events.names import ORIGIN
 from master.channels import Channels
 from master.config import MasterConfig
 from master.connection import Connection
-from master.downloads import Downloads
-from master.joining import KEY_EPOCH, Joining
+from master.downloads import Downloads, Outgoing
+from master.joining import Joining
+from master.mirrors import FIRST_KEY
 from master.provisioning import MirrorAccess, Provisioner
 from master.publishing import Publisher
 from master.restating import Restating
+from master.revoking import Revoking
 from master.serving import Serving
 from master.store.store import Store, StoredOutbox, open_store
 from master.web.channels import ChannelRoutes
-from master.web.content import FallbackRoutes, OriginRoutes
+from master.web.content import OriginRoutes
+from master.web.fallback import FallbackRoutes, FallbackSettings
 from master.web.files import FileRoutes
 from master.web.mirrors import MemberRoutes, MirrorRoutes, Urls
+from master.web.revocations import RevocationRoutes
 from master.web.routes import Routes, build_app
 from master.web.status import StatusRoutes
+from master.withdrawing import Withdrawing
 
 OpenBroker: TypeAlias = Callable[[BrokerConfig], AbstractAsyncContextManager[tuple[Broker, Admin]]]
 
@@ -72,6 +78,7 @@ async def run(
     config.data_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with open_store(config.store_url) as store:
         master = Master(config, store)
+        await master.revoking.load()
         async with serve(master.web(), host=config.listen_host, port=config.listen_port) as base_url:
             master.base_url = base_url
             log.info("master.listening", url=base_url)
@@ -94,6 +101,8 @@ class Master:
         self._provisioner = Provisioner(store, access)
         rng = random.Random()  # noqa: S311 - jitter, not secrets
         self.connection = Connection(self._provisioner, StoredOutbox(store), Restating(store), rng=rng)
+        self._running = Running[Outgoing]()
+        self.revoking = Revoking(store, self._running, wake=self.connection.wake, clock_s=time.time)
 
     def web(self) -> web.Application:
         """Put the HTTP interface together."""
@@ -102,21 +111,24 @@ class Master:
         joining = Joining(store, self._provisioner, secret=config.secret, wake=wake)
         serving = Serving(store)
         routes = Routes(
-            files=FileRoutes(Publisher(store, wake=wake), channels),
+            files=FileRoutes(Publisher(store, wake=wake), Withdrawing(store, self._running, wake=wake), channels),
             channels=ChannelRoutes(channels),
             mirrors=MirrorRoutes(joining, self._urls),
             members=MemberRoutes(joining, channels, self._urls),
-            origin=OriginRoutes(joining, serving),
-            fallback=FallbackRoutes(
-                serving,
-                Downloads(store, wake=wake),
-                keys={KEY_EPOCH: derive_key(config.secret, ORIGIN, KEY_EPOCH)},
-                proxies=parse_proxies(config.proxies),
-                site_url=config.site_url,
-            ),
+            revocations=RevocationRoutes(self.revoking),
+            origin=OriginRoutes(joining, serving, self._running),
+            fallback=self._fallback(serving),
             status=StatusRoutes(store, self.connection),
         )
         return build_app(routes, admin_token=config.admin_token, checks=self.connection.checks)
+
+    def _fallback(self, serving: Serving) -> FallbackRoutes:
+        config = self._config
+        downloads = Downloads(self._store, slots=config.slots, wake=self.connection.wake, clock_s=time.time)
+        settings = FallbackSettings(
+            keys=FIRST_KEY.keys(config.secret, ORIGIN), proxies=parse_proxies(config.proxies), site_url=config.site_url
+        )
+        return FallbackRoutes(serving, downloads, self.revoking, self._running, settings)
 
     def _urls(self) -> Urls:
         return Urls(master=self._config.public_url or self.base_url, site=self._config.site_url)

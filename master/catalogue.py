@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, Tag
-from events.schemas import PUBLIC, Access, FilePublished, FileWithdrawn, Filter
+from events.schemas import PUBLIC, Access, FilePublished, FileWithdrawn, Filter, WithdrawMode
 from master.filters import Decision, Rule, Traits, decide
+from master.pieces import ONE_PIECE, Pieces
 
 WITHDRAWN_FROM_CHANNEL: Final = "the channel's filter does not take it"
 WITHDRAWN_WITH_CHANNEL: Final = "the channel was removed"
@@ -32,6 +33,7 @@ class PublishedFile:
     access: Access
     named_channels: tuple[ChannelName, ...] | None
     published_at_ns: int
+    pieces: Pieces = ONE_PIECE
 
     @property
     def traits(self) -> Traits:
@@ -47,6 +49,7 @@ class Wish:
     size_bytes: int
     sha256: Digest
     media_type: str
+    pieces: Pieces = ONE_PIECE
     tags: tuple[Tag, ...] = ()
     access: Access = PUBLIC
     named_channels: tuple[ChannelName, ...] | None = None
@@ -77,11 +80,12 @@ class Entered:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A file left a channel."""
+    """A file left a channel. By ``mode`` running downloads may end or are cut."""
 
     channel: ChannelName
     file: PublishedFile
     reason: str
+    mode: WithdrawMode
 
 
 Fact: TypeAlias = Entered | Left
@@ -101,11 +105,11 @@ def publish(standing: Standing, wish: Wish, filters: Mapping[ChannelName, Filter
     return _settle(standing, file, filters, changed=not _says_the_same(file, standing.file))
 
 
-def withdraw(standing: Standing, *, reason: str) -> Change:
+def withdraw(standing: Standing, *, reason: str, mode: WithdrawMode) -> Change:
     """Take a file out of all its channels and, last, out of the catalogue."""
     if standing.file is None:
         return Change(standing, ())
-    return _leave(standing, standing.channels, reason=reason)
+    return _leave(standing, standing.channels, reason=reason, mode=mode)
 
 
 def refilter(standing: Standing, filters: Mapping[ChannelName, Filter]) -> Change:
@@ -136,6 +140,8 @@ def event_of(fact: Fact, *, channel_sequence: int) -> FilePublished | FileWithdr
                 tags=file.tags,
                 access=file.access,
                 published_at_ns=file.published_at_ns,
+                piece_bytes=file.pieces.piece_bytes,
+                piece_digests=file.pieces.digests,
             )
         case Left():
             return FileWithdrawn(
@@ -145,6 +151,7 @@ def event_of(fact: Fact, *, channel_sequence: int) -> FilePublished | FileWithdr
                 generation=file.generation,
                 sha256=file.sha256,
                 reason=fact.reason,
+                mode=fact.mode,
             )
         case _:
             assert_never(fact)
@@ -186,6 +193,7 @@ def _fulfil(standing: Standing, wish: Wish, now_ns: int) -> PublishedFile:
         access=wish.access,
         named_channels=wish.named_channels,
         published_at_ns=published_at_ns,
+        pieces=wish.pieces,
     )
 
 
@@ -198,12 +206,14 @@ def _settle(standing: Standing, file: PublishedFile, filters: Mapping[ChannelNam
     return Change(settled, (*entered, *lost.facts))
 
 
-def _leave(standing: Standing, channels: Iterable[ChannelName], *, reason: str) -> Change:
+def _leave(
+    standing: Standing, channels: Iterable[ChannelName], *, reason: str, mode: WithdrawMode = WithdrawMode.DRAIN
+) -> Change:
     if standing.file is None:
         return Change(standing, ())
     leaving = frozenset(channels)
     rest = standing.channels - leaving
-    facts = tuple(Left(channel, standing.file, reason) for channel in reversed(_in_order(leaving)))
+    facts = tuple(Left(channel, standing.file, reason, mode) for channel in reversed(_in_order(leaving)))
     return Change(replace(standing, file=standing.file if rest else None, channels=rest), facts)
 
 

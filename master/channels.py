@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from events.names import ORIGIN_CHANNEL, ChannelName, FilePath, MirrorName
-from events.schemas import ChannelDefined, ChannelRemoved, Filter, SubscriptionRevoked
+from events.schemas import ChannelRemoved, Filter, SubscriptionRevoked
 from events.schemas.fields import TEXT_LENGTH_MAX
 from events.trace import TraceContext
 from master import catalogue
@@ -114,14 +114,12 @@ class Channels:
         """
         if len(wanted.description) > TEXT_LENGTH_MAX:
             raise InvalidRequestError("description_too_long", f"at most {TEXT_LENGTH_MAX} characters")
-        channel = Channel(name=wanted.name, filter=check_filter(wanted.filter), description=wanted.description)
+        channel = replace(wanted, filter=check_filter(wanted.filter))
         async with self._store.changing(trace=trace) as transaction:
             if await transaction.catalogue.channel(channel.name) != channel:
                 await transaction.catalogue.put_channel(channel)
                 await transaction.journal.open_channel(channel.name)
-                await transaction.journal.say(
-                    [ChannelDefined(channel=channel.name, filter=channel.filter, description=channel.description)]
-                )
+                await transaction.journal.say([channel.definition()])
             filters = await transaction.catalogue.filters()
             standings = await transaction.catalogue.standings()
             facts = await asyncio.to_thread(_refiltered, standings, filters)

@@ -34,6 +34,8 @@ class MasterConfig:
         secret: the site's secret, which all keys and broker passwords are derived from.
         admin_token: what administrators prove themselves with.
         proxies: CIDR blocks of the proxies in front, whose word on a visitor's address is believed.
+        slots: downloads that visitors get from the master itself at once. By default as many as the 1,024 open files
+            of an ordinary process allow, with a file, a socket and its double for each and some segments besides.
     """
 
     listen_host: str = "127.0.0.1"
@@ -48,6 +50,7 @@ class MasterConfig:
     secret: bytes = field(repr=False)
     admin_token: str = field(repr=False)
     proxies: tuple[str, ...] = ()
+    slots: int = 200
 
     @property
     def store_url(self) -> str:
@@ -61,6 +64,8 @@ class MasterConfig:
             found.append(f"secret needs at least {SECRET_BYTES_MIN} bytes: whoever guesses it can forge every grant")
         if len(self.admin_token) < ADMIN_TOKEN_LENGTH_MIN:
             found.append(f"admin_token needs at least {ADMIN_TOKEN_LENGTH_MIN} characters")
+        if self.slots < 1:
+            found.append("slots: at least 1; without any, nobody is served where no mirror fits")
         if not supported(self.store_url):
             found.append("database_url must begin with sqlite:// or postgresql://")
         try:

@@ -17,19 +17,18 @@ from typing import Final
 import structlog
 
 from broker.provision import Provisioned
-from events.grants import derive_key
+from events.grants import KEY_EPOCH_MAX
 from events.names import ChannelName, MirrorName
-from events.schemas import MirrorInvited, MirrorJoined, MirrorLeft, Profile, SubscriptionGranted, SubscriptionRevoked
+from events.schemas import MirrorInvited, MirrorLeft, Profile, SubscriptionGranted, SubscriptionRevoked
 from events.trace import TraceContext
 from master.channels import found
-from master.errors import ForbiddenError, GoneError, InvalidRequestError, NotFoundError
-from master.mirrors import Mirror, MirrorState, OpenInvitation
+from master.errors import ConflictError, ForbiddenError, GoneError, InvalidRequestError, NotFoundError
+from master.mirrors import FIRST_KEY, KeyEpochs, Mirror, MirrorState, OpenInvitation
 from master.provisioning import Provisioner
 from master.store.store import Store, Transaction
 
 SECRET_BYTES: Final = 16  # beyond guessing; short enough to paste
 TOKEN_BYTES: Final = 32
-KEY_EPOCH: Final = 1
 EXPIRES_IN_S_DEFAULT: Final = 86_400
 EXPIRES_IN_S_MAX: Final = 30 * 86_400  # an invitation that lies about for longer is found by somebody else
 
@@ -129,7 +128,7 @@ class Joining:
             mirror=name,
             broker_url=broker_url,
             token=token,
-            grant_keys={KEY_EPOCH: derive_key(self._secret, name, KEY_EPOCH)},
+            grant_keys=self.grant_keys(mirror),
             channels=followed,
         )
 
@@ -190,6 +189,33 @@ class Joining:
             await self._provisioner.remove(name)
         log.info("mirror.left", mirror=name, reason=reason, trace_id=trace.trace_id)
 
+    async def rotate_keys(self, name: MirrorName, *, cut: bool, trace: TraceContext) -> KeyEpochs:
+        """Give a mirror a new grant key; the one before holds on, or with ``cut`` opens nothing any more.
+
+        Raises:
+            NotFoundError: no such mirror.
+            ConflictError: its epochs are used up.
+        """
+        async with self._store.changing(trace=trace) as transaction:
+            mirror = member(await transaction.fleet.mirror(name), name)
+            keys = mirror.keys.rotated(cut=cut)
+            if keys is None:
+                raise ConflictError(
+                    "key_epochs_used_up",
+                    f"{name} had all {KEY_EPOCH_MAX} keys that a mirror can have",
+                    hint="let it join under another name",
+                )
+            mirror = replace(mirror, keys=keys)
+            await transaction.fleet.put_mirror(mirror)
+            await transaction.journal.say([mirror.rotation()])
+        self._wake()
+        log.info("keys.rotated", mirror=name, key_epoch=keys.newest, cut=cut, trace_id=trace.trace_id)
+        return keys
+
+    def grant_keys(self, mirror: Mirror) -> dict[int, bytes]:
+        """Give a mirror's grant keys that hold, by epoch."""
+        return mirror.keys.keys(self._secret, mirror.name)
+
     async def mirrors(self) -> Sequence[tuple[Mirror, tuple[ChannelName, ...]]]:
         """Give all mirrors with the channels that they may follow."""
         async with self._store.reading() as transaction:
@@ -238,6 +264,7 @@ class Joining:
             token_hash=token_hash(token),
             joins=1 if before is None else before.joins + 1,
             joined_at_ns=transaction.now_ns,
+            keys=FIRST_KEY if before is None else before.keys,
         )
         return mirror, tuple(channel for channel in invitation.channels if channel in known)
 
@@ -248,7 +275,7 @@ class Joining:
         known = await transaction.catalogue.filters()
         await transaction.fleet.put_invitation(replace(invitation, used=True))
         await transaction.fleet.put_mirror(mirror)
-        await transaction.journal.say([MirrorJoined(mirror=mirror.name, profile=mirror.profile)])
+        await transaction.journal.say(mirror.introduction())
         await _grant(transaction, mirror.name, [channel for channel in channels if channel in known])
         return await transaction.fleet.subscriptions(mirror.name)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final, NamedTuple
 
+from events.grants import KEY_EPOCH_MAX, derive_key
 from events.names import ChannelName, MirrorName
-from events.schemas import Profile
+from events.schemas import KeysRotated, MirrorJoined, Profile
 
 
 class MirrorState(Enum):
@@ -17,9 +19,33 @@ class MirrorState(Enum):
     REMOVED = "removed"
 
 
+class KeyEpochs(NamedTuple):
+    """The epochs of a mirror's grant keys that hold, from the oldest to the newest."""
+
+    oldest: int
+    newest: int
+
+    def rotated(self, *, cut: bool) -> KeyEpochs | None:
+        """Begin a new epoch. The one before holds on beside it, or with ``cut`` none; None: no epoch is left."""
+        if self.newest >= KEY_EPOCH_MAX:
+            return None
+        newest = self.newest + 1
+        return KeyEpochs(newest if cut else self.newest, newest)
+
+    def keys(self, secret: bytes, mirror: MirrorName) -> dict[int, bytes]:
+        """Give the key of each epoch."""
+        return {epoch: derive_key(secret, mirror, epoch) for epoch in range(self.oldest, self.newest + 1)}
+
+
+FIRST_KEY: Final = KeyEpochs(1, 1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror:
-    """A mirror that joined. ``joins`` counts how often it was given credentials; each time they are new."""
+    """A mirror that joined. ``joins`` counts how often it was given credentials; each time they are new.
+
+    The epochs of its ``keys`` go on when it joins again: a key that was withdrawn never comes back.
+    """
 
     name: MirrorName
     profile: Profile
@@ -27,6 +53,16 @@ class Mirror:
     token_hash: bytes
     joins: int
     joined_at_ns: int
+    keys: KeyEpochs = FIRST_KEY
+
+    def introduction(self) -> list[MirrorJoined | KeysRotated]:
+        """Give the events that say who it is."""
+        joined = MirrorJoined(mirror=self.name, profile=self.profile)
+        return [joined] if self.keys == FIRST_KEY else [joined, self.rotation()]
+
+    def rotation(self) -> KeysRotated:
+        """Give the event that says which of its keys hold."""
+        return KeysRotated(mirror=self.name, key_epoch=self.keys.newest, oldest_epoch=self.keys.oldest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

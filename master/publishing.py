@@ -1,4 +1,4 @@
-"""Publish and withdraw: from files on the master's disk to facts in the outbox.
+"""Publish: from files on the master's disk to facts in the outbox.
 
 Hashing is done before the transaction, and the file is looked at once more inside it; so what is committed is what was
 hashed. Killed at any point, a file is either published with its events or not at all; publishing it again goes on.
@@ -19,11 +19,10 @@ from msgspec import Struct
 from events.errors import InvalidNameError
 from events.names import ORIGIN_CHANNEL, ChannelName, FilePath, Tag
 from events.schemas import PUBLIC, Access
-from events.schemas.fields import TEXT_LENGTH_MAX
 from events.trace import TraceContext
 from master import catalogue
-from master.catalogue import Change, PublishedFile, Standing, Wish
-from master.errors import InvalidRequestError, NotFoundError, UnusableFileError
+from master.catalogue import Change, Standing, Wish
+from master.errors import NotFoundError, UnusableFileError
 from master.hashing import FileChangedError, Hashed, Source, hash_file, look
 from master.media_types import guess_media_type
 from master.sources import Found, Haul, Unusable, find, refusal
@@ -107,7 +106,7 @@ class _StoppedError(Exception):
 
 
 class Publisher:
-    """Publishes and withdraws. ``wake`` is called after each commit that said something."""
+    """Publishes. ``wake`` is called after each commit that said something."""
 
     def __init__(self, store: Store, *, wake: Callable[[], None]) -> None:
         self._store = store
@@ -147,25 +146,6 @@ class Publisher:
             hidden=plan.haul.hidden,
         )
 
-    async def withdraw(self, path: FilePath, *, reason: str, trace: TraceContext) -> PublishedFile:
-        """Take a file out of the catalogue and all channels; give what it was.
-
-        Raises:
-            NotFoundError: no such file.
-            InvalidRequestError: the reason is too long.
-        """
-        if len(reason) > TEXT_LENGTH_MAX:
-            raise InvalidRequestError("reason_too_long", f"a reason has at most {TEXT_LENGTH_MAX} characters")
-        async with self._store.changing(trace=trace) as transaction:
-            standing = await transaction.catalogue.standing(path)
-            if standing.file is None:
-                raise NotFoundError("file_unknown", f"no file {path}", hint="see them all: distributary ls")
-            await transaction.journal.record(catalogue.withdraw(standing, reason=reason).facts)
-            await transaction.catalogue.forget_file(path)
-        self._wake()
-        log.info("file.withdrawn", path=path, reason=reason, trace_id=trace.trace_id)
-        return standing.file
-
     async def _publish(
         self, found: Found, order: Order, trace: TraceContext
     ) -> AsyncGenerator[Progress | Verdict, None]:
@@ -194,7 +174,7 @@ class Publisher:
             return None
         if (source.location, source.fingerprint) != (found.location, now):
             return None
-        return Hashed(standing.file.sha256, source)
+        return Hashed(standing.file.sha256, standing.file.pieces, source)
 
     async def _settle(self, found: Found, hashed: Hashed, order: Order, trace: TraceContext) -> Published | Unchanged:
         """Decide by looking; only what changes something waits for its turn to write."""
@@ -262,6 +242,7 @@ def _wish(path: FilePath, hashed: Hashed, order: Order) -> Wish:
         path=path,
         size_bytes=hashed.source.fingerprint.size_bytes,
         sha256=hashed.sha256,
+        pieces=hashed.pieces,
         media_type=order.media_type or guess_media_type(path),
         tags=order.tags,
         access=order.access,

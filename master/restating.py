@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from events.names import ORIGIN_CHANNEL
-from events.schemas import CatalogueRestated, ChannelDefined, Event, LogOpened, MirrorJoined, SubscriptionGranted
+from events.schemas import CatalogueRestated, Event, LogOpened, SubscriptionGranted
 from master.store.store import Store, Transaction, uncut
 
 # The log keeps 30 days (``broker.topology.LOG_AGE_MAX``): three restatements may fail before readers miss one.
@@ -81,17 +81,15 @@ async def _is_due(transaction: Transaction) -> bool:
 
 
 async def _all_that_holds(transaction: Transaction) -> AsyncIterator[Sequence[Event]]:
-    """Give it in portions: the channels, the fleet, and what is in each channel under its own numbers."""
+    """Give it in portions: channels, fleet, revocations, and what is in each channel under its own numbers."""
     channels = await transaction.catalogue.channels()
-    yield [
-        ChannelDefined(channel=channel.name, filter=channel.filter, description=channel.description)
-        for channel in channels
-    ]
+    yield [channel.definition() for channel in channels]
     for mirror in await transaction.fleet.mirrors():
         followed = await transaction.fleet.subscriptions(mirror.name)
         yield [
-            MirrorJoined(mirror=mirror.name, profile=mirror.profile),
+            *mirror.introduction(),
             *(SubscriptionGranted(mirror=mirror.name, channel=channel) for channel in followed),
         ]
+    yield await transaction.revocations.holding()
     for name in (ORIGIN_CHANNEL, *(channel.name for channel in channels)):
         yield await transaction.catalogue.facts(name)

@@ -6,16 +6,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, Tag
-from events.schemas import Access, FilePublished, Filter
+from events.schemas import Access, AddressPolicy, ChannelDefined, FilePublished, Filter
 from master.catalogue import NOTHING, Entered, PublishedFile, Standing, event_of
 from master.hashing import Fingerprint, Source
-from master.store.tables import ChannelRow, FileRow, JsonObject, MembershipRow
+from master.pieces import Pieces
+from master.store.tables import ChannelRow, FileRow, JsonObject, MembershipRow, SettingRow
+
+_LARGEST_BYTES: Final = "largest_bytes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,16 @@ class Channel:
     name: ChannelName
     filter: Filter
     description: str
+    address_policy: AddressPolicy = AddressPolicy.STRICT
+
+    def definition(self) -> ChannelDefined:
+        """Give the event that says all of it."""
+        return ChannelDefined(
+            channel=self.name,
+            filter=self.filter,
+            description=self.description,
+            address_policy=self.address_policy,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +116,8 @@ class CatalogueTables:
                 networks=list(file.access.networks),
                 named_channels=None if file.named_channels is None else list(file.named_channels),
                 published_at_ns=file.published_at_ns,
+                piece_bytes=file.pieces.piece_bytes,
+                piece_digests=file.pieces.digests,
                 source_path=str(source.location),
                 inode=source.fingerprint.inode,
                 mtime_ns=source.fingerprint.mtime_ns,
@@ -109,8 +125,20 @@ class CatalogueTables:
             )
         )
 
+        largest = await self._session.get_one(SettingRow, _LARGEST_BYTES)
+        largest.value = max(largest.value, file.size_bytes)
+
+    async def largest_bytes(self) -> int:
+        """Give the size of the largest file that was ever published."""
+        return (await self._session.get_one(SettingRow, _LARGEST_BYTES)).value
+
+    async def last_content(self, path: FilePath) -> tuple[Digest, int] | None:
+        """Give digest and size of what stands under a path, or stood there last."""
+        row = await self._session.get(FileRow, path)
+        return None if row is None else (Digest(row.sha256), row.size_bytes)
+
     async def forget_file(self, path: FilePath) -> None:
-        """Keep of a file its generation alone, so that the path can count on."""
+        """Keep of a file what counts on: its generation, and what it was."""
         row = await self._session.get_one(FileRow, path)
         row.source_path = None
         await self._session.flush()
@@ -153,6 +181,7 @@ class CatalogueTables:
                 name=channel.name,
                 filter=msgspec.convert(msgspec.structs.asdict(channel.filter), JsonObject),
                 description=channel.description,
+                address_policy=channel.address_policy.value,
             )
         )
         await self._session.flush()
@@ -192,6 +221,7 @@ def _file(row: FileRow) -> PublishedFile:
         access=Access(networks=tuple(row.networks)),
         named_channels=None if named is None else tuple(ChannelName(name) for name in named),
         published_at_ns=row.published_at_ns,
+        pieces=Pieces(row.piece_bytes, row.piece_digests),
     )
 
 
@@ -204,4 +234,9 @@ def _source(row: FileRow) -> Source | None:
 
 def _channel(row: ChannelRow) -> Channel:
     rules = msgspec.convert([row.filter[name] for name in Filter.__struct_fields__], Filter)
-    return Channel(name=ChannelName(row.name), filter=rules, description=row.description)
+    return Channel(
+        name=ChannelName(row.name),
+        filter=rules,
+        description=row.description,
+        address_policy=AddressPolicy(row.address_policy),
+    )

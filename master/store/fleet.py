@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from events.names import ChannelName, MirrorName
-from master.mirrors import Mirror, MirrorState, OpenInvitation
+from master.mirrors import KeyEpochs, Mirror, MirrorState, OpenInvitation
 from master.store.profiles import read_back, stored
 from master.store.tables import InvitationRow, MirrorRow, SubscriptionRow
 
@@ -46,6 +46,8 @@ class FleetTables:
                 token_hash=mirror.token_hash,
                 joins=mirror.joins,
                 joined_at_ns=mirror.joined_at_ns,
+                key_epoch=mirror.keys.newest,
+                oldest_epoch=mirror.keys.oldest,
             )
         )
         await self._session.flush()
@@ -108,4 +110,5 @@ def _mirror(row: MirrorRow) -> Mirror:
         token_hash=row.token_hash,
         joins=row.joins,
         joined_at_ns=row.joined_at_ns,
+        keys=KeyEpochs(row.oldest_epoch, row.key_epoch),
     )

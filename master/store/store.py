@@ -20,6 +20,7 @@ from master.store.engine import DATABASE_ERRORS, migrate, open_engine, reading, 
 from master.store.fleet import FleetTables
 from master.store.heard import HeardTables
 from master.store.journal import EVENTS, Journal
+from master.store.revocations import RevocationTables
 from master.store.tables import CounterRow, SettingRow
 
 EPOCH: Final = "epoch"
@@ -27,6 +28,7 @@ LOG_GENERATION: Final = "log_generation"
 RESTATED_AT_NS: Final = "restated_at_ns"
 
 _NS_PER_MS: Final = 1_000_000
+_NS_PER_S: Final = 1_000_000_000
 
 T = TypeVar("T")
 
@@ -41,6 +43,7 @@ class Transaction:
     catalogue: CatalogueTables
     fleet: FleetTables
     heard: HeardTables
+    revocations: RevocationTables
     journal: Journal
     now_ns: int
 
@@ -109,6 +112,7 @@ class Store:
             catalogue=CatalogueTables(session),
             fleet=FleetTables(session),
             heard=HeardTables(session, epoch=self._epoch),
+            revocations=RevocationTables(session, now_s=now_ns // _NS_PER_S),
             journal=Journal(session, epoch=self._epoch, now_ns=now_ns, trace=trace),
             now_ns=now_ns,
         )

@@ -34,6 +34,8 @@ class FileRow(Base):
     networks: Mapped[list[str]] = mapped_column(JSON)
     named_channels: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     published_at_ns: Mapped[int] = mapped_column(BigInteger)
+    piece_bytes: Mapped[int] = mapped_column(BigInteger)
+    piece_digests: Mapped[bytes] = mapped_column(LargeBinary)
     source_path: Mapped[str | None] = mapped_column(Text)
     inode: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
@@ -59,10 +61,14 @@ class ChannelRow(Base):
     name: Mapped[str] = mapped_column(String(NAME_LENGTH_MAX), primary_key=True)
     filter: Mapped[JsonObject] = mapped_column(JSON)
     description: Mapped[str] = mapped_column(Text)
+    address_policy: Mapped[str] = mapped_column(String(16))
 
 
 class MirrorRow(Base):
-    """A mirror that joined. The token is kept as its SHA-256; ``joins`` counts how often credentials were given."""
+    """A mirror that joined. The token is kept as its SHA-256; ``joins`` counts how often credentials were given.
+
+    Its grant keys are those from ``oldest_epoch`` to ``key_epoch``.
+    """
 
     __tablename__ = "mirrors"
 
@@ -72,6 +78,8 @@ class MirrorRow(Base):
     token_hash: Mapped[bytes] = mapped_column(LargeBinary(32), index=True)
     joins: Mapped[int] = mapped_column(BigInteger)
     joined_at_ns: Mapped[int] = mapped_column(BigInteger)
+    key_epoch: Mapped[int]
+    oldest_epoch: Mapped[int]
 
 
 class SubscriptionRow(Base):
@@ -93,6 +101,21 @@ class InvitationRow(Base):
     channels: Mapped[list[str]] = mapped_column(JSON)
     expires_at_ns: Mapped[int] = mapped_column(BigInteger)
     used: Mapped[bool]
+
+
+class RevocationRow(Base):
+    """Grants that were taken back, until the last of them would have ended."""
+
+    __tablename__ = "revocations"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    start_by_s_max: Mapped[int] = mapped_column(BigInteger)
+    until_s: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(Text)
+    mirror: Mapped[str | None] = mapped_column(String(NAME_LENGTH_MAX))
+    grant_id: Mapped[bytes | None] = mapped_column(LargeBinary(16))
+    sha256: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    network: Mapped[str | None] = mapped_column(Text)
 
 
 class OutboxRow(Base):

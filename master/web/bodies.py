@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
 from edge.errors import ApiError
-from events.schemas import Filter, Location, Profile
+from events.names import ChannelName
+from events.schemas import AddressPolicy, Filter, Location, Profile
 from events.schemas.fields import (
     CHANNELS_MAX,
     MEDIA_TYPES_MAX,
@@ -66,6 +67,12 @@ class ChannelBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     filter: FilterBody = FilterBody()
     description: str = ""
+    address_policy: Literal["strict", "prefix", "off"] = "strict"
+
+    def channel(self, name: ChannelName) -> Channel:
+        """Give the channel itself."""
+        policy = AddressPolicy(self.address_policy)
+        return Channel(name=name, filter=self.filter.filter(), description=self.description, address_policy=policy)
 
 
 class TestBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,6 +86,22 @@ class InviteBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     channels: Annotated[list[str], Meta(max_length=CHANNELS_MAX)] = []
     expires_in_s: int = EXPIRES_IN_S_DEFAULT
+
+
+class RotateBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``POST /-/api/v1/mirrors/M/keys``."""
+
+    cut: bool = False
+
+
+class RevokeBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``POST /-/api/v1/revocations``."""
+
+    path: str | None = None
+    mirror: str | None = None
+    grant_id: str | None = None
+    network: str | None = None
+    reason: str = ""
 
 
 class LocationBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -157,6 +180,7 @@ def channel_json(channel: Channel, *, files: int) -> dict[str, object]:
         "channel": channel.name,
         "filter": filter_json(channel.filter),
         "description": channel.description,
+        "address_policy": channel.address_policy.value,
         "files": files,
     }
 

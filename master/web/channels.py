@@ -7,7 +7,6 @@ from aiohttp import web
 from edge.tracing import trace_of
 from events.names import parse_channel
 from master.channels import Channels, Verdict
-from master.store.catalogue import Channel
 from master.web.bodies import ChannelBody, TestBody, answer, channel_json, definition_json, read_body
 
 
@@ -32,8 +31,7 @@ class ChannelRoutes:
         """Define a channel, or define it anew."""
         name = parse_channel(request.match_info["channel"])
         body = await read_body(request, ChannelBody)
-        wanted = Channel(name=name, filter=body.filter.filter(), description=body.description)
-        return answer(definition_json(await self._channels.put(wanted, trace=trace_of(request))))
+        return answer(definition_json(await self._channels.put(body.channel(name), trace=trace_of(request))))
 
     async def remove(self, request: web.Request) -> web.Response:
         """Remove a channel."""

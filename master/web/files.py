@@ -11,21 +11,24 @@ from aiohttp import hdrs, web
 
 from edge.tracing import trace_of
 from events.names import ORIGIN_CHANNEL, ChannelName, parse_channel, parse_media_type, parse_path, parse_tag
-from events.schemas import Access
+from events.schemas import Access, WithdrawMode
 from events.trace import TraceContext
 from master.channels import Channels
 from master.errors import InvalidRequestError
 from master.publishing import Order, Plan, Publisher
 from master.web.bodies import PublishBody, answer, file_json, read_body
+from master.withdrawing import Acknowledgement, Withdrawing
 
 _NS_PER_S = 1_000_000_000
+_DIGITS_MAX = 19  # of a 64 bit number
 
 
 class FileRoutes:
     """``/-/api/v1/files``."""
 
-    def __init__(self, publisher: Publisher, channels: Channels) -> None:
+    def __init__(self, publisher: Publisher, withdrawing: Withdrawing, channels: Channels) -> None:
         self._publisher = publisher
+        self._withdrawing = withdrawing
         self._channels = channels
 
     async def publish(self, request: web.Request) -> web.StreamResponse:
@@ -61,9 +64,24 @@ class FileRoutes:
     async def withdraw(self, request: web.Request) -> web.Response:
         """Withdraw a file."""
         path = parse_path(request.query.get("path", ""))
-        reason = request.query.get("reason", "")
-        file = await self._publisher.withdraw(path, reason=reason, trace=trace_of(request))
-        return answer({"withdrawn": file_json(file)})
+        reason, mode = request.query.get("reason", ""), _mode(request.query.get("mode", WithdrawMode.DRAIN.value))
+        withdrawal = await self._withdrawing.withdraw(path, reason=reason, mode=mode, trace=trace_of(request))
+        return answer(
+            {
+                "withdrawn": file_json(withdrawal.file),
+                "mode": mode.value,
+                "cut": withdrawal.cut,
+                "facts": [
+                    {"channel": channel, "channel_sequence": sequence} for channel, sequence in withdrawal.facts.items()
+                ],
+                "mirrors": _acknowledgements_json(withdrawal.acknowledgements),
+            }
+        )
+
+    async def acknowledgements(self, request: web.Request) -> web.Response:
+        """Tell which mirrors have acted on facts of channels."""
+        facts = dict(map(_fact, request.query.getall("fact", [])))
+        return answer({"mirrors": _acknowledgements_json(await self._withdrawing.acknowledgements(facts))})
 
     async def _report(self, plan: Plan, response: web.StreamResponse, trace: TraceContext) -> None:
         reports = self._publisher.carry_out(plan, trace=trace)
@@ -84,6 +102,26 @@ def _order(body: PublishBody) -> Order:
         media_type=None if body.media_type is None else parse_media_type(body.media_type),
         dry_run=body.dry_run,
     )
+
+
+def _mode(text: str) -> WithdrawMode:
+    for mode in WithdrawMode:
+        if mode.value == text:
+            return mode
+    raise InvalidRequestError("mode_invalid", f"no mode {text!r}", hint="write drain or cut")
+
+
+def _fact(text: str) -> tuple[ChannelName, int]:
+    channel, _, number = text.partition(":")
+    if not number.isdecimal() or len(number) > _DIGITS_MAX:
+        raise InvalidRequestError("fact_invalid", f"no fact {text!r}", hint="write it like iso:8")
+    return parse_channel(channel), int(number)
+
+
+def _acknowledgements_json(acknowledgements: Sequence[Acknowledgement]) -> list[dict[str, object]]:
+    return [
+        {"mirror": each.mirror, "acknowledged": not each.missing, "missing": each.missing} for each in acknowledgements
+    ]
 
 
 def _named(channels: Sequence[str] | None) -> tuple[ChannelName, ...] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -17,7 +17,7 @@ from master.channels import Channels
 from master.errors import ForbiddenError
 from master.joining import Credentials, Joining
 from master.mirrors import Mirror
-from master.web.bodies import InviteBody, JoinBody, answer, profile_json, read_body
+from master.web.bodies import InviteBody, JoinBody, RotateBody, answer, profile_json, read_body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,7 @@ class MirrorRoutes:
             {
                 "mirrors": [
                     {"mirror": mirror.name, "state": mirror.state.value, "channels": channels, "joins": mirror.joins}
+                    | {"key_epoch": mirror.keys.newest, "oldest_epoch": mirror.keys.oldest}
                     | {"profile": profile_json(mirror.profile)}
                     for mirror, channels in await self._joining.mirrors()
                 ]
@@ -63,6 +64,13 @@ class MirrorRoutes:
         name = parse_mirror(request.match_info["mirror"])
         await self._joining.remove(name, reason=request.query.get("reason", ""), trace=trace_of(request))
         return answer({"removed": name})
+
+    async def rotate_keys(self, request: web.Request) -> web.Response:
+        """Give a mirror a new grant key."""
+        name = parse_mirror(request.match_info["mirror"])
+        body = await read_body(request, RotateBody)
+        keys = await self._joining.rotate_keys(name, cut=body.cut, trace=trace_of(request))
+        return answer({"mirror": name, "key_epoch": keys.newest, "oldest_epoch": keys.oldest})
 
     async def subscribe(self, request: web.Request) -> web.Response:
         """Give a mirror leave to follow a channel."""
@@ -113,6 +121,8 @@ class MemberRoutes:
                         "sha256": entry.file.sha256.hex(),
                         "media_type": entry.file.media_type,
                         "channel_sequence": entry.channel_sequence,
+                        "piece_bytes": entry.file.pieces.piece_bytes,
+                        "piece_digests": entry.file.pieces.digests,
                     }
                     for entry in snapshot.entries
                 ],
@@ -123,6 +133,11 @@ class MemberRoutes:
         """Give the channels that the mirror may follow."""
         mirror = await asking(request, self._joining)
         return answer({"channels": await self._joining.subscriptions(mirror.name)})
+
+    async def keys(self, request: web.Request) -> web.Response:
+        """Give the mirror's grant keys that hold."""
+        mirror = await asking(request, self._joining)
+        return answer({"grant_keys": _keys_json(self._joining.grant_keys(mirror))})
 
     async def queue(self, request: web.Request) -> web.Response:
         """Put the mirror's queue right; ``healed`` tells that it is empty, so that snapshots must be read."""
@@ -145,12 +160,16 @@ def _pair(request: web.Request) -> tuple[MirrorName, ChannelName]:
     return parse_mirror(request.match_info["mirror"]), parse_channel(request.match_info["channel"])
 
 
+def _keys_json(keys: Mapping[int, bytes]) -> dict[str, str]:
+    return {str(epoch): key.hex() for epoch, key in keys.items()}
+
+
 def _credentials_json(credentials: Credentials, urls: Urls) -> dict[str, object]:
     return {
         "mirror": credentials.mirror,
         "broker_url": credentials.broker_url,
         "token": credentials.token,
-        "grant_keys": {str(epoch): key.hex() for epoch, key in credentials.grant_keys.items()},
+        "grant_keys": _keys_json(credentials.grant_keys),
         "master_url": urls.master,
         "site_url": urls.site,
         "channels": credentials.channels,

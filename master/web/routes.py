@@ -11,10 +11,12 @@ from edge.errors import Handler
 from edge.health import Checks, add_health
 from edge.server import new_app
 from master.web.channels import ChannelRoutes
-from master.web.content import FallbackRoutes, OriginRoutes
+from master.web.content import OriginRoutes
+from master.web.fallback import FallbackRoutes
 from master.web.files import FileRoutes
 from master.web.mirrors import MemberRoutes, MirrorRoutes
 from master.web.refusals import refusals
+from master.web.revocations import RevocationRoutes
 from master.web.status import StatusRoutes
 
 API = "/-/api/v1"
@@ -27,6 +29,7 @@ class Routes:
     files: FileRoutes
     channels: ChannelRoutes
     mirrors: MirrorRoutes
+    revocations: RevocationRoutes
     members: MemberRoutes
     origin: OriginRoutes
     fallback: FallbackRoutes
@@ -50,6 +53,7 @@ def _for_administrators(routes: Routes) -> list[tuple[str, str, Handler]]:
         ("POST", f"{API}/files", routes.files.publish),
         ("GET", f"{API}/files", routes.files.list),
         ("DELETE", f"{API}/files", routes.files.withdraw),
+        ("GET", f"{API}/acknowledgements", routes.files.acknowledgements),
         ("GET", f"{API}/channels", routes.channels.list),
         ("GET", f"{API}/channels/{{channel}}", routes.channels.get),
         ("PUT", f"{API}/channels/{{channel}}", routes.channels.put),
@@ -60,6 +64,9 @@ def _for_administrators(routes: Routes) -> list[tuple[str, str, Handler]]:
         ("POST", f"{API}/mirrors/{{mirror}}/invitation", routes.mirrors.invite),
         ("PUT", f"{API}/mirrors/{{mirror}}/subscriptions/{{channel}}", routes.mirrors.subscribe),
         ("DELETE", f"{API}/mirrors/{{mirror}}/subscriptions/{{channel}}", routes.mirrors.unsubscribe),
+        ("POST", f"{API}/mirrors/{{mirror}}/keys", routes.mirrors.rotate_keys),
+        ("GET", f"{API}/revocations", routes.revocations.list),
+        ("POST", f"{API}/revocations", routes.revocations.revoke),
         ("GET", f"{API}/status", routes.status.get),
     ]
 
@@ -70,6 +77,7 @@ def _for_everybody(routes: Routes) -> list[tuple[str, str, Handler]]:
         ("POST", f"{API}/join", routes.members.join),
         ("GET", f"{API}/channels/{{channel}}/snapshot", routes.members.snapshot),
         ("GET", f"{API}/mirrors/self/subscriptions", routes.members.subscriptions),
+        ("GET", f"{API}/mirrors/self/keys", routes.members.keys),
         ("POST", f"{API}/mirrors/self/queue", routes.members.queue),
         ("GET", "/-/origin/{sha256}", routes.origin.get),
         ("HEAD", "/-/origin/{sha256}", routes.origin.get),

@@ -11,22 +11,40 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from msgspec import structs
 from sqlalchemy import Connection
 
 from events.codec import decode
 from events.envelope import Envelope
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName, Tag
-from events.schemas import Access, FilePublished, FileWithdrawn, Filter, Location, LogOpened, Profile
+from events.schemas import (
+    Access,
+    AddressPolicy,
+    FilePublished,
+    FileWithdrawn,
+    Filter,
+    GrantsRevoked,
+    Location,
+    LogOpened,
+    Profile,
+    WithdrawMode,
+)
 from master import catalogue
 from master.catalogue import NOTHING, Change, Wish
 from master.hashing import Fingerprint, Source
-from master.mirrors import Mirror, MirrorState, OpenInvitation
+from master.mirrors import KeyEpochs, Mirror, MirrorState, OpenInvitation
+from master.pieces import ONE_PIECE, Pieces
 from master.store.catalogue import Channel
 from master.store.engine import open_engine
 from master.store.store import Store, StoredOutbox, Transaction, open_store
 from master.store.tables import Base
 
-ISO = Channel(name=ChannelName("iso"), filter=Filter(paths_any=("**/*.iso",), size_bytes_min=1), description="Images")
+ISO = Channel(
+    name=ChannelName("iso"),
+    filter=Filter(paths_any=("**/*.iso",), size_bytes_min=1),
+    description="Images",
+    address_policy=AddressPolicy.PREFIX,
+)
 ANA = Mirror(
     name=MirrorName("ana"),
     profile=Profile(url="http://ana", slots=3, monthly_bytes=None, location=Location(latitude=1.5, longitude=-2.5)),
@@ -34,11 +52,13 @@ ANA = Mirror(
     token_hash=b"t" * 32,
     joins=1,
     joined_at_ns=1,
+    keys=KeyEpochs(2, 3),
 )
 WISH = Wish(
     path=FilePath("a/ü.iso"),
     size_bytes=3_000_000_000,
     sha256=Digest(b"1" * 32),
+    pieces=Pieces(8 << 20, b"p" * 32 * 358),
     media_type="application/x-iso9660-image",
     tags=(Tag("stable"),),
     access=Access(networks=("192.0.2.0/24",)),
@@ -93,7 +113,7 @@ async def test_facts_are_numbered_without_a_gap_in_each_channel(store: Store) ->
             await publish(transaction, replace(WISH, path=FilePath(f"{number}.iso")))
     async with store.changing() as transaction:
         standing = await transaction.catalogue.standing(FilePath("1.iso"))
-        await transaction.journal.record(catalogue.withdraw(standing, reason="").facts)
+        await transaction.journal.record(catalogue.withdraw(standing, reason="", mode=WithdrawMode.DRAIN).facts)
         await transaction.catalogue.forget_file(FilePath("1.iso"))
     events = [envelope.event for envelope in await said(store)]
     for channel in (ORIGIN_CHANNEL, ISO.name):
@@ -112,7 +132,7 @@ async def test_facts_are_numbered_without_a_gap_in_each_channel(store: Store) ->
 async def test_a_withdrawn_path_keeps_its_generation_alone(store: Store) -> None:
     async with store.changing() as transaction:
         change = await publish(transaction)
-        await transaction.journal.record(catalogue.withdraw(change.standing, reason="").facts)
+        await transaction.journal.record(catalogue.withdraw(change.standing, reason="", mode=WithdrawMode.DRAIN).facts)
         await transaction.catalogue.forget_file(WISH.path)
     async with store.reading() as transaction:
         assert await transaction.catalogue.standing(WISH.path) == replace(NOTHING, last_generation=1)
@@ -230,6 +250,39 @@ async def test_a_new_invitation_replaces_the_last(store: Store) -> None:
         await transaction.fleet.put_invitation(second)
     async with store.reading() as transaction:
         assert await transaction.fleet.invitation(ANA.name) == second
+
+
+async def test_revocations_are_kept_until_the_last_grant_has_ended(database_url: str) -> None:
+    now_s = 1_000_000
+    lasting = GrantsRevoked(revocation=1, start_by_s_max=now_s, until_s=now_s + 100, reason="why", grant_id=b"g" * 16)
+    whole = {"mirror": ANA.name, "sha256": WISH.sha256, "network": "192.0.2.0/24"}
+    short = structs.replace(lasting, revocation=2, until_s=now_s + 1, **whole)
+    async with open_store(database_url, clock_ns=lambda: now_s * 1_000_000_000) as store:
+        async with store.changing() as transaction:
+            await transaction.revocations.add(lasting)
+            await transaction.revocations.add(short)
+            assert await transaction.revocations.holding() == [lasting, short]
+        now_s += 2
+        async with store.changing() as transaction:
+            assert await transaction.revocations.holding() == [lasting]
+            await transaction.revocations.add(structs.replace(short, revocation=3, until_s=now_s))
+        now_s -= 2
+        async with store.reading() as transaction:
+            assert [each.revocation for each in await transaction.revocations.holding()] == [1, 3], "2 is forgotten"
+
+
+async def test_the_largest_file_that_ever_stood_is_remembered(store: Store) -> None:
+    async with store.changing() as transaction:
+        assert await transaction.catalogue.largest_bytes() == 0
+        await publish(transaction)
+    async with store.changing() as transaction:
+        change = await publish(transaction, replace(WISH, sha256=Digest(b"2" * 32), size_bytes=1, pieces=ONE_PIECE))
+        await transaction.journal.record(catalogue.withdraw(change.standing, reason="", mode=WithdrawMode.DRAIN).facts)
+        await transaction.catalogue.forget_file(WISH.path)
+    async with store.reading() as transaction:
+        assert await transaction.catalogue.largest_bytes() == WISH.size_bytes
+        assert await transaction.catalogue.last_content(WISH.path) == (Digest(b"2" * 32), 1)
+        assert await transaction.catalogue.last_content(FilePath("never")) is None
 
 
 async def test_a_reader_sees_one_moment(store: Store) -> None:

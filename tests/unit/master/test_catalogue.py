@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, Tag
-from events.schemas import Access, FilePublished, FileWithdrawn, Filter
+from events.names import ORIGIN_CHANNEL, SHA256_BYTES, ChannelName, Digest, FilePath, Tag
+from events.pieces import PIECE_BYTES_MIN
+from events.schemas import Access, FilePublished, FileWithdrawn, Filter, WithdrawMode
 from master.catalogue import (
     NOTHING,
     Change,
@@ -25,6 +26,7 @@ from master.catalogue import (
     refilter,
     withdraw,
 )
+from master.pieces import Pieces
 
 ISO, BIG = ChannelName("iso"), ChannelName("big")
 FILTERS = {ISO: Filter(paths_any=("*.iso",)), BIG: Filter(size_bytes_min=100)}
@@ -93,13 +95,13 @@ def test_naming_other_channels_moves_a_file_without_saying_the_rest_again() -> N
 
 
 def test_a_withdrawn_file_leaves_the_catalogue_last() -> None:
-    change = withdraw(published(WISH).standing, reason="a mistake")
+    change = withdraw(published(WISH).standing, reason="a mistake", mode=WithdrawMode.CUT)
     assert said(change) == [("Left", ISO, 1), ("Left", ORIGIN_CHANNEL, 1)]
     assert change.standing.file is None
 
 
 def test_a_path_that_comes_back_counts_on() -> None:
-    gone = withdraw(published(WISH).standing, reason="a mistake").standing
+    gone = withdraw(published(WISH).standing, reason="a mistake", mode=WithdrawMode.CUT).standing
     assert said(published(WISH, gone)) == [("Entered", ORIGIN_CHANNEL, 2), ("Entered", ISO, 2)]
 
 
@@ -110,18 +112,20 @@ def test_a_removed_channel_loses_its_files_and_the_catalogue_keeps_them() -> Non
 
 
 def test_what_is_not_there_can_be_neither_withdrawn_nor_filtered() -> None:
-    assert withdraw(NOTHING, reason="") == refilter(NOTHING, FILTERS) == Change(NOTHING, ())
+    assert withdraw(NOTHING, reason="", mode=WithdrawMode.DRAIN) == refilter(NOTHING, FILTERS) == Change(NOTHING, ())
 
 
 def test_facts_become_events_with_their_number() -> None:
-    standing = published(WISH).standing
+    pieces = Pieces(PIECE_BYTES_MIN, b"p" * 2 * SHA256_BYTES)
+    standing = published(replace(WISH, size_bytes=2 * PIECE_BYTES_MIN, pieces=pieces)).standing
     assert standing.file is not None
     entered = event_of(Entered(ISO, standing.file), channel_sequence=7)
-    left = event_of(Left(ISO, standing.file, "why"), channel_sequence=8)
+    left = event_of(Left(ISO, standing.file, "why", WithdrawMode.CUT), channel_sequence=8)
     assert isinstance(entered, FilePublished)
     assert (entered.channel, entered.channel_sequence, entered.sha256) == (ISO, 7, WISH.sha256)
+    assert (entered.piece_bytes, entered.piece_digests) == (pieces.piece_bytes, pieces.digests)
     assert isinstance(left, FileWithdrawn)
-    assert (left.channel, left.channel_sequence, left.reason) == (ISO, 8, "why")
+    assert (left.channel, left.channel_sequence, left.reason, left.mode) == (ISO, 8, "why", WithdrawMode.CUT)
 
 
 _FILTERS = st.builds(
@@ -158,7 +162,7 @@ def _step(standing: Standing, step: object, filters: dict[ChannelName, Filter]) 
             filters[ChannelName(channel)] = rules
             return refilter(standing, filters)
         case "withdraw":
-            return withdraw(standing, reason="")
+            return withdraw(standing, reason="", mode=WithdrawMode.DRAIN)
         case _:
             channel = ChannelName(str(step))
             filters.pop(channel, None)
@@ -198,6 +202,6 @@ def test_generations_never_go_back(generations: int) -> None:
     standing, seen = NOTHING, list[int]()
     for number in range(generations):
         standing = published(replace(WISH, sha256=Digest(bytes([number]) * 32)), standing).standing
-        standing = withdraw(standing, reason="").standing
+        standing = withdraw(standing, reason="", mode=WithdrawMode.DRAIN).standing
         seen.append(standing.last_generation)
     assert seen == sorted(set(seen))

@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from events.names import FilePath
+from events.pieces import ONE_PIECE_BYTES_MAX, PIECE_BYTES_MIN
 from master.errors import UnusableFileError
 from master.hashing import (
     PROGRESS_EVERY_BYTES,
@@ -21,6 +24,7 @@ from master.hashing import (
     open_regular,
 )
 from master.media_types import guess_media_type
+from master.pieces import ONE_PIECE, PieceHasher, Pieces
 
 
 def ignore(_hashed_bytes: int, _total_bytes: int) -> None:
@@ -34,6 +38,35 @@ def test_a_file_of_any_size_has_its_digest(tmp_path: Path, size: int) -> None:
     hashed = hash_file(path, progress=ignore)
     assert hashed.sha256 == hashlib.sha256(path.read_bytes()).digest()
     assert hashed.source.fingerprint.size_bytes == size
+
+
+@pytest.mark.parametrize("surplus", [-1, 0, 1])
+def test_a_long_file_has_the_digest_of_each_piece_besides(tmp_path: Path, surplus: int) -> None:
+    path = tmp_path / "file"
+    content = os.urandom(1 << 20) * 8 + b"end"
+    content = content[: ONE_PIECE_BYTES_MAX + surplus]
+    path.write_bytes(content)
+    hashed = hash_file(path, progress=ignore)
+    assert hashed.sha256 == hashlib.sha256(content).digest()
+    starts = range(0, len(content), PIECE_BYTES_MIN)
+    digests = b"".join(hashlib.sha256(content[start : start + PIECE_BYTES_MIN]).digest() for start in starts)
+    assert hashed.pieces == (ONE_PIECE if surplus < 0 else Pieces(PIECE_BYTES_MIN, digests))
+
+
+@given(blocks=st.lists(st.binary(max_size=30), max_size=8))
+def test_pieces_do_not_depend_on_how_the_bytes_come_by(blocks: list[bytes]) -> None:
+    def ten(_size_bytes: int) -> int:
+        return 10
+
+    content = b"".join(blocks)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("master.pieces.piece_bytes_for", ten)
+        hasher = PieceHasher(len(content))
+    for block in blocks:
+        hasher.update(memoryview(block))
+    assert hasher.finish() == Pieces(
+        10, b"".join(hashlib.sha256(content[start : start + 10]).digest() for start in range(0, len(content), 10))
+    )
 
 
 @pytest.fixture
