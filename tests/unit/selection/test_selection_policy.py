@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +26,7 @@ from selection.place import Place
 if TYPE_CHECKING:
     from conftest import Kit, Story
 
+HTTP_API = Path(__file__).parents[3] / "docs" / "http-api.md"
 ANA, BOB, CAT = MirrorName("ana"), MirrorName("bob"), MirrorName("cat")
 PORTO = Location(latitude=41.15, longitude=-8.61, country="PT")
 VIGO = Location(latitude=42.24, longitude=-8.72, country="ES")
@@ -366,6 +368,16 @@ def test_mirror_that_left_is_no_part_of_the_choice(kit: Kit, story: Story) -> No
     choice = kit.Question(story.view(), file).choice()
     assert choice.fallback
     assert choice.rejected == {}
+
+
+@pytest.mark.parametrize("reason", RejectReason, ids=lambda reason: reason.code)
+def test_reason_is_documented_with_its_criterion_and_sentence(reason: RejectReason) -> None:
+    assert f"| `{reason.code}` | {reason.criterion} | {reason.text} |" in HTTP_API.read_text()
+
+
+def test_reasons_are_in_the_order_of_their_criteria() -> None:
+    criteria = [reason.criterion for reason in RejectReason]
+    assert criteria == sorted(criteria)
 
 
 def test_every_reason_has_a_code_of_its_own_and_a_sentence() -> None:
