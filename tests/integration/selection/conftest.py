@@ -19,14 +19,16 @@ import pytest
 
 from broker.config import BrokerConfig
 from broker.memory import MemoryAdmin, MemoryBroker, MemorySite
-from broker.port import Admin, Broker
+from broker.port import Admin, Broker, Delivery
 from broker.provision import provision_site
 from broker.rabbitmq import RabbitAdmin, RabbitBroker
+from broker.reading import read_envelope
 from broker.relay import message_of
 from broker.site import Vhost
-from broker.topology import site_topology
+from broker.topology import log_stream, site_topology
 from edge.clients import new_session
 from events.envelope import MASTER_SOURCE, Envelope, load_source, mirror_source
+from events.errors import LanguageError
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName, SelectorName
 from events.schemas import (
     PUBLIC,
@@ -155,7 +157,15 @@ class Said:
         )
         await self.say(mirror_source(mirror), event)
 
-    async def load(self, name: str, *, slots: int = 10, active: int = 0, seen: dict[str, int] | None = None) -> None:
+    async def load(
+        self,
+        name: str,
+        *,
+        slots: int = 10,
+        active: int = 0,
+        seen: dict[str, int] | None = None,
+        sparing: bool = False,
+    ) -> None:
         mirror = MirrorName(name)
         report = LoadReported(
             mirror=mirror,
@@ -163,6 +173,7 @@ class Said:
             active=active,
             reserved=0,
             transmit_bytes_per_second=0,
+            sparing=sparing,
             grants_seen={SelectorName(selector): sequence for selector, sequence in (seen or {}).items()},
         )
         await self.say(load_source(mirror), report, persistent=False)
@@ -234,6 +245,24 @@ class Site:
         """Delete a generation with all that stands in it."""
         for queue in site_topology(generation).queues:
             await self.admin.delete_queue(queue.name)
+
+    @asynccontextmanager
+    async def logged(self, kind: type) -> AsyncGenerator[list[Any]]:
+        """Collect the events of one type from the log while the block is entered."""
+        found: list[Any] = []
+
+        def fold(delivery: Delivery) -> None:
+            try:
+                event = read_envelope(delivery, vhost="").event
+            except LanguageError:
+                return
+            if isinstance(event, kind):
+                found.append(event)
+
+        following = asyncio.create_task(self.broker.follow(log_stream(1), fold))
+        yield found
+        following.cancel()
+        await asyncio.wait([following])
 
     @asynccontextmanager
     async def selector(self, **changes: Any) -> AsyncGenerator[Selector]:  # noqa: ANN401 - any field of the configuration
