@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Final, TypeAlias, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -17,6 +17,7 @@ from distributary.errors import CommandError, UnavailableError, UsageError
 from distributary.exits import ExitCode
 
 JsonObject: TypeAlias = dict[str, object]
+Query: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 
 TIMEOUT_S: Final = 30.0  # a loaded master answers in well under one; a hanging one must not hang the shell
 STREAM_TIMEOUT_S: Final = 300.0  # between two lines: hashing reports its progress far more often
@@ -56,7 +57,7 @@ class Api:
         self.url, self.role = url, role
         self._token, self._token_from = token, token_from
 
-    def get(self, path: str, query: Mapping[str, str] | None = None) -> JsonObject:
+    def get(self, path: str, query: Query | None = None) -> JsonObject:
         """Ask; give the answer's JSON object."""
         return self._ask("GET", path, query, None)
 
@@ -106,7 +107,7 @@ class Api:
                     hint="what was reported before is done; run the command again, unchanged files cost nothing",
                 ) from error
 
-    def _ask(self, method: str, path: str, query: Mapping[str, str] | None, body: object) -> JsonObject:
+    def _ask(self, method: str, path: str, query: Query | None, body: object) -> JsonObject:
         with closing(self._connect(TIMEOUT_S)) as connection:
             answer = self._send(connection, method, path, query, body)
             return self._read(answer)
@@ -120,7 +121,7 @@ class Api:
         connection: http.client.HTTPConnection,
         method: str,
         path: str,
-        query: Mapping[str, str] | None,
+        query: Query | None,
         body: object,
     ) -> http.client.HTTPResponse:
         answer = self._exchange(connection, method, path + (f"?{urlencode(query)}" if query else ""), body)

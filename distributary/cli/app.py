@@ -12,6 +12,7 @@ COMMANDS = {
     "serve": ("serve", "Run a role: master, mirror, selector, or all."),
     "publish": ("publish", "Publish files or whole trees."),
     "withdraw": ("withdraw", "Take a file out of the catalogue."),
+    "revoke": ("revoke", "Take back links that were given before now."),
     "channel": ("channel", "Channels and their filters."),
     "mirror": ("mirror", "Invite, join, list and remove mirrors."),
     "ls": ("ls", "List files, and which mirrors hold them."),

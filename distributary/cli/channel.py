@@ -15,6 +15,12 @@ from distributary.cli.types import Size
 from distributary.client import JsonObject, segment
 from distributary.units import format_size
 
+_LINKS = {
+    "strict": "strict: for the address that asked (IPv6: its /64)",
+    "prefix": "prefix: for the network of the address that asked (IPv4 /24, IPv6 /56)",
+    "off": "off: for everybody who has them",
+}
+
 F = TypeVar("F", bound=Callable[..., object])
 
 _FILTER_WORDS = {
@@ -107,14 +113,22 @@ def show(channel: str) -> None:
     output.text(f"channel      {text(found, 'channel') or channel}")
     output.text(f"takes        {describe(inside(found, 'filter'))}")
     output.text(f"description  {text(found, 'description')}")
+    output.text(f"links        {_LINKS.get(text(found, 'address_policy'), text(found, 'address_policy'))}")
 
 
 @command.command(name="set")
 @click.argument("channel")
 @filter_options
 @click.option("--description", default="", help="For people.")
+@click.option(
+    "--address-policy",
+    type=click.Choice(list(_LINKS)),
+    default="strict",
+    show_default=True,
+    help="Whom a link to its files works for: the address that asked, its network, or everybody.",
+)
 @click.option("--dry-run", is_flag=True, help="Only tell which files it would take.")
-def set_(channel: str, description: str, *, dry_run: bool, **options: object) -> None:
+def set_(channel: str, description: str, address_policy: str, *, dry_run: bool, **options: object) -> None:
     """Create a channel, or replace its filter. Without options it takes everything.
 
     A file that no longer matches is withdrawn from the channel.
@@ -126,13 +140,13 @@ def set_(channel: str, description: str, *, dry_run: bool, **options: object) ->
             channel, invocation.master().post("/-/api/v1/channels/" + segment(channel) + "/test", {"filter": rules})
         )
         return
-    body = {"filter": rules, "description": description}
+    body = {"filter": rules, "description": description, "address_policy": address_policy}
     result = invocation.master().put(f"/-/api/v1/channels/{segment(channel)}", body)
     output = invocation.output
     if output.json:
         output.snapshot("channel", {"channel": result or {"channel": channel, **body}})
     else:
-        output.text(f"channel {channel} takes {describe(rules)}")
+        output.text(f"channel {channel} takes {describe(rules)}; links {_LINKS[address_policy]}")
 
 
 @command.command(name="rm")

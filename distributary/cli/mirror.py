@@ -235,6 +235,25 @@ def _change(mirror: str, channel: str, *, leave: bool) -> None:
         output.text(f"{mirror} {'follows' if leave else 'no longer follows'} {channel}")
 
 
+@command.command(name="rotate-keys")
+@click.argument("mirror")
+@click.option("--cut", is_flag=True, help="The key before opens nothing any more: links that were given fail.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rotate_keys(mirror: str, *, cut: bool, yes: bool) -> None:
+    """Give MIRROR a new key for its links. Links from before hold until the next rotation, or with --cut end."""
+    if cut:
+        confirm(f"End all links to {mirror} that were given before now?", yes=yes)
+    invocation = current()
+    keys = invocation.master().post(f"/-/api/v1/mirrors/{segment(mirror)}/keys", {"cut": cut})
+    output = invocation.output
+    if output.json:
+        output.snapshot("mirror.keys", keys)
+        return
+    newest, oldest = text(keys, "key_epoch"), text(keys, "oldest_epoch")
+    output.text(f"{mirror} has a new key, number {newest}; {oldest} is the oldest that holds")
+    output.note("links are made with it as soon as the mirror has fetched it")
+
+
 @command.command(name="remove")
 @click.argument("mirror")
 @click.option("--reason", required=True, help="Why; the log is told.")

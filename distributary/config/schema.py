@@ -66,6 +66,7 @@ class MasterSection(Struct, frozen=True, kw_only=True):
     data_dir: Path = Path("master")
     database_url: Secret | None = None
     trusted_proxies: tuple[str, ...] = ()
+    slots: int = 200
 
 
 class SelectorSection(Struct, frozen=True, kw_only=True):

@@ -29,5 +29,6 @@ def master_config(settings: Settings) -> MasterConfig:
         secret=read_site_secret(settings),
         admin_token=read_admin_token(settings),
         proxies=section.trusted_proxies,
+        slots=section.slots,
     )
     return checked(config, settings, "master")
