@@ -144,7 +144,8 @@ class Gathering:
             self._running, timeout=None if full else due_in_s, return_when=asyncio.FIRST_COMPLETED
         )
         for task in done:
-            self._settle(self._running.pop(task), SourceFault.OTHER if task.cancelled() else task.result())
+            fault = SourceFault.OTHER if task.cancelled() else task.result()
+            self._settle(self._running.pop(task), fault)
         if self._failures > FAILURES_MAX:
             raise self._bad()
 

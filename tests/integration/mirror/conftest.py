@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import secrets
@@ -28,6 +29,7 @@ from events.envelope import MASTER_SOURCE, Envelope, selector_source
 from events.errors import UnreadableEventError
 from events.grants import Grant, bind, derive_key, mint
 from events.names import ChannelName, Digest, FilePath, MirrorName, SelectorName
+from events.pieces import piece_bytes_for
 from events.schemas import DownloadGranted, Event, FilePublished, FileWithdrawn, ReplicaReady
 from mirror.app import run
 from mirror.config import FetchLimits, MirrorConfig, MirrorCredentials
@@ -38,10 +40,61 @@ ISO = ChannelName("iso")
 SELECTOR = SelectorName("sel")
 KEY = derive_key(b"s" * 32, ANA, 1)
 TOKEN = "mirror-token"
+PEER_TOKEN = "peer-token"
 SITE_URL = "http://site.example"
 DEADLINE_S = 20.0
 EventT = TypeVar("EventT")
 Answer = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class FakeTracker:
+    """Leases pieces as the master does, from its ``sources`` in turn, or from the origin where there are none."""
+
+    pieces: dict[str, int] = field(default_factory=dict[str, int])
+    """How many each content has, by its digest."""
+    sources: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """Each mirror that has all, with its URL."""
+    results: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
+    """What was told of former leases, and of which source."""
+    held: list[int] = field(default_factory=list[int])
+    """How many pieces were there at each question."""
+    leases: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    barred: set[str] = field(default_factory=set[str])
+    _turn: int = 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        for result in asked["results"]:
+            piece, source = self.leases.pop(result["lease"])
+            self.results.append(result | {"source": source, "piece": str(piece)})
+            if result.get("fault") in {"wrong_bytes", "wrong_range", "wrong_encoding", "endless", "forbidden_address"}:
+                self.barred.add(source)
+        have = "".join(f"{byte:08b}" for byte in base64.b64decode(asked["have"]))
+        self.held.append(have.count("1"))
+        under_way = {piece for piece, _ in self.leases.values()}
+        missing = [
+            piece for piece in range(self.pieces[asked["sha256"]]) if have[piece] == "0" and piece not in under_way
+        ]
+        leases = [lease for piece in missing[: asked["want_max"]] if (lease := self._lease(piece)) is not None]
+        return web.json_response({"leases": leases, "retry_after_s": 0.0 if leases else 0.02})
+
+    def _lease(self, piece: int) -> dict[str, object] | None:
+        good = [source for source in self.sources or [("origin", "")] if source[0] not in self.barred]
+        if not good:
+            return None
+        self._turn += 1
+        name, url = good[self._turn % len(good)]
+        lease = secrets.token_hex(4)
+        self.leases[lease] = piece, name
+        return {
+            "lease": lease,
+            "piece": piece,
+            "source": name,
+            "url": url,
+            "token": PEER_TOKEN,
+            "expires_in_s": 60,
+        }
 
 
 @dataclass
@@ -60,6 +113,7 @@ class FakeMaster:
     heal: Callable[[], Awaitable[bool]] | None = None
     knows_us: bool = True
     epoch: int = 1
+    tracker: FakeTracker = field(default_factory=FakeTracker)
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -67,11 +121,18 @@ class FakeMaster:
         app.router.add_get("/-/api/v1/mirrors/self/subscriptions", self._subscriptions)
         app.router.add_post("/-/api/v1/mirrors/self/queue", self._queue)
         app.router.add_get("/-/origin/{sha256}", self._content)
+        app.router.add_post("/-/api/v1/mirrors/self/pieces", self._pieces)
         return app
 
-    def publish(self, path: str, content: bytes, *, channel: ChannelName = ISO) -> FilePublished:
+    def publish(
+        self, path: str, content: bytes, *, channel: ChannelName = ISO, piece_bytes: int | None = None
+    ) -> FilePublished:
         digest = hashlib.sha256(content).digest()
         self.contents[digest.hex()] = content
+        if piece_bytes is None:
+            piece_bytes = piece_bytes_for(len(content))
+        starts = range(0, len(content), piece_bytes) if piece_bytes else ()
+        self.tracker.pieces[digest.hex()] = len(starts) or 1
         self.sequences[channel] = self.sequences.get(channel, 0) + 1
         event = FilePublished(
             channel=channel,
@@ -81,6 +142,8 @@ class FakeMaster:
             size_bytes=len(content),
             sha256=Digest(digest),
             media_type="application/zip",
+            piece_bytes=piece_bytes,
+            piece_digests=b"".join(hashlib.sha256(content[start : start + piece_bytes]).digest() for start in starts),
         )
         self.files.setdefault(channel, {})[event.path] = event
         return event
@@ -108,6 +171,8 @@ class FakeMaster:
                 "sha256": file.sha256.hex(),
                 "media_type": file.media_type,
                 "channel_sequence": file.channel_sequence,
+                "piece_bytes": file.piece_bytes,
+                "piece_digests": base64.b64encode(file.piece_digests).decode(),
             }
             for file in self.files.get(channel, {}).values()
         ]
@@ -128,6 +193,10 @@ class FakeMaster:
         self._note(request)
         return web.json_response({"queue": "mirror.ana", "healed": await self.heal() if self.heal else False})
 
+    async def _pieces(self, request: web.Request) -> web.Response:
+        self._note(request)
+        return await self.tracker.answer(request)
+
     async def _content(self, request: web.Request) -> web.StreamResponse:
         self._note(request)
         self.ranges.append(request.headers.get("Range", ""))
@@ -143,14 +212,12 @@ class FakeMaster:
 
 
 async def honest(request: web.Request, content: bytes) -> web.StreamResponse:
-    etag = f'"{request.match_info["sha256"]}"'
-    start = 0
-    if "Range" in request.headers and request.headers.get("If-Range") == etag:
-        start = int(request.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-    response = web.Response(body=content[start:], status=206 if start else 200, headers={"ETag": etag})
-    if start:
-        response.headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-    return response
+    asked = request.http_range
+    if asked.start is None:
+        return web.Response(body=content)
+    start, stop = asked.start, asked.stop or len(content)
+    fields = {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"}
+    return web.Response(status=206, body=content[start:stop], headers=fields)
 
 
 @dataclass
@@ -241,9 +308,11 @@ class Stage:
         )
         await self.broker.publish(message)
 
-    async def publish(self, path: str, content: bytes, *, channel: ChannelName = ISO) -> FilePublished:
+    async def publish(
+        self, path: str, content: bytes, *, channel: ChannelName = ISO, piece_bytes: int | None = None
+    ) -> FilePublished:
         """Publish a file at the master, and say so."""
-        event = self.master.publish(path, content, channel=channel)
+        event = self.master.publish(path, content, channel=channel, piece_bytes=piece_bytes)
         await self.say(event)
         return event
 
@@ -316,7 +385,8 @@ async def stage(tmp_path: Path, master: tuple[FakeMaster, BaseTestServer]) -> As
             master_url=str(server.make_url("/")).rstrip("/"),
             site_url=SITE_URL,
         ),
-        limits=FetchLimits(retry_first_s=0.02, retry_max_s=0.1, stall_after_s=0.5),
+        limits=FetchLimits(retry_first_s=0.02, retry_max_s=0.1, stall_after_s=0.5, lease_wait_s=0.5, origin_ban_s=0.05),
+        private_addresses=("127.0.0.0/8", "::1/128"),
         report_every_s=0.2,
     )
     broker, log, load = MemoryBroker(site), Log(), Log()

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,7 +22,7 @@ from events.schemas import (
     ReplicaLost,
     ReplicaReady,
 )
-from mirror import objects
+from mirror import parts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,19 +36,28 @@ def random_bytes(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)  # noqa: S311 - any bytes will do, but the same ones
 
 
+async def honest(request: web.Request, content: bytes) -> web.StreamResponse:
+    start, stop = request.http_range.start or 0, request.http_range.stop or len(content)
+    response = partial(start, stop, len(content))
+    await response.prepare(request)
+    await response.write(content[start:stop])
+    return response
+
+
 async def drops_connection(request: web.Request, content: bytes) -> web.StreamResponse:
-    """Begin honestly, where the last answer broke off, and drop the connection after 1.5 MB."""
-    range_from = request.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-")
-    start = int(range_from)
-    response = web.StreamResponse(status=206 if start else 200)
-    response.content_length = len(content) - start
-    if start:
-        response.headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+    """Begin honestly and drop the connection after 1.5 MB."""
+    start, stop = request.http_range.start, request.http_range.stop
+    response = partial(start, stop, len(content))
     await response.prepare(request)
     await response.write(content[start : start + 1_500_000])
-    await asyncio.sleep(0.05)  # let the bytes leave before the connection does
     assert request.transport is not None
     request.transport.close()
+    return response
+
+
+def partial(start: int, stop: int, size_bytes: int) -> web.StreamResponse:
+    response = web.StreamResponse(status=206, headers={"Content-Range": f"bytes {start}-{stop - 1}/{size_bytes}"})
+    response.content_length = stop - start
     return response
 
 
@@ -131,19 +141,20 @@ async def test_a_broken_off_fetch_goes_on_where_it_was(stage: Stage) -> None:
     stage.master.answers += [drops_connection, drops_connection]
     async with stage.running():
         event = await stage.publish_ready("a", random_bytes(4_000_000))
-        assert stage.master.ranges[0] == ""
-        assert all(asked.startswith("bytes=") for asked in stage.master.ranges[1:])
+        assert stage.master.ranges == ["bytes=0-3999999", "bytes=1500000-3999999", "bytes=3000000-3999999"]
         assert hashlib.sha256(stage.object_path(event.sha256).read_bytes()).digest() == event.sha256
         assert stage.log.of(ReplicaDeclined) == []
+        assert [one["outcome"] for one in stage.master.tracker.results] == ["done"]
 
 
 @pytest.mark.parametrize("second", [ignores_range, lies_about_range], ids=["sends all", "sends another range"])
-async def test_a_source_that_does_not_go_on_where_it_should_is_asked_for_the_whole(
+async def test_a_source_that_does_not_go_on_where_it_should_is_asked_for_the_whole_piece(
     stage: Stage, second: Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
 ) -> None:
     stage.master.answers += [drops_connection, second]
     async with stage.running():
         event = await stage.publish_ready("a", random_bytes(3_000_000))
+        assert stage.master.ranges == ["bytes=0-2999999", "bytes=1500000-2999999", "bytes=0-2999999"]
         assert hashlib.sha256(stage.object_path(event.sha256).read_bytes()).digest() == event.sha256
 
 
@@ -221,7 +232,7 @@ async def test_a_file_withdrawn_while_it_is_fetched_is_never_announced(stage: St
     async def slow(request: web.Request, content: bytes) -> web.StreamResponse:
         going.set()
         await go_on.wait()
-        return await ignores_range(request, content)
+        return await honest(request, content)
 
     stage.master.answers.append(slow)
     async with stage.running():
@@ -273,14 +284,14 @@ async def test_a_full_disk_is_declined_and_the_mirror_recovers_by_itself(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = True
-    write = os.write
+    write = os.pwrite
 
-    def writes_until_full(fd: int, data: bytes) -> int:
+    def writes_until_full(fd: int, data: bytes, position: int) -> int:
         if full and len(data) > 1000:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(fd, data)
+        return write(fd, data, position)
 
-    monkeypatch.setattr(objects.os, "write", writes_until_full)
+    monkeypatch.setattr(parts.os, "pwrite", writes_until_full)
     async with stage.running():
         await stage.publish_ready("small", b"small")
         event = await stage.publish("large", random_bytes(2_000_000))
@@ -299,36 +310,48 @@ async def test_bytes_that_fsync_refused_are_fetched_again(stage: Stage, monkeypa
             raise OSError(failures.pop(), "Input/output error")
         fsync(fd)
 
-    monkeypatch.setattr(objects.os, "fsync", fails_once)
+    monkeypatch.setattr(parts.os, "fsync", fails_once)
     async with stage.running():
         await stage.publish_ready("a", random_bytes(200_000))
         assert stage.master.ranges == ["", ""], "fetched from the beginning: nobody knows what the disk has"
 
 
-async def test_what_was_fetched_before_a_stop_is_hashed_and_gone_on_with(stage: Stage) -> None:
+@pytest.mark.parametrize("damaged", [False, True], ids=["intact", "one of them damaged since"])
+async def test_pieces_that_came_before_a_stop_are_hashed_and_gone_on_with(stage: Stage, damaged: bool) -> None:
     content = random_bytes(3_000_000)
-    held_up = asyncio.Event()
+    asked: list[str] = []
 
-    async def half(request: web.Request, content: bytes) -> web.StreamResponse:
-        response = web.StreamResponse()
-        response.content_length = len(content)
-        await response.prepare(request)
-        await response.write(content[:2_200_000])
-        held_up.set()
+    async def holds_up(request: web.Request, content: bytes) -> web.StreamResponse:
+        del content
+        asked.append(request.headers["Range"])
         await asyncio.Event().wait()
-        return response
+        raise AssertionError
 
     stage.reconfigure(limits=stage.config.limits.__class__(stall_after_s=30))
-    stage.master.answers.append(half)
+    stage.master.answers += [honest, honest, holds_up]
     part = stage.config.data_folder / "tmp" / f"{hashlib.sha256(content).hexdigest()}.part"
     async with stage.running():
-        await stage.publish("a", content)
-        await held_up.wait()
-        await stage.until(lambda: part.exists() and part.stat().st_size >= 1 << 20)
-    kept_bytes = part.stat().st_size
+        await stage.publish("a", content, piece_bytes=1_000_000)
+        await stage.until(lambda: stage.master.tracker.held[-1:] == [2] and bool(asked))
+    before = len(stage.master.ranges)
+    stage.master.tracker.leases.clear()  # as if their time was up
+    if damaged:
+        flip_byte(part, stage.master.ranges[0])
     async with stage.running():
         await stage.log.until(ReplicaReady)
-        assert stage.master.ranges == ["", f"bytes={kept_bytes}-"]
+        again = {asked[0]} | ({stage.master.ranges[0]} if damaged else set())
+        assert set(stage.master.ranges[before:]) == again
+        assert len(stage.master.ranges) == before + len(again)
+        assert not part.with_suffix(".map").exists()
+
+
+def flip_byte(path: Path, asked: str) -> None:
+    position = int(asked.removeprefix("bytes=").partition("-")[0])
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 1]))
 
 
 async def test_what_was_damaged_while_the_mirror_was_down_is_not_believed(stage: Stage) -> None:
