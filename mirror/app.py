@@ -16,15 +16,19 @@ from broker.config import BrokerConfig
 from broker.rabbitmq import RabbitBroker
 from edge.clients import new_session
 from edge.health import Check
+from edge.pacing import Pacing
 from edge.server import serve
 from edge.visitors import parse_proxies
 from events.names import Digest
-from events.schemas import Availability, AvailabilityChanged, DownloadGranted, LossReason
+from events.schemas import DownloadGranted, LossReason
 from events.trace import TraceContext
 from mirror.acks import Acknowledger
 from mirror.announce import Announcer
 from mirror.blame import Blame
+from mirror.bookkeeper import Bookkeeper, kept_told
+from mirror.books import Books
 from mirror.config import MirrorConfig
+from mirror.control import controlled
 from mirror.database import StoreError
 from mirror.fetch import Fetcher
 from mirror.guard import peer_session
@@ -33,12 +37,14 @@ from mirror.keeper import Keeper, reconcile
 from mirror.link import Connect, Link
 from mirror.load import LoadReporter
 from mirror.objects import Objects
+from mirror.operator import Consequences, Operator, kept_settings
 from mirror.origin import Origin
 from mirror.plan import Action, Drop, Fetch, Resync
-from mirror.quota import Quota, month_of
-from mirror.slots import Slots
+from mirror.promises import Promises, promised
+from mirror.quota import Quota
+from mirror.slots import PeerSlots, Slots
 from mirror.sources import Neighbourhood
-from mirror.status import status_of
+from mirror.status import Status
 from mirror.store import Store
 from mirror.sync import Sync
 from mirror.traffic import Traffic
@@ -90,8 +96,11 @@ async def run(config: MirrorConfig, *, on_ready: Callable[[str], None], connect:
             fetcher = Fetcher(around, objects, executor, config.limits, Random())  # noqa: S311 - jitter
             keeper = Keeper(config, store, objects, fetcher, executor, Random())  # noqa: S311 - jitter
             keeper.consider(*await reconcile(store, objects, executor))
-            traffic = await _traffic(config, store)
+            books = Books(store.database)
+            kept = await books.kept()
+            traffic = await _traffic(config, books, kept)
             mirror = _Mirror(config, store, objects, keeper, origin, traffic, connect or _rabbitmq(config))
+            mirror.operator = Operator(config, books, traffic, mirror.consequences(), kept=kept)
             await mirror.run(on_ready)
 
 
@@ -100,10 +109,22 @@ def _rabbitmq(config: MirrorConfig) -> Connect:
     return lambda: RabbitBroker(broker)
 
 
-async def _traffic(config: MirrorConfig, store: Store) -> Traffic:
-    ledger = await store.load_ledger(month_of(time.time()))
-    quota = Quota(config.monthly_bytes, ledger)
-    return Traffic(config.name, Slots(config.slots), quota, store, clock_s=time.time)
+async def _traffic(config: MirrorConfig, books: Books, kept: Mapping[str, object]) -> Traffic:
+    promises = promised(config.promises, kept_settings(kept))
+    quota = Quota(
+        config.byte_limits(promises), config.calendar, await books.ledgers(), now_s=time.time(), told=kept_told(kept)
+    )
+    pacing = Pacing(promises.rate_bytes_per_second)
+    peer_rate = config.peer_rate_bytes_per_second
+    return Traffic(
+        config.name,
+        Slots(promises.slots, connections_per_address=config.connections_per_address),
+        PeerSlots(config.peer_slots),
+        Bookkeeper(config.name, quota, books, clock_s=time.time),
+        clock_s=time.time,
+        pacing=pacing,
+        peer_pacing=pacing if peer_rate is None else Pacing(peer_rate),
+    )
 
 
 @dataclass(slots=True)
@@ -118,11 +139,14 @@ class _Mirror:
     traffic: Traffic
     connect: Connect
     sync: Sync = field(init=False)
+    operator: Operator = field(init=False)
     handler: Handler | None = field(init=False, default=None)
     link: Link | None = field(init=False, default=None)
     announcer: Announcer | None = field(init=False, default=None)
     left_because: str | None = field(init=False, default=None)
     as_member: list[asyncio.Task[None]] = field(init=False, default_factory=list[asyncio.Task[None]])
+    always: list[asyncio.Task[None]] = field(init=False, default_factory=list[asyncio.Task[None]])
+    stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.sync = Sync(
@@ -139,21 +163,26 @@ class _Mirror:
         app = mirror_app(self._counter(), checks=self._checks, status=self._status)
         async with asyncio.TaskGroup() as tasks:
             try:
-                async with serve(app, host=self.config.listen_host, port=self.config.listen_port) as url:
+                async with (
+                    serve(app, host=self.config.listen_host, port=self.config.listen_port) as url,
+                    controlled(self.operator, self.config.data_folder, status=self._status),
+                ):
                     self._start(tasks, url)
                     log.info("mirror.serving", mirror=self.config.name, url=url, replicas=len(self.store.replicas))
                     on_ready(url)
-                    await asyncio.Event().wait()
+                    await self.stopping.wait()
             finally:
                 await self._stop()
+            for task in (*self.as_member, *self.always):
+                task.cancel()
 
     def _start(self, tasks: asyncio.TaskGroup, url: str) -> None:
         handler = self.handler = Handler(self.config.name, self.store, self._reactions(), vhost=self._vhost())
         self.announcer = Announcer(
             self.config.name,
             self.store,
-            profile=lambda: self.config.profile(url),
-            availability=lambda: AvailabilityChanged(mirror=self.config.name, availability=Availability.OPEN),
+            profile=lambda: self.config.profile(url, self.operator.promises),
+            availability=self.operator.announcement,
             key_epoch=lambda: max(self.config.credentials.grant_keys),
         )
         reporter = LoadReporter(
@@ -173,8 +202,12 @@ class _Mirror:
             reconnected=self._reconnected,
             refused=self.sync.doubt_queue,
         )
-        tasks.create_task(handler.inbox.run(), name="inbox")
-        tasks.create_task(self.traffic.run(), name="traffic")
+        always = {
+            "inbox": handler.inbox.run(),
+            "bookkeeper": self.traffic.bookkeeper.run(),
+            "operator": self.operator.run(),
+        }
+        self.always = [tasks.create_task(part, name=name) for name, part in always.items()]
         as_member = {
             "keeper": self.keeper.run(),
             "sync": self.sync.run(),
@@ -186,7 +219,7 @@ class _Mirror:
 
     async def _stop(self) -> None:
         """Write down and say what is left. Whatever fails here is made up for at the next start."""
-        await self.traffic.close()
+        await self.traffic.bookkeeper.close()
         if self.announcer is None or self.link is None:
             return
         try:
@@ -196,6 +229,17 @@ class _Mirror:
         except StoreError as error:
             log.warning("mirror.goodbye_unsaid", error=str(error))
         log.info("mirror.stopped", mirror=self.config.name)
+
+    def consequences(self) -> Consequences:
+        """What the operator can set going here."""
+        return Consequences(promised=self._promised, leave=self._leave_fleet, stop=self.stopping.set)
+
+    def _promised(self, _promises: Promises) -> None:
+        self._announce()
+
+    async def _leave_fleet(self) -> None:
+        await self.origin.leave()
+        self._leave("left by its operator")
 
     def _reactions(self) -> Reactions:
         return Reactions(
@@ -254,7 +298,7 @@ class _Mirror:
         return Counter(
             name=self.config.name,
             site_url=self.config.credentials.site_url,
-            grant_keys=self.config.credentials.grant_keys,
+            grant_keys=lambda: self.config.credentials.grant_keys,
             proxies=parse_proxies(self.config.trusted_proxies),
             store=self.store,
             objects=self.objects,
@@ -274,6 +318,9 @@ class _Mirror:
             Check(name="master", ok=not self.sync.last_error, detail=self.sync.last_error, vital=False),
         )
 
-    def _status(self) -> dict[str, object]:
+    def _status(self, verbose: bool = False) -> dict[str, object]:  # noqa: FBT001, FBT002 - a callback with one meaning
         unknown: Mapping[str, int] = self.handler.unknown if self.handler is not None else {}
-        return status_of(self.config, self.store, self.keeper, self.traffic, self._checks(), unknown)
+        status = Status(
+            config=self.config, store=self.store, keeper=self.keeper, traffic=self.traffic, operator=self.operator
+        )
+        return status.show(self._checks(), unknown, verbose=verbose)

@@ -16,8 +16,12 @@ from events.errors import UnspeakableEventError
 from events.grants import KEY_BYTES
 from events.names import MirrorName
 from events.schemas import Location, MirrorCameOnline, Profile
+from mirror.periods import RESET_DAY_MAX, Calendar, zone_of
+from mirror.promises import Promises
+from mirror.quota import Limits
+from mirror.slots import CONNECTIONS_PER_ADDRESS
 
-SLOTS_MAX: Final = 10_000  # each may hold four connections; past that the process runs out of descriptors first
+PEER_SLOTS_MAX: Final = 1_000  # more mirrors than a site has
 FETCHES_MAX: Final = 32  # eight are enough to fill a line; more only starve the visitors
 PORT_MAX: Final = 65_535
 
@@ -80,9 +84,10 @@ class FetchLimits:
 class MirrorConfig:
     """One mirror. ``url`` is what visitors reach; None: the address that it listens on.
 
-    ``monthly_bytes`` and ``disk_bytes_max`` are None where the operator sets no limit. ``trusted_proxies`` are
-    the CIDR blocks whose ``X-Forwarded-For`` is believed, ``private_addresses`` those outside of the public internet
-    where other mirrors may be.
+    ``monthly_bytes``, ``daily_bytes``, ``disk_bytes_max`` and the rates are None where the operator sets no limit.
+    Days begin and ``hours`` are told by ``time_zone``. ``trusted_proxies`` are the CIDR blocks whose
+    ``X-Forwarded-For`` is believed, ``private_addresses`` those outside of the public internet where other mirrors may
+    be.
     """
 
     name: MirrorName
@@ -95,6 +100,16 @@ class MirrorConfig:
     monthly_bytes: int | None = None
     location: Location | None = None
     disk_bytes_max: int | None = None
+    daily_bytes: int | None = None
+    soft_limit: float = 0.9
+    time_zone: str = "UTC"
+    reset_day: int = 1
+    hours: str = ""
+    rate_bytes_per_second: int | None = None
+    connections_per_address: int = CONNECTIONS_PER_ADDRESS
+    peer_share: float = 0.1
+    peer_slots: int = 4
+    peer_rate_bytes_per_second: int | None = None
     report_every_s: float = 2.0
     fetches_max: int = 4
     trusted_proxies: tuple[str, ...] = ()
@@ -118,9 +133,43 @@ class MirrorConfig:
         found += self._bounds_problems()
         return found or self._profile_problems()
 
-    def profile(self, url: str) -> Profile:
-        """Give what the mirror tells of itself; ``url`` is where it listens."""
-        return Profile(url=self.url or url, slots=self.slots, monthly_bytes=self.monthly_bytes, location=self.location)
+    def profile(self, url: str, promises: Promises | None = None) -> Profile:
+        """Give what the mirror tells of itself; ``url`` is where it listens, ``promises`` what holds now."""
+        now = promises or self.promises
+        return Profile(
+            url=self.url or url,
+            slots=now.slots,
+            monthly_bytes=now.monthly_bytes,
+            location=self.location,
+            daily_bytes=now.daily_bytes,
+        )
+
+    @property
+    def promises(self) -> Promises:
+        """What the operator promises, before he sets anything else."""
+        return Promises(
+            monthly_bytes=self.monthly_bytes,
+            daily_bytes=self.daily_bytes,
+            rate_bytes_per_second=self.rate_bytes_per_second,
+            disk_bytes_max=self.disk_bytes_max,
+            slots=self.slots,
+            hours=self.hours,
+            peer_share=self.peer_share,
+        )
+
+    @property
+    def calendar(self) -> Calendar:
+        """How days and months are counted."""
+        return Calendar(zone=zone_of(self.time_zone), reset_day=self.reset_day)
+
+    def byte_limits(self, promises: Promises) -> Limits:
+        """Give the limits of day and month that hold with these promises."""
+        return Limits(
+            monthly_bytes=promises.monthly_bytes,
+            daily_bytes=promises.daily_bytes,
+            soft_limit=self.soft_limit,
+            peer_share=promises.peer_share,
+        )
 
     def _profile_problems(self) -> list[str]:
         """Find what the configuration takes and an event does not: the mirror could not say that it is online."""
@@ -137,13 +186,20 @@ class MirrorConfig:
 
     def _bounds_problems(self) -> list[str]:
         checks = {
-            f"slots: use 1 to {SLOTS_MAX}": 1 <= self.slots <= SLOTS_MAX,
             f"fetches_max: use 1 to {FETCHES_MAX}": 1 <= self.fetches_max <= FETCHES_MAX,
-            "monthly_bytes: must not be negative": self.monthly_bytes is None or self.monthly_bytes >= 0,
-            "disk_bytes_max: must not be negative": self.disk_bytes_max is None or self.disk_bytes_max >= 0,
+            "soft_limit: use more than 0, at most 1": 0 < self.soft_limit <= 1,
+            f"reset_day: use 1 to {RESET_DAY_MAX}": 1 <= self.reset_day <= RESET_DAY_MAX,
+            "connections_per_address: use at least 1": self.connections_per_address >= 1,
+            f"peer_slots: use 0 to {PEER_SLOTS_MAX}": 0 <= self.peer_slots <= PEER_SLOTS_MAX,
+            "peer_rate_bytes_per_second: must be above 0": self.peer_rate_bytes_per_second != 0,
             "report_every_s: must be above 0": self.report_every_s > 0,
         }
-        return [problem for problem, holds in checks.items() if not holds]
+        found = self.promises.problems() + [problem for problem, holds in checks.items() if not holds]
+        try:
+            zone_of(self.time_zone)
+        except ValueError as error:
+            found.append(f"time_zone: {error}")
+        return found
 
 
 def url_problem(url: str) -> str | None:

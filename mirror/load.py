@@ -26,7 +26,7 @@ def worth_telling(before: LoadReported, now: LoadReported) -> bool:
     """Tell whether selectors would choose otherwise if they knew."""
     if (before.active >= before.slots) != (now.active >= now.slots):
         return True
-    if (before.quota_left_bytes == 0) != (now.quota_left_bytes == 0):
+    if (before.quota_left_bytes == 0) != (now.quota_left_bytes == 0) or before.sparing != now.sparing:
         return True
     busy_before, busy_now = before.active + before.reserved, now.active + now.reserved
     return abs(busy_now - busy_before) >= max(1.0, CHANGE_FRACTION * now.slots)
@@ -108,13 +108,14 @@ class LoadReporter:
             self._measured_s, self._measured_bytes = now_s, self._traffic.sent_bytes
 
     def _report(self) -> LoadReported:
-        slots = self._traffic.slots
+        slots, quota = self._traffic.slots, self._traffic.bookkeeper.quota
         return LoadReported(
             mirror=self._mirror,
-            slots=slots.slots,
-            active=slots.active,
+            slots=slots.visits.slots,
+            active=self._traffic.slots_taken,
             reserved=slots.reserved(self._clock_ns() / 1_000_000_000),
             transmit_bytes_per_second=self._rate,
-            quota_left_bytes=self._traffic.quota.left_bytes,
+            quota_left_bytes=quota.left_bytes,
             grants_seen=self._grants_seen(),
+            sparing=quota.sparing,
         )

@@ -79,6 +79,10 @@ class _QueueAnswer(Struct):
     healed: bool = False
 
 
+class _LeftAnswer(Struct):
+    removed: str
+
+
 class _Error(Struct):
     code: str
 
@@ -121,6 +125,14 @@ class Origin:
             return frozenset(parse_channel(channel) for channel in answer.channels)
         except ValueError as error:
             raise OriginConfusedError(f"subscriptions: {error}") from error
+
+    async def leave(self) -> None:
+        """Have the master remove this mirror from the fleet.
+
+        Raises:
+            OriginError: see the subclass.
+        """
+        await self.ask("DELETE", "/-/api/v1/mirrors/self", _LeftAnswer)
 
     async def heal_queue(self) -> bool:
         """Let the master put our queue right and prove it; tell whether it was broken, so that events may be missing.

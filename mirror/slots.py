@@ -1,22 +1,25 @@
 """Downloads that are under way or announced: slots, connections and bytes for each grant. Pure.
 
-A slot is a grant with a live connection, not a connection: a tool that fetches segments in parallel takes one. A
-notice from a selector reserves a slot softly: it is counted in the load report, so that selectors send fewer, but a
-visitor who is here is never refused for one who may not come.
+A slot is a grant with a live connection, not a connection: a tool that fetches segments in parallel takes one, and
+keeps it between two segments for ``SLOT_KEPT_S``, unless all of the file was sent. A notice from a selector reserves a
+slot softly: it is counted in the load report, so that selectors send fewer, but a visitor who is here is never refused
+for one who may not come.
+
+All of it is forgotten when the process ends; a visitor then gets a new link from the site.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
 from enum import Enum
 from typing import Final
 
-from events.grants import Grant
+from edge.visits import GRANTS_REMEMBERED_MAX, Excess, Visits
+from events.grants import Claim, Grant, IPAddress, bind
 
-GRANT_CONNECTIONS_MAX: Final = 4  # what download tools use for one file; more only starves other visitors
-BUDGET_FACTOR: Final = 2  # a whole download that broke at its very end, and once more
+SLOT_KEPT_S: Final = 5.0  # a tool asks for its next segment within a second; a broken line is back within some
 RESERVED_S_MAX: Final = 30.0  # a browser follows a redirect within seconds; a visitor past that is not coming
-GRANTS_REMEMBERED_MAX: Final = 100_000  # some 20 MB; forgetting the oldest costs its visitor a new redirect at most
+CONNECTIONS_PER_ADDRESS: Final = 8  # two tools at once, or some people behind one router
 
 
 class Refusal(Enum):
@@ -24,95 +27,103 @@ class Refusal(Enum):
 
     SLOTS_FULL = "all slots are taken"
     CONNECTIONS_FULL = "this download has enough connections"
+    ADDRESS_FULL = "this address has enough connections"
     BUDGET_SPENT = "this download took more than twice its size"
-    QUOTA_SPENT = "the month's bytes are spent"
+    QUOTA_SPENT = "the bytes of the day or of the month are spent"
     EXPIRED = "the link is too old"
     GONE = "the file is not here any more"
     LEFT = "this mirror left the fleet"
 
 
-@dataclass(slots=True)
-class _Visit:
-    finish_by_s: int
-    budget_bytes: int
-    connections: int = 0
-    sent_bytes: int = 0
-    asked_bytes: int = 0
+_EXCESSES: Final = {
+    Excess.SLOTS: Refusal.SLOTS_FULL,
+    Excess.CONNECTIONS: Refusal.CONNECTIONS_FULL,
+    Excess.BUDGET: Refusal.BUDGET_SPENT,
+}
 
 
 class Slots:
-    """All grants that this process has seen."""
+    """Who is here, who may be back and who is announced. ``connections_per_address`` is the operator's limit."""
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
-        self._visits: dict[bytes, _Visit] = {}
+    def __init__(self, slots: int, *, connections_per_address: int = CONNECTIONS_PER_ADDRESS) -> None:
+        self.visits = Visits(slots)
+        self._connections_per_address = connections_per_address
+        self._connections: Counter[Claim] = Counter()
         self._expected: dict[bytes, float] = {}
-        self._active = 0
+        self._kept: dict[bytes, float] = {}
 
     @property
-    def active(self) -> int:
-        """Slots with a live transfer."""
-        return self._active
+    def connections(self) -> int:
+        """Live transfers."""
+        return self._connections.total()
 
-    @property
-    def slots(self) -> int:
-        """How many there are."""
-        return self._slots
+    def kept(self, now_s: float) -> int:
+        """Slots whose visitor has no connection now and is expected back at once."""
+        return _prune(self._kept, now_s, SLOT_KEPT_S)
 
     def reserved(self, now_s: float) -> int:
         """Slots that were announced and whose visitor may still come."""
-        for grant_id in [grant_id for grant_id, until_s in self._expected.items() if until_s < now_s]:
-            del self._expected[grant_id]
-        return len(self._expected)
+        return _prune(self._expected, now_s, RESERVED_S_MAX)
 
     def expect(self, grant_id: bytes, *, start_by_s: float, now_s: float) -> None:
         """Take note of a grant that a selector announced."""
-        if grant_id not in self._visits and start_by_s >= now_s and len(self._expected) < GRANTS_REMEMBERED_MAX:
+        is_new = not self.visits.knows(grant_id)
+        if is_new and start_by_s >= now_s and len(self._expected) < GRANTS_REMEMBERED_MAX:
             self._expected[grant_id] = min(start_by_s, now_s + RESERVED_S_MAX)
 
-    def started(self, grant_id: bytes) -> bool:
-        """Tell whether bytes were already sent under this grant."""
-        visit = self._visits.get(grant_id)
-        return visit is not None and visit.sent_bytes > 0
-
-    def enter(self, grant: Grant, *, asked_bytes: int) -> Refusal | None:
+    def enter(self, grant: Grant, *, asked_bytes: int, address: IPAddress, now_s: float) -> Refusal | None:
         """Let one connection of a grant in, or say why not."""
-        visit = self._visits.get(grant.grant_id) or _Visit(grant.finish_by_s, BUDGET_FACTOR * grant.size_bytes)
-        if visit.connections >= GRANT_CONNECTIONS_MAX:
-            return Refusal.CONNECTIONS_FULL
-        if visit.sent_bytes + visit.asked_bytes + asked_bytes > visit.budget_bytes:
-            return Refusal.BUDGET_SPENT
-        if visit.connections == 0:
-            if self._active >= self._slots:
-                return Refusal.SLOTS_FULL
-            self._active += 1
-        visit.connections += 1
-        visit.asked_bytes += asked_bytes
-        self._visits[grant.grant_id] = visit
+        if self._connections[bind(address)] >= self._connections_per_address:
+            return Refusal.ADDRESS_FULL
+        kept_for_others = self.kept(now_s) - (grant.grant_id in self._kept)
+        excess = self.visits.enter(grant, asked_bytes=asked_bytes, now_s=now_s, slots_kept=kept_for_others)
+        if excess is not None:
+            return _EXCESSES[excess]
+        self._connections[bind(address)] += 1
         self._expected.pop(grant.grant_id, None)
+        self._kept.pop(grant.grant_id, None)
         return None
 
-    def count(self, grant_id: bytes, sent_bytes: int) -> None:
-        """Take note of bytes that left."""
-        visit = self._visits[grant_id]
-        visit.sent_bytes += sent_bytes
-        visit.asked_bytes -= sent_bytes
+    def leave(self, grant_id: bytes, *, unsent_bytes: int, address: IPAddress, now_s: float, keep: bool = True) -> None:
+        """Take note that a connection of a grant ended, and how many of the bytes it asked for never left.
 
-    def leave(self, grant_id: bytes, *, unsent_bytes: int, now_s: float) -> None:
-        """Take note that a connection of a grant ended, and how many of the bytes it asked for never left."""
-        visit = self._visits[grant_id]
-        visit.connections -= 1
-        visit.asked_bytes -= unsent_bytes
-        if visit.connections == 0:
-            self._active -= 1
-        if len(self._visits) > GRANTS_REMEMBERED_MAX:
-            self._forget(now_s)
+        ``keep`` tells that its visitor may be back for more, so that his slot is kept for a while.
+        """
+        self.visits.leave(grant_id, unsent_bytes=unsent_bytes)
+        self._connections[bind(address)] -= 1
+        if not self._connections[bind(address)]:
+            del self._connections[bind(address)]
+        if not keep:
+            self._kept.pop(grant_id, None)
+        elif not self.visits.connections(grant_id) and self.visits.started(grant_id):
+            self._keep(grant_id, now_s)
 
-    def _forget(self, now_s: float) -> None:
-        idle = [(visit.finish_by_s, grant_id) for grant_id, visit in self._visits.items() if visit.connections == 0]
-        idle.sort()
-        surplus = GRANTS_REMEMBERED_MAX // 10
-        for place, (finish_by_s, grant_id) in enumerate(idle):
-            if finish_by_s >= now_s and place >= surplus:
-                break
-            del self._visits[grant_id]
+    def _keep(self, grant_id: bytes, now_s: float) -> None:
+        if not self.visits.is_whole(grant_id):
+            self._kept[grant_id] = now_s + SLOT_KEPT_S
+
+
+class PeerSlots:
+    """What other mirrors take at once."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.active = 0
+
+    def enter(self) -> bool:
+        """Let one transfer in, if there is a slot for it."""
+        if self.active >= self.slots:
+            return False
+        self.active += 1
+        return True
+
+    def leave(self) -> None:
+        """Take note that a transfer ended."""
+        self.active -= 1
+
+
+def _prune(until: dict[bytes, float], now_s: float, longest_s: float) -> int:
+    """Drop what ended, or what would last longer than it may because the clock went back; give how many are left."""
+    for grant_id in [key for key, until_s in until.items() if not now_s <= until_s <= now_s + longest_s]:
+        del until[grant_id]
+    return len(until)

@@ -1,57 +1,130 @@
-"""The operator's page: what this mirror holds, fetches and serves, its month, and what is wrong."""
+"""The operator's view of his mirror: what it holds, fetches and serves, its day and month, and what is wrong."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, ip_network
+from typing import Final
 
 from edge.health import Check
+from events.grants import IPAddress
+from events.schemas import QuotaWindow
 from mirror.config import MirrorConfig
 from mirror.keeper import Keeper
+from mirror.operator import Operator
 from mirror.store import Store
 from mirror.traffic import Traffic
+from mirror.transfers import Transfer
+
+DOWNLOADS_SHOWN_MAX: Final = 200  # more are not read; their number is told
+_IPV4_BITS_SHOWN: Final = 24  # enough to tell a neighbour from a stranger, and nobody's own
+_IPV6_BITS_SHOWN: Final = 48
 
 
-def status_of(
-    config: MirrorConfig,
-    store: Store,
-    keeper: Keeper,
-    traffic: Traffic,
-    checks: Iterable[Check],
-    unknown: Mapping[str, int],
-) -> dict[str, object]:
-    """Give the page as JSON."""
-    catalogue, quota, slots = store.catalogue, traffic.quota, traffic.slots
-    return {
-        "mirror": config.name,
-        "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks],
-        "channels": dict(catalogue.positions),
-        "holds": {
-            "files": len(store.replicas),
-            "bytes": store.held_bytes,
-            "wanted": sum(1 for _ in catalogue.wanted_digests()),
-        },
-        "fetching": [sha256.hex() for sha256 in keeper.fetching],
-        "troubles": [
-            {"sha256": sha256.hex(), "reason": trouble.reason, "detail": trouble.detail, "attempts": trouble.attempts}
-            for sha256, trouble in keeper.troubles.items()
-        ],
-        "serves": {
-            "slots": slots.slots,
-            "active": slots.active,
-            "reserved": slots.reserved(time.time()),
-            "sent_bytes": traffic.sent_bytes,
-        },
-        "month": {
-            "name": quota.month,
-            "used_bytes": quota.used_bytes,
-            "left_bytes": quota.left_bytes,
-            "monthly_bytes": config.monthly_bytes,
-        },
-        "events": {
-            "epoch": store.database.epoch,
-            "sequence": store.database.sequence,
-            "master_epoch": catalogue.epoch,
-            "unknown": dict(unknown),
-        },
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """All that is looked at. ``show`` it."""
+
+    config: MirrorConfig
+    store: Store
+    keeper: Keeper
+    traffic: Traffic
+    operator: Operator
+
+    def show(self, checks: Iterable[Check], unknown: Mapping[str, int], *, verbose: bool = False) -> dict[str, object]:
+        """Give the view as JSON; ``verbose`` shows visitors' whole addresses."""
+        return {
+            "mirror": self.config.name,
+            "availability": self._availability(),
+            "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks],
+            "month": self._window(QuotaWindow.MONTH),
+            "day": self._window(QuotaWindow.DAY),
+            "serves": self._serves(),
+            "downloads": [self._download(each, verbose=verbose) for each in list(self.traffic)[:DOWNLOADS_SHOWN_MAX]],
+            "channels": dict(self.store.catalogue.positions),
+            "holds": self._holds(),
+            "fetching": [sha256.hex() for sha256 in self.keeper.fetching],
+            "troubles": [
+                {
+                    "sha256": sha256.hex(),
+                    "reason": trouble.reason,
+                    "detail": trouble.detail,
+                    "attempts": trouble.attempts,
+                }
+                for sha256, trouble in self.keeper.troubles.items()
+            ],
+            "limits": self._limits(),
+            "events": {
+                "epoch": self.store.database.epoch,
+                "sequence": self.store.database.sequence,
+                "master_epoch": self.store.catalogue.epoch,
+                "unknown": dict(unknown),
+            },
+        }
+
+    def _availability(self) -> dict[str, object]:
+        state = self.operator.state
+        return {"state": state.availability.value, "until": _moment(state.until_s) if state.until_s else ""}
+
+    def _window(self, window: QuotaWindow) -> dict[str, object]:
+        quota = self.traffic.bookkeeper.quota
+        return {
+            "began": quota.first_day(window).isoformat(),
+            "used_bytes": quota.used_bytes(window),
+            "left_bytes": quota.left(window),
+            "limit_bytes": quota.limits.of(window),
+            "resets_at": _moment(quota.resets_at_s(window)),
+        }
+
+    def _serves(self) -> dict[str, object]:
+        slots, now_s = self.traffic.slots, self.traffic.now_s()
+        return {
+            "slots": slots.visits.slots,
+            "active": slots.visits.active,
+            "kept": slots.kept(now_s),
+            "reserved": slots.reserved(now_s),
+            "connections": slots.connections,
+            "peers": self.traffic.peer_slots.active,
+            "peer_slots": self.traffic.peer_slots.slots,
+            "sent_bytes": self.traffic.sent_bytes,
+            "sparing": self.traffic.bookkeeper.quota.sparing,
+        }
+
+    def _download(self, transfer: Transfer, *, verbose: bool) -> dict[str, object]:
+        elapsed_s = max(self.traffic.now_s() - transfer.since_s, 0.001)
+        entry = self.store.catalogue.wanted(transfer.grant.sha256)
+        return {
+            "path": transfer.grant.sha256.hex() if entry is None else entry.path,
+            "address": str(transfer.address) if verbose else blurred(transfer.address),
+            "peer": transfer.for_peer,
+            "first_byte": transfer.asked.start,
+            "asked_bytes": transfer.asked_bytes,
+            "sent_bytes": transfer.sent_bytes,
+            "bytes_per_second": round(transfer.sent_bytes / elapsed_s),
+        }
+
+    def _holds(self) -> dict[str, object]:
+        return {
+            "files": len(self.store.replicas),
+            "bytes": self.store.held_bytes,
+            "wanted": sum(1 for _ in self.store.catalogue.wanted_digests()),
+        }
+
+    def _limits(self) -> list[dict[str, object]]:
+        promises, was_set = self.operator.promises, self.operator.settings.as_dict()
+        return [
+            {"name": name, "value": getattr(promises, name), "from": "set" if name in was_set else "config"}
+            for name in promises.__slots__
+        ]
+
+
+def blurred(address: IPAddress) -> str:
+    """Show where a visitor comes from, and not who he is."""
+    bits = _IPV4_BITS_SHOWN if isinstance(address, IPv4Address) else _IPV6_BITS_SHOWN
+    return str(ip_network((address, bits), strict=False))
+
+
+def _moment(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

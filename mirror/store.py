@@ -22,7 +22,6 @@ from mirror import tables
 from mirror.acks import Acknowledgements
 from mirror.database import Database, Transaction, save_setting, sliced
 from mirror.plan import Action, Catalogue, Drop, Entry, Journal, owed, plan
-from mirror.quota import Ledger
 from mirror.traces import Said
 from mirror.upkeep import Care, Upkeep
 from mirror.wants import Want, Wants
@@ -259,30 +258,6 @@ class Store:
             InventoryAnnounced(mirror=self._mirror, as_of=as_of, page=page, pages=len(slices), sha256s=tuple(sha256s))
             for page, sha256s in enumerate(slices, start=1)
         ]
-
-    async def load_ledger(self, month: str) -> Ledger:
-        """Read what left in a month.
-
-        Raises:
-            StoreError: it could not be read.
-        """
-        query = select(tables.ledger).where(tables.ledger.c.month == month)
-        async with self.database.reading() as connection:
-            row = (await connection.execute(query)).mappings().first()
-        return Ledger(**row) if row is not None else Ledger(month=month)
-
-    async def save_ledger(self, ledger: Ledger) -> None:
-        """Write what left in a month.
-
-        Raises:
-            StoreError: nothing was written.
-        """
-        row = {"month": ledger.month, "used_bytes": ledger.used_bytes, "booked_bytes": ledger.booked_bytes}
-
-        async def work(transaction: Transaction) -> None:
-            await transaction.connection.execute(tables.upsert(tables.ledger), [row])
-
-        await self.database.transact(work)
 
     async def _save_journal(self, connection: AsyncConnection, journal: Journal) -> None:
         if journal.epoch is not None:

@@ -107,9 +107,19 @@ revocation = Table(
 ledger = Table(
     "ledger",
     metadata,
-    Column("month", String, primary_key=True),
+    Column("day", String, primary_key=True),
     Column("used_bytes", BigInteger, nullable=False),
     Column("booked_bytes", BigInteger, nullable=False),
+    Column("peer_used_bytes", BigInteger, nullable=False),
+    Column("peer_booked_bytes", BigInteger, nullable=False),
+)
+
+# what the operator set at run time, and which limits he was told of
+operator_setting = Table(
+    "operator_setting",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", JSON, nullable=False),
 )
 
 # events that are committed and yet to be published, as the messages that carry them

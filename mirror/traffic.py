@@ -1,216 +1,200 @@
-"""What visitors take: one admission for each connection, kept within slots, budget and quota, and told as events.
+"""What visitors and other mirrors take: one admission for each connection, kept within slots, budget, quota and rate.
 
-Bytes are reserved and booked before the first one leaves, so no crash and no crowd can exceed the month's limit.
+Each visitor's transfer is told as events. Every transfer can be cut at any time; its slot is then free at once.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple, TypeVar
 
-import structlog
-
-from edge.files import Sent
+from edge.pacing import Pacing
 from edge.ranges import Part
-from events.grants import Grant, IPAddress
+from edge.running import Running
+from events.grants import CLOCK_SKEW_S, Grant, IPAddress
 from events.names import Digest, MirrorName
-from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted, Event
-from mirror.database import StoreError
-from mirror.quota import Ledger, Quota, month_of
-from mirror.slots import Refusal, Slots
-from mirror.store import Store
+from events.revocation import revokes
+from events.schemas import GrantClaimed, GrantsRevoked
+from mirror.bookkeeper import Bookkeeper
+from mirror.slots import PeerSlots, Refusal, Slots
 from mirror.traces import Said, Traces
+from mirror.transfers import PeerTransfer, Transfer, Visit
 
-FLUSH_EVERY_S: Final = 5.0  # what the status page of a restarted mirror may be behind
-EVENTS_WAITING_MAX: Final = 10_000  # a minute of a very busy mirror with a full disk; then the oldest go unsaid
+_TransferT = TypeVar("_TransferT", bound=Transfer)
 
-log = structlog.stdlib.get_logger()
+
+class RefusedError(Exception):
+    """A good token that cannot be served here now. Send the visitor back to the site."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.value)
+        self.refusal = refusal
+
+
+class PeerRefusedError(Exception):
+    """Another mirror cannot be served now: its slots or its share of the quota are used up. Let it ask again later."""
+
+
+class _Subject(NamedTuple):
+    """Whose transfer it is."""
+
+    grant: Grant
+    address: IPAddress
 
 
 class Traffic:
-    """All downloads of one mirror."""
+    """All transfers of one mirror. ``pacing`` and ``peer_pacing`` are what they are sent with."""
 
     def __init__(
-        self, mirror: MirrorName, slots: Slots, quota: Quota, store: Store, *, clock_s: Callable[[], float]
+        self,
+        mirror: MirrorName,
+        slots: Slots,
+        peer_slots: PeerSlots,
+        bookkeeper: Bookkeeper,
+        *,
+        clock_s: Callable[[], float],
+        pacing: Pacing,
+        peer_pacing: Pacing,
     ) -> None:
+        self.mirror = mirror
         self.slots = slots
-        self.quota = quota
+        self.peer_slots = peer_slots
+        self.bookkeeper = bookkeeper
+        self.pacing = pacing
+        self.peer_pacing = peer_pacing
         self.sent_bytes = 0
         self.traces = Traces[bytes]()  # by grant_id: of the notices that were seen
-        self._mirror = mirror
-        self._store = store
         self._clock_s = clock_s
-        self._written = quota.closing_ledger()
-        self._booking = asyncio.Lock()
-        self._unsaid: list[Said] = []
-        self._awake = asyncio.Event()
+        self._running = Running[_Subject]()
+        self._revoked: dict[int, GrantsRevoked] = {}
+        self._transfers: set[Transfer] = set()
         self._on_change: list[Callable[[], None]] = []
+
+    def __iter__(self) -> Iterator[Transfer]:
+        """Go over the transfers that run now."""
+        return iter(tuple(self._transfers))
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back whenever a slot was taken or became free, or bytes left."""
         self._on_change.append(callback)
 
-    async def admit(self, grant: Grant, *, asked_bytes: int) -> Refusal | None:
-        """Let a connection in that asks for so many bytes, or say why not. ``Visit`` it afterwards."""
-        if refusal := self.slots.enter(grant, asked_bytes=asked_bytes):
-            return refusal
-        self.quota.turn(month_of(self._clock_s()))
-        if not self.quota.reserve(asked_bytes):
-            self._leave(grant.grant_id, unsent_bytes=asked_bytes)
-            return Refusal.QUOTA_SPENT
+    def now_s(self) -> float:
+        """Give the time."""
+        return self._clock_s()
+
+    @property
+    def served(self) -> frozenset[Digest]:
+        """The contents of which a transfer runs."""
+        return frozenset(transfer.grant.sha256 for transfer in self._transfers)
+
+    @property
+    def slots_taken(self) -> int:
+        """Slots that a newcomer cannot have: with live transfers, or kept for visitors who are back at once."""
+        return self.slots.visits.active + self.slots.kept(self._clock_s())
+
+    @asynccontextmanager
+    async def visiting(self, grant: Grant, *, asked: Part, address: IPAddress) -> AsyncGenerator[Visit]:
+        """Let a visitor's connection take these bytes while the block is entered.
+
+        Raises:
+            RefusedError: it cannot be let in.
+        """
+        with self._running.entered(_Subject(grant, address)) as cut:  # first, lest a revocation miss who waits
+            visit = await self.admit(grant, asked=asked, address=address)
+            try:
+                yield visit
+            finally:
+                visit.end(cut_because=cut.reason)
+
+    @asynccontextmanager
+    async def serving_peer(self, grant: Grant, *, asked: Part, address: IPAddress) -> AsyncGenerator[Transfer]:
+        """Let another mirror's connection take these bytes while the block is entered.
+
+        Raises:
+            PeerRefusedError: it cannot be let in.
+        """
+        with self._running.entered(_Subject(grant, address)):
+            transfer = await self.admit_peer(grant, asked=asked, address=address)
+            try:
+                yield transfer
+            finally:
+                transfer.end()
+
+    async def admit(self, grant: Grant, *, asked: Part, address: IPAddress) -> Visit:
+        """Let a visitor's connection in that asks for these bytes. ``end`` the visit in any case.
+
+        Raises:
+            RefusedError: it cannot be let in.
+        """
+        now_s, asked_bytes = self._clock_s(), asked.stop - asked.start
+        if refusal := self.slots.enter(grant, asked_bytes=asked_bytes, address=address, now_s=now_s):
+            raise RefusedError(refusal)
+        booked = False
         try:
-            await self._book()
-        except BaseException as error:
-            self.quota.release(asked_bytes)
-            self._leave(grant.grant_id, unsent_bytes=asked_bytes)
-            if isinstance(error, StoreError):
-                log.warning("quota.unbooked", error=str(error))
-                return Refusal.QUOTA_SPENT
-            raise
-        self._changed()
+            booked = await self.bookkeeper.reserve(asked_bytes)
+        finally:
+            if not booked:
+                self.slots.leave(grant.grant_id, unsent_bytes=asked_bytes, address=address, now_s=now_s, keep=False)
+        if not booked:
+            raise RefusedError(Refusal.QUOTA_SPENT)
+        self.changed()
+        return self._begun(Visit(self, grant, asked=asked, address=address))
+
+    async def admit_peer(self, grant: Grant, *, asked: Part, address: IPAddress) -> PeerTransfer:
+        """Let another mirror's connection in that asks for these bytes. ``end`` the transfer in any case.
+
+        Raises:
+            PeerRefusedError: it cannot be let in.
+        """
+        if not self.peer_slots.enter():
+            raise PeerRefusedError("all slots for other mirrors are taken")
+        booked = False
+        try:
+            booked = await self.bookkeeper.reserve(asked.stop - asked.start, for_peer=True)
+        finally:
+            if not booked:
+                self.peer_slots.leave()
+        if not booked:
+            raise PeerRefusedError("what other mirrors may take of the day or of the month is spent")
+        return self._begun(PeerTransfer(self, grant, asked=asked, address=address))
+
+    def note_claim(self, grant: Grant, address: IPAddress) -> None:
+        """Say that a visitor of the other address family claimed a grant."""
+        claimed = GrantClaimed(mirror=self.mirror, grant_id=grant.grant_id, address=str(address))
+        self.bookkeeper.say(Said(claimed, self.traces.of(grant.grant_id)))
+
+    def cut(self, matches: Callable[[Grant], bool], reason: str) -> int:
+        """Cut the running transfers of the grants that match; give how many."""
+        return self._running.cut(lambda subject: matches(subject.grant), reason)
+
+    def revoke(self, revoked: GrantsRevoked) -> int:
+        """Refuse grants that were taken back from now on, and cut their running transfers; give how many."""
+        now_s = self._clock_s()
+        kept = {number: each for number, each in self._revoked.items() if each.until_s + CLOCK_SKEW_S >= now_s}
+        self._revoked = kept | {revoked.revocation: revoked}
+        return self._running.cut(
+            lambda subject: revokes(revoked, subject.grant, mirror=self.mirror, address=subject.address),
+            revoked.reason,
+        )
+
+    def revoked(self, grant: Grant, address: IPAddress) -> str | None:
+        """Say why a visitor's grant was taken back; None where it was not."""
+        for each in self._revoked.values():
+            if revokes(each, grant, mirror=self.mirror, address=address):
+                return each.reason
         return None
 
-    def visit(self, grant: Grant, *, asked: Part, address: IPAddress) -> Visit:
-        """Count one admitted connection, and what leaves of the bytes that it asked for."""
-        return Visit(self, grant, asked=asked, address=address)
+    def ended(self, transfer: Transfer) -> None:
+        """Take note that a transfer ended."""
+        self._transfers.discard(transfer)
+        self.changed()
 
-    def count(self, grant_id: bytes, sent_bytes: int) -> None:
-        """Take note of bytes that left."""
-        self.sent_bytes += sent_bytes
-        self.quota.spend(sent_bytes)
-        self.slots.count(grant_id, sent_bytes)
-        self._changed()
-
-    def leave(self, grant_id: bytes, *, unsent_bytes: int) -> None:
-        """Take note that a connection ended."""
-        self.quota.release(unsent_bytes)
-        self._leave(grant_id, unsent_bytes=unsent_bytes)
-        self._changed()
-
-    def say(self, said: Said) -> None:
-        """Say an event soon, without waiting for the disk."""
-        self._unsaid.append(said)
-        if len(self._unsaid) > EVENTS_WAITING_MAX:
-            del self._unsaid[0]
-        self._awake.set()
-
-    async def run(self) -> None:
-        """Write events and ledger until cancelled."""
-        while True:
-            try:
-                async with asyncio.timeout(FLUSH_EVERY_S):
-                    await self._awake.wait()
-            except TimeoutError:
-                await self._tolerantly_write_ledger()
-            else:
-                self._awake.clear()
-                await self._say_waiting()
-
-    async def close(self) -> None:
-        """Write what is left, after the last connection ended."""
-        await self._say_waiting()
-        try:
-            await self._write(self.quota.closing_ledger())
-        except StoreError as error:  # the booked figure stands; it is higher than the truth
-            log.warning("quota.unwritten", error=str(error))
-
-    async def _book(self) -> None:
-        if not self.quota.must_book:
-            return
-        async with self._booking:
-            if self.quota.must_book:
-                await self._write(self.quota.ledger())
-
-    async def _tolerantly_write_ledger(self) -> None:
-        self.quota.turn(month_of(self._clock_s()))
-        if self._written.used_bytes == self.quota.used_bytes and self._written.month == self.quota.month:
-            return
-        try:
-            async with self._booking:
-                await self._write(self.quota.ledger())
-        except StoreError as error:
-            log.warning("quota.unwritten", error=str(error))
-
-    async def _write(self, ledger: Ledger) -> None:
-        await self._store.save_ledger(ledger)
-        self._written = ledger
-        self.quota.booked(ledger)
-
-    async def _say_waiting(self) -> None:
-        waiting, self._unsaid = self._unsaid, []
-        if not waiting:
-            return
-        try:
-            await self._store.say(*waiting)
-        except StoreError as error:
-            log.warning("downloads.unsaid", events=len(waiting), error=str(error))
-            self._unsaid = (waiting + self._unsaid)[-EVENTS_WAITING_MAX:]  # tried again with the next one
-
-    def _leave(self, grant_id: bytes, *, unsent_bytes: int) -> None:
-        self.slots.leave(grant_id, unsent_bytes=unsent_bytes, now_s=self._clock_s())
-
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Tell whoever wants to know."""
         for callback in self._on_change:
             callback()
 
-    @property
-    def mirror(self) -> MirrorName:
-        """Whose traffic it is."""
-        return self._mirror
-
-
-class Visit:
-    """One admitted connection. ``meter`` it while it sends, then ``end`` it in any case."""
-
-    def __init__(self, traffic: Traffic, grant: Grant, *, asked: Part, address: IPAddress) -> None:
-        self._traffic = traffic
-        self._grant_id = grant.grant_id
-        self._sha256: Digest = grant.sha256
-        self._first_byte = asked.start
-        self._asked_bytes = asked.stop - asked.start
-        self._address = address
-        self._sent_bytes = 0
-
-    def meter(self, sent_bytes: int) -> None:
-        """Count bytes that left. The first ones of a grant, whichever connection they take, begin its download."""
-        if sent_bytes > 0 and not self._traffic.slots.started(self._grant_id):
-            self._say(
-                DownloadStarted(
-                    mirror=self._traffic.mirror,
-                    grant_id=self._grant_id,
-                    sha256=self._sha256,
-                    address=str(self._address),
-                )
-            )
-        self._sent_bytes += sent_bytes
-        self._traffic.count(self._grant_id, sent_bytes)
-
-    def end(self, sent: Sent | None) -> None:
-        """Give back what was not used and tell how it ended; None where the sending was cut short by us."""
-        self._traffic.leave(self._grant_id, unsent_bytes=self._asked_bytes - self._sent_bytes)
-        if sent is not None and sent.completed:
-            self._say(
-                DownloadFinished(
-                    mirror=self._traffic.mirror,
-                    grant_id=self._grant_id,
-                    sha256=self._sha256,
-                    first_byte=self._first_byte,
-                    sent_bytes=self._sent_bytes,
-                )
-            )
-        elif self._sent_bytes > 0:
-            self._say(
-                DownloadAborted(
-                    mirror=self._traffic.mirror,
-                    grant_id=self._grant_id,
-                    sha256=self._sha256,
-                    first_byte=self._first_byte,
-                    wanted_bytes=self._asked_bytes,
-                    sent_bytes=self._sent_bytes,
-                    reason="the visitor left" if sent is not None else "the mirror stopped",
-                )
-            )
-
-    def _say(self, event: Event) -> None:
-        self._traffic.say(Said(event, self._traffic.traces.of(self._grant_id)))
+    def _begun(self, transfer: _TransferT) -> _TransferT:
+        self._transfers.add(transfer)
+        return transfer

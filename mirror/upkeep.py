@@ -1,4 +1,4 @@
-"""When each copy was last verified and last served, and which are being served now. Pure.
+"""When each copy was last verified and last served. Pure.
 
 It is noted in memory, where it costs nothing, and written down now and then: what a crash loses of it is only that a
 copy is verified again somewhat early, or counted as less used than it is.
@@ -6,7 +6,6 @@ copy is verified again somewhat early, or counted as less used than it is.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -27,14 +26,13 @@ class Upkeep:
     def __init__(self) -> None:
         self._cares: dict[Digest, Care] = {}
         self._unwritten: dict[Digest, Care] = {}
-        self._running = Counter[Digest]()
 
     def hold(self, sha256: Digest, care: Care) -> None:
         """Begin to keep the record of a copy."""
         self._cares[sha256] = care
 
     def release(self, sha256: Digest) -> None:
-        """Forget a copy that is no longer held. Transfers of it may still run."""
+        """Forget a copy that is no longer held."""
         self._cares.pop(sha256, None)
         self._unwritten.pop(sha256, None)
 
@@ -46,21 +44,10 @@ class Upkeep:
         """
         return self._cares[sha256]
 
-    def begin(self, sha256: Digest, *, now_s: float) -> None:
-        """Take note that a transfer of a content begins. ``end`` it in any case."""
-        self._running[sha256] += 1
+    def served(self, sha256: Digest, *, now_s: float) -> None:
+        """Take note that a transfer of a copy begins. One that is no longer held is passed over."""
         if (care := self._cares.get(sha256)) is not None:
             self._note(sha256, replace(care, served_at_s=int(now_s)))
-
-    def end(self, sha256: Digest) -> None:
-        """Take note that a transfer of a content ended."""
-        self._running[sha256] -= 1
-        if self._running[sha256] <= 0:
-            del self._running[sha256]
-
-    def is_served(self, sha256: Digest) -> bool:
-        """Tell whether a transfer of a content runs."""
-        return sha256 in self._running
 
     def verified(self, sha256: Digest, *, now_s: float) -> None:
         """Take note that a copy was read and is sound. One that is no longer held is passed over."""

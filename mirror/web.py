@@ -21,14 +21,22 @@ from edge.files import Content, ContentGoneError, asked_part, send_file
 from edge.health import Check, add_health
 from edge.ranges import Part
 from edge.server import new_app
-from edge.visitors import FORWARDED_FOR, ForwardedForError, IPNetwork, visitor_of
-from events.errors import ExpiredGrantError, ForeignGrantError, InvalidNameError, MalformedGrantError
-from events.grants import Grant, IPAddress, check, normalise, read
+from edge.visitors import ForwardedForError, IPNetwork, visitor_of
+from events.errors import (
+    ExpiredGrantError,
+    ForeignGrantError,
+    InvalidNameError,
+    MalformedGrantError,
+    OtherFamilyError,
+)
+from events.grants import Grant, IPAddress, check, claim_of, read
 from events.names import ORIGIN, Digest, MirrorName, file_name, parse_mirror
+from mirror.loopback import require_loopback
 from mirror.objects import Objects
+from mirror.page import PAGE_HEADERS, page_of
 from mirror.slots import Refusal
 from mirror.store import Store
-from mirror.traffic import Traffic
+from mirror.traffic import RefusedError, Traffic
 
 DETOURS_MAX: Final = 3  # then the master serves
 DEFAULT_MEDIA_TYPE: Final = "application/octet-stream"
@@ -46,11 +54,14 @@ class _DetourError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counter:
-    """Where visitors hand in their tokens: all that serving one needs."""
+    """Where visitors hand in their tokens: all that serving one needs.
+
+    ``grant_keys`` gives the keys that hold now.
+    """
 
     name: MirrorName
     site_url: str
-    grant_keys: Mapping[int, bytes]
+    grant_keys: Callable[[], Mapping[int, bytes]]
     proxies: tuple[IPNetwork, ...]
     store: Store
     objects: Objects
@@ -72,16 +83,20 @@ class Counter:
     def _proved(self, request: web.Request) -> tuple[Grant, IPAddress]:
         try:
             address = visitor_of(request, self.proxies)
-            return read(request.match_info["token"], mirror=self.name, keys=self.grant_keys), address
+            grant = read(request.match_info["token"], mirror=self.name, keys=self.grant_keys())
         except MalformedGrantError:
-            raise ApiError("not_found", "there is nothing here", status=HTTPStatus.NOT_FOUND) from None
+            raise _nothing_here() from None
         except ForwardedForError as error:
             raise ApiError("forwarded_for", "a proxy in front of this mirror gave no address") from error
+        if grant.peer:  # for pieces between mirrors
+            raise _nothing_here()
+        return grant, address
 
     def _check(self, grant: Grant, address: IPAddress) -> None:
-        started = self.traffic.slots.started(grant.grant_id)
+        if (reason := self.traffic.revoked(grant, address)) is not None:
+            raise ApiError("revoked", f"the site took this link back: {reason}", status=HTTPStatus.FORBIDDEN)
         try:
-            check(grant, address=address, now_s=self.clock_s(), started=started)
+            self._check_address_and_time(grant, address)
         except ForeignGrantError as error:
             raise ApiError(
                 "foreign_grant", str(error), "ask the site for a link of your own", status=HTTPStatus.FORBIDDEN
@@ -90,6 +105,18 @@ class Counter:
             raise _DetourError(grant, Refusal.EXPIRED) from None
         if self.left() is not None:
             raise _DetourError(grant, Refusal.LEFT)
+
+    def _check_address_and_time(self, grant: Grant, address: IPAddress) -> None:
+        """Check the grant; a visitor who is the first of the other address family claims it."""
+        now_s, visits = self.clock_s(), self.traffic.slots.visits
+        started, claimed = visits.started(grant.grant_id), visits.claimed(grant.grant_id)
+        try:
+            check(grant, address=address, now_s=now_s, started=started, claimed=claimed)
+        except OtherFamilyError:
+            claim = claim_of(grant, address)
+            check(grant, address=address, now_s=now_s, started=started, claimed=claim)
+            visits.claim(grant, claim, now_s=now_s)  # nothing was awaited since it was free
+            self.traffic.note_claim(grant, address)
 
     def _content(self, grant: Grant, name: str) -> Content:
         """Find what a grant is for. The name that it is saved as is the catalogue's; the visitor's only picks one."""
@@ -121,16 +148,14 @@ class Counter:
     async def _send_counted(
         self, request: web.Request, grant: Grant, address: IPAddress, content: Content, asked: Part
     ) -> web.StreamResponse:
-        if refusal := await self.traffic.admit(grant, asked_bytes=asked.stop - asked.start):
-            raise _DetourError(grant, refusal)
-        visit = self.traffic.visit(grant, asked=asked, address=address)
+        self.store.upkeep.served(grant.sha256, now_s=self.clock_s())
         try:
-            sent = await send_file(request, content, meter=visit.meter)
-        except BaseException:
-            visit.end(None)
-            raise
-        visit.end(sent)
-        return sent.response
+            async with self.traffic.visiting(grant, asked=asked, address=address) as visit:
+                sent = await send_file(request, content, meter=visit.meter)
+                visit.note(sent)
+                return sent.response
+        except RefusedError as error:
+            raise _DetourError(grant, error.refusal) from None
 
     def _detour(self, request: web.Request, detour: _DetourError) -> web.Response:
         path = self.store.path_of(detour.grant.sha256, request.match_info["name"])
@@ -156,30 +181,23 @@ def mirror_app(
     """Make the mirror's application."""
 
     async def show_status(request: web.Request) -> web.Response:
-        _require_loopback(request)
+        require_loopback(request)
         return web.json_response(status(), headers={hdrs.CACHE_CONTROL: "no-store"})
+
+    async def show_page(request: web.Request) -> web.Response:
+        require_loopback(request)
+        return web.Response(text=page_of(status()), content_type="text/html", headers=PAGE_HEADERS)
 
     app = new_app()
     app.router.add_get("/d/{token}/{name}", counter.serve)  # HEAD, too
     app.router.add_get("/-/api/v1/status", show_status)
+    app.router.add_get("/-/status", show_page)
     add_health(app, checks)
     return app
 
 
-def _require_loopback(request: web.Request) -> None:
-    """Refuse all but the operator on this machine; a proxy on it speaks for somebody else."""
-    peer = request.remote or ""
-    if FORWARDED_FOR in request.headers or hdrs.FORWARDED in request.headers or not _is_loopback(peer):
-        raise ApiError(
-            "loopback_only", "this page is for the operator", "ask on the machine itself", status=HTTPStatus.FORBIDDEN
-        )
-
-
-def _is_loopback(peer: str) -> bool:
-    try:
-        return normalise(peer).is_loopback
-    except ValueError:
-        return False
+def _nothing_here() -> ApiError:
+    return ApiError("not_found", "there is nothing here", status=HTTPStatus.NOT_FOUND)
 
 
 def _nothing_leaves(sent_bytes: int) -> None:

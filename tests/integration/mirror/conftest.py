@@ -388,6 +388,7 @@ async def stage(tmp_path: Path, master: tuple[FakeMaster, BaseTestServer]) -> As
         limits=FetchLimits(retry_first_s=0.02, retry_max_s=0.1, stall_after_s=0.5, lease_wait_s=0.5, origin_ban_s=0.05),
         private_addresses=("127.0.0.0/8", "::1/128"),
         report_every_s=0.2,
+        connections_per_address=1000,  # all visitors of a test come from one
     )
     broker, log, load = MemoryBroker(site), Log(), Log()
     readers = [

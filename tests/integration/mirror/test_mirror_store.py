@@ -32,7 +32,6 @@ from events.schemas import (
 from mirror.announce import Announcer
 from mirror.database import LayoutError, StoreError
 from mirror.plan import Catalogue, Journal
-from mirror.quota import Ledger
 from mirror.store import Store
 from mirror.traces import Said
 from mirror.upkeep import Care
@@ -98,14 +97,11 @@ async def disk_full() -> AsyncIterator[DiskFull]:
 async def test_all_is_there_after_a_restart(store: Store, tmp_path: Path) -> None:
     await tell(store, 1, 2)
     await store.add_replica(published(1).sha256, 1)
-    await store.save_ledger(Ledger(month="2026-11", used_bytes=5, booked_bytes=7))
     async with Store.opened(tmp_path / "state.db", ANA, time.time_ns) as again:
         assert dict(again.catalogue.positions) == {ISO: 2}
         assert set(again.catalogue.wanted_digests()) == {published(1).sha256, published(2).sha256}
         assert dict(again.replicas) == dict(store.replicas)
         assert (again.database.epoch, again.database.sequence) == (store.database.epoch, store.database.sequence)
-        assert await again.load_ledger("2026-11") == Ledger(month="2026-11", used_bytes=5, booked_bytes=7)
-        assert await again.load_ledger("2026-12") == Ledger(month="2026-12")
 
 
 async def test_a_failed_commit_changes_nothing(store: Store, disk_full: DiskFull) -> None:
@@ -247,7 +243,7 @@ async def test_what_is_known_of_replicas_and_wants_is_there_after_a_restart(stor
     await tell(store, 1, 2)
     for number in (1, 2):
         await store.add_replica(published(number).sha256, 1)
-    store.upkeep.begin(published(1).sha256, now_s=5)
+    store.upkeep.served(published(1).sha256, now_s=5)
     store.upkeep.verified(published(1).sha256, now_s=7)
     await store.save_upkeep()
     await store.evict([published(2).sha256])
