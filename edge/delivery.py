@@ -42,6 +42,11 @@ class Delivery:
             self._socket.close()
             self._socket = None
 
+    @property
+    def descriptor(self) -> int | None:
+        """The connection's socket, ours to watch and to send by; None where there is none."""
+        return None if self._socket is None else self._socket.fileno()
+
     def taken(self) -> int | None:
         """Give the bytes written since the beginning that the other side's TCP acknowledged; None where unknown."""
         if self._socket is None:

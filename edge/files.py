@@ -9,21 +9,26 @@ from __future__ import annotations
 import base64
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, assert_never
 
 from aiohttp import hdrs, web
 
 from edge.disposition import attachment
+from edge.pacing import Pacing
 from edge.ranges import Conditions, NotModified, Part, PreconditionFailed, Selection, Unsatisfiable, Whole, select
-from edge.sending import Body, Meter
+from edge.sending import SMALL_BYTES_MAX, Body, Meter, SmallBody
 from events.names import Digest
 
 CACHE_CONTROL: Final = "private, no-transform"  # links are personal; nobody on the way may recompress
+
+FIELDS_REMEMBERED_MAX: Final = 1024  # descriptions of the files that are asked for now, half a kilobyte each
 
 
 class ContentGoneError(Exception):
@@ -63,23 +68,32 @@ class Sent:
 
 
 async def send_file(
-    request: web.Request, content: Content, *, meter: Meter, cache_control: str = CACHE_CONTROL
+    request: web.Request,
+    content: Content,
+    *,
+    meter: Meter,
+    pacing: Pacing | None = None,
+    cache_control: str = CACHE_CONTROL,
 ) -> Sent:
     """Answer a GET or HEAD with a file, or with the part of it that was asked for.
 
     A client that leaves ends this with ``completed`` false. When it is cancelled, the connection is broken off, the
-    meter has been told of all that left, and the ``CancelledError`` goes on. To break a download off, cancel the task
-    and leave the transport alone: asyncio's ``sendfile`` hangs for ever when its transport is closed under it.
+    meter has been told of all that left, and the ``CancelledError`` goes on. ``pacing`` gives the connection its share
+    of a rate.
 
     Raises:
         ContentGoneError: before anything was sent: missing, no regular file, a symbolic link, or of another size.
     """
     with _opened(content) as descriptor:
         selection = _selection(request, content)
-        response = _head(content, selection, cache_control)
         part = _part(selection, content.size_bytes)
-        empty = part is None or request.method == hdrs.METH_HEAD
-        body = Body(descriptor, Part(0, 0) if part is None or empty else part, meter)
+        if part is None or request.method == hdrs.METH_HEAD:
+            body: Body | SmallBody = Body(descriptor, Part(0, 0), meter)
+        elif part.stop - part.start <= SMALL_BYTES_MAX:
+            body = SmallBody(_read(descriptor, part, content), meter)
+        else:
+            body = Body(descriptor, part, meter, pacing)
+        response = _head(content, selection, cache_control, body)
         try:
             await response.prepare(request)
         except ConnectionError:
@@ -127,6 +141,13 @@ def _opened(content: Content) -> Generator[int]:
         os.close(descriptor)
 
 
+def _read(descriptor: int, part: Part, content: Content) -> bytes:
+    block = os.pread(descriptor, part.stop - part.start, part.start)
+    if len(block) != part.stop - part.start:
+        raise ContentGoneError(content.path, "the file became shorter")
+    return block
+
+
 def _selection(request: web.Request, content: Content) -> Selection:
     conditions = _conditions(request)
     return select(conditions, method=request.method, etag=etag_of(content.sha256), size_bytes=content.size_bytes)
@@ -157,21 +178,25 @@ def _part(selection: Selection, size_bytes: int) -> Part | None:
             assert_never(selection)
 
 
-def _head(content: Content, selection: Selection, cache_control: str) -> web.StreamResponse:
+def _head(content: Content, selection: Selection, cache_control: str, body: Body | SmallBody) -> web.StreamResponse:
     """Make the response with all its fields."""
-    response = web.StreamResponse(status=_status(selection))
-    response.headers[hdrs.ETAG] = etag_of(content.sha256)
-    response.headers[hdrs.ACCEPT_RANGES] = "bytes"
-    response.headers[hdrs.CACHE_CONTROL] = cache_control
-    response.headers["Referrer-Policy"] = "no-referrer"
     part = _part(selection, content.size_bytes)
-    response.content_length = part.stop - part.start if part is not None else 0
+    fields = {
+        hdrs.ETAG: etag_of(content.sha256),
+        hdrs.ACCEPT_RANGES: "bytes",
+        hdrs.CACHE_CONTROL: cache_control,
+        "Referrer-Policy": "no-referrer",
+    }
     if part is not None:
-        response.headers.update(_representation_fields(content))
+        fields |= representation_fields(content.sha256, content.media_type, content.file_name)
     if isinstance(selection, Part):
-        response.headers[hdrs.CONTENT_RANGE] = f"bytes {selection.start}-{selection.stop - 1}/{content.size_bytes}"
+        fields[hdrs.CONTENT_RANGE] = f"bytes {selection.start}-{selection.stop - 1}/{content.size_bytes}"
     if isinstance(selection, Unsatisfiable):
-        response.headers[hdrs.CONTENT_RANGE] = f"bytes */{content.size_bytes}"
+        fields[hdrs.CONTENT_RANGE] = f"bytes */{content.size_bytes}"
+    if isinstance(body, SmallBody):
+        return web.Response(status=_status(selection), headers=fields, body=body.data)
+    response = web.StreamResponse(status=_status(selection), headers=fields)
+    response.content_length = part.stop - part.start if part is not None else 0
     return response
 
 
@@ -191,12 +216,15 @@ def _status(selection: Selection) -> HTTPStatus:
             assert_never(selection)
 
 
-def _representation_fields(content: Content) -> dict[str, str]:
-    """Describe the file so that it is saved and never run: what is published may be a hostile page."""
-    return {
-        hdrs.CONTENT_TYPE: content.media_type,
-        hdrs.CONTENT_DISPOSITION: attachment(content.file_name),
-        "Repr-Digest": f"sha-256=:{base64.b64encode(content.sha256).decode('ascii')}:",
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox",
-    }
+@lru_cache(maxsize=FIELDS_REMEMBERED_MAX)
+def representation_fields(sha256: Digest, media_type: str, file_name: str) -> Mapping[str, str]:
+    """Describe a file so that it is saved and never run: what is published may be a hostile page."""
+    return MappingProxyType(
+        {
+            hdrs.CONTENT_TYPE: media_type,
+            hdrs.CONTENT_DISPOSITION: attachment(file_name),
+            "Repr-Digest": f"sha-256=:{base64.b64encode(sha256).decode('ascii')}:",
+            "X-Content-Type-Options": "nosniff",
+            "Content-Security-Policy": "sandbox",
+        }
+    )

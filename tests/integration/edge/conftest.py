@@ -119,12 +119,12 @@ class RawClient:
         return bytes(found)
 
     async def read_body(self, size_bytes: int) -> bytes:
-        head, body = b"", b""
-        while not body:
+        found = b""
+        while b"\r\n\r\n" not in found:
             more = await self.read(1)
-            assert more, f"the connection ended after {head!r}"
-            head += more
-            head, _, body = head.partition(b"\r\n\r\n") if b"\r\n\r\n" in head else (head, b"", b"")
+            assert more, f"the connection ended after {found!r}"
+            found += more
+        body = found.partition(b"\r\n\r\n")[2]
         return body + await self.read(size_bytes - len(body))
 
     async def read_to_end(self) -> bytes:
