@@ -37,6 +37,9 @@ ORIGIN_CHANNEL: Final = ChannelName("origin")
 ORIGIN: Final = MirrorName("origin")
 """The reserved name under which the master itself serves: as source for mirrors and as fallback for visitors."""
 
+SELF: Final = "self"
+"""What stands in the master's URLs for the mirror that asks."""
+
 SERVICE_PREFIX: Final = "-"
 """The first path segment that belongs to Distributary's own pages (``/-/api/v1/…``); no file may use it."""
 
@@ -77,13 +80,15 @@ def parse_channel(text: str) -> ChannelName:
 
 
 def parse_mirror(text: str) -> MirrorName:
-    """Read a mirror's name; refuse the reserved ``origin``.
+    """Read a mirror's name; refuse the reserved ``origin`` and ``self``.
 
     Raises:
         InvalidNameError: not a name, or reserved.
     """
     if text == ORIGIN:
         raise InvalidNameError("mirror", text, "reserved: it is the master's own copy")
+    if text == SELF:
+        raise InvalidNameError("mirror", text, "reserved: it is whichever mirror asks the master")
     return MirrorName(_parse_name("mirror", text))
 
 

@@ -139,6 +139,12 @@ class MemberRoutes:
         mirror = await asking(request, self._joining)
         return answer({"grant_keys": _keys_json(self._joining.grant_keys(mirror))})
 
+    async def leave(self, request: web.Request) -> web.Response:
+        """Take the mirror out of the fleet, as its operator wants."""
+        mirror = await asking(request, self._joining)
+        await self._joining.remove(mirror.name, reason="left by its operator", trace=trace_of(request))
+        return answer({"removed": mirror.name})
+
     async def queue(self, request: web.Request) -> web.Response:
         """Put the mirror's queue right; ``healed`` tells that it is empty, so that snapshots must be read."""
         mirror = await asking(request, self._joining)

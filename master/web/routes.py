@@ -76,6 +76,7 @@ def _for_everybody(routes: Routes) -> list[tuple[str, str, Handler]]:
     return [
         ("POST", f"{API}/join", routes.members.join),
         ("GET", f"{API}/channels/{{channel}}/snapshot", routes.members.snapshot),
+        ("DELETE", f"{API}/mirrors/self", routes.members.leave),
         ("GET", f"{API}/mirrors/self/subscriptions", routes.members.subscriptions),
         ("GET", f"{API}/mirrors/self/keys", routes.members.keys),
         ("POST", f"{API}/mirrors/self/queue", routes.members.queue),

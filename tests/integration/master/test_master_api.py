@@ -321,6 +321,19 @@ async def test_a_mirrors_own_account_reads_its_queue_alone(theatre: Theatre) -> 
         assert again["broker_url"] != credentials["broker_url"], "a mirror that joins again gets another password"
 
 
+async def test_a_mirror_leaves_by_itself_and_only_itself(memory_theatre: Theatre) -> None:
+    async with memory_theatre.desk() as desk:
+        token = (await desk.join("ana"))["token"]
+        await desk.join("bob")
+        assert (await desk.ask("DELETE", f"{API}/mirrors/bob", token=token))[0] == 403
+        assert (await desk.ask("DELETE", f"{API}/mirrors/self", token="nobody's"))[0] == 403
+        assert await desk.done("DELETE", f"{API}/mirrors/self", token=token) == {"removed": "ana"}
+        await desk.until(lambda: bool(desk.events(MirrorLeft)))
+        (left,) = desk.events(MirrorLeft)
+        assert (left.mirror, left.reason) == ("ana", "left by its operator")
+        assert (await desk.ask("GET", f"{API}/mirrors/self/subscriptions", token=token))[0] == 403
+
+
 async def test_leave_is_granted_and_revoked(theatre: Theatre, tree: Path) -> None:
     async with theatre.desk() as desk:
         await desk.done("PUT", f"{API}/channels/iso", IMAGES)

@@ -122,10 +122,12 @@ def test_plain_name_is_taken(parse: Callable[[str], str], text: str) -> None:
     assert parse(text) == text
 
 
-@pytest.mark.parametrize("parse", [parse_channel, parse_mirror])
-def test_reserved_origin_is_refused(parse: Callable[[str], str]) -> None:
+@pytest.mark.parametrize(
+    ("parse", "name"), [(parse_channel, "origin"), (parse_mirror, "origin"), (parse_mirror, "self")]
+)
+def test_reserved_name_is_refused(parse: Callable[[str], str], name: str) -> None:
     with pytest.raises(InvalidNameError, match="reserved"):
-        parse("origin")
+        parse(name)
 
 
 @pytest.mark.parametrize("text", ["", " a", "a b", "-a", "a,b", "é", "a" * 65, "a\n"])
