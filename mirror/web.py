@@ -151,7 +151,7 @@ class Counter:
         self.store.upkeep.served(grant.sha256, now_s=self.clock_s())
         try:
             async with self.traffic.visiting(grant, asked=asked, address=address) as visit:
-                sent = await send_file(request, content, meter=visit.meter)
+                sent = await send_file(request, content, meter=visit.meter, pacing=self.traffic.pacing)
                 visit.note(sent)
                 return sent.response
         except RefusedError as error:
