@@ -14,6 +14,7 @@ from events.names import ORIGIN, Digest, MirrorName
 from events.schemas import DeclineReason, SourceFault
 
 STRIKES_MAX: Final = 5  # failures in a row of a source that may be well again soon
+SLOW_STRIKES: Final = 3  # for each time that we waited in vain, which costs us most
 LIAR_BAN_S: Final = 3600.0  # a disk or a person that corrupts content is not mended sooner
 FAILED_BAN_S: Final = 60.0  # a server that restarts is back by then
 RECORDS_MAX: Final = 20_000  # of a source and a content each; some 4 MB
@@ -107,7 +108,7 @@ class Blame:
         """Note a fault; tell whether the source is banned for it and nobody was told of that yet."""
         record = self._record((source, sha256))
         record.last = fault
-        record.strikes += 1
+        record.strikes += SLOW_STRIKES if fault.fault is SourceFault.TOO_SLOW else 1
         if fault.fault not in LIES and record.strikes < STRIKES_MAX:
             return False
         ban_s = LIAR_BAN_S if fault.fault in LIES else FAILED_BAN_S

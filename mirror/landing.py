@@ -21,7 +21,7 @@ from mirror.source import Source, receive
 
 RESUMES_MAX: Final = 100  # of one piece, each with some progress; a line that is this bad is worth another one
 
-_RESUMABLE: Final = frozenset({SourceFault.BROKEN_OFF, SourceFault.TOO_SLOW, SourceFault.UNREACHABLE})
+_RESUMABLE: Final = frozenset({SourceFault.BROKEN_OFF, SourceFault.UNREACHABLE})
 _GOES_NOT_ON: Final = frozenset({SourceFault.REFUSED, SourceFault.WRONG_RANGE})
 
 _T = TypeVar("_T")
