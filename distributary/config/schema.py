@@ -89,7 +89,17 @@ class MirrorSection(Struct, frozen=True, kw_only=True):
     data_dir: Path = Path("data")
     credentials_file: Path = Path("credentials.json")
     slots: int = 20
+    connections_per_address: int = 8
     monthly: ByteSize | None = None
+    daily: ByteSize | None = None
+    soft_limit: float = 0.9
+    time_zone: str = "UTC"
+    reset_day: int = 1
+    rate: ByteSize | None = None
+    hours: str = ""
+    peer_share: float = 0.1
+    peer_slots: int = 4
+    peer_rate: ByteSize | None = None
     disk: ByteSize | None = None
     location: str | None = None
     country: str = ""
