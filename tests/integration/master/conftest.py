@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import pwd
 import secrets
@@ -15,6 +16,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,8 +33,11 @@ from broker.topology import log_stream
 from edge.clients import new_session
 from events.codec import decode
 from events.envelope import Envelope
+from events.grants import Binding, Grant, bind, derive_key, mint
 from events.invitation import read_invitation
+from events.names import ORIGIN, Digest, MirrorName
 from events.schemas import Event
+from events.terms import START_BY_S, finish_by_s
 from master import app
 from master.config import MasterConfig
 from master.store.engine import open_engine
@@ -106,6 +111,14 @@ class Desk:
         join = {"secret": read_invitation(token).secret, "name": name, "profile": {"url": "http://m", "slots": 2}}
         return (await self.done("POST", "/-/api/v1/join", join))["credentials"]
 
+    @asynccontextmanager
+    async def slow_download(self, link: Link, **headers: str) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Begin a download and take no more than its first bytes while the block is entered."""
+        async with self.session.get(self.url + link.path, headers=headers, allow_redirects=False) as response:
+            assert response.status in {200, 206}, await response.read()
+            await response.content.readexactly(1)
+            yield response
+
     def hear(self, delivery: Delivery) -> None:
         self.said.append(decode(delivery.body))
         self.heard.set()
@@ -149,6 +162,54 @@ class Theatre:
                     await _ended(following)
         finally:
             await _ended(running)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """A visitor's link to a content at the master; ``number`` makes its grant's id."""
+
+    sha256: Digest
+    size_bytes: int
+    number: int = 1
+    address: str = "127.0.0.1"
+    binding: Binding = Binding.STRICT
+    peer: bool = False
+    mirror: MirrorName = ORIGIN
+
+    @property
+    def grant_id(self) -> bytes:
+        return self.number.to_bytes(16)
+
+    @property
+    def path(self) -> str:
+        bound, now_s = bind(ip_address(self.address), self.binding), int(time.time())
+        grant = Grant(
+            grant_id=self.grant_id,
+            sha256=self.sha256,
+            size_bytes=self.size_bytes,
+            start_by_s=now_s + START_BY_S,
+            finish_by_s=finish_by_s(now_s + START_BY_S, self.size_bytes),
+            address=bound.address,
+            prefix_bits=bound.prefix_bits,
+            peer=self.peer,
+        )
+        return f"/d/{mint(grant, mirror=self.mirror, key=derive_key(SECRET, self.mirror, 1))}/file"
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file that no socket's buffers hold; it has holes, so it takes no room."""
+    path = tmp_path / "large.iso"
+    path.touch()
+    os.truncate(path, 32 << 20)
+    return path
+
+
+@pytest.fixture
+def link(large: Path) -> Link:
+    """A link to the large file."""
+    with large.open("rb") as file:
+        return Link(sha256=Digest(hashlib.file_digest(file, "sha256").digest()), size_bytes=large.stat().st_size)
 
 
 @pytest.fixture(params=["memory", pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +13,16 @@ from typing import TYPE_CHECKING
 import pytest
 from yarl import URL
 
-from events.grants import Grant, bind, derive_key, mint
+from edge.visits import GRANT_CONNECTIONS_MAX
+from events.grants import Binding, Grant, bind, derive_key, mint
 from events.names import ORIGIN, Digest, MirrorName
-from events.schemas import DownloadFinished, DownloadStarted
+from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted, GrantClaimed
+from master.web.fallback import FULL_RETRY_AFTER_S
 
 if TYPE_CHECKING:
-    from conftest import Desk, Theatre
+    from conftest import Desk, Link, Theatre
 
+SITE_URL = "http://site.example"
 CONTENT = b"0123456789" * 100
 SHA256 = Digest(hashlib.sha256(CONTENT).digest())
 
@@ -102,6 +107,76 @@ async def test_a_resume_goes_on_when_the_time_to_start_is_over(memory_theatre: T
         await desk.publish(source)
         assert (await download(desk, token_for()))[0] == 200
         assert (await download(desk, token_for(start_in_s=-3600), Range="bytes=990-"))[0] == 206
+
+
+async def test_the_fifth_connection_of_a_download_is_sent_elsewhere(
+    memory_theatre: Theatre, large: Path, link: Link
+) -> None:
+    async with memory_theatre.desk() as desk, AsyncExitStack() as connections:
+        await desk.publish(large)
+        quarter = f"bytes=0-{link.size_bytes // 4}"
+        for _ in range(GRANT_CONNECTIONS_MAX):
+            await connections.enter_async_context(desk.slow_download(link, Range=quarter))
+        async with desk.session.get(desk.url + link.path, allow_redirects=False) as response:
+            assert (response.status, response.headers["Location"]) == (302, f"{SITE_URL}/large.iso?not=origin")
+        await connections.enter_async_context(desk.slow_download(replace(link, number=2)))
+
+
+async def test_many_ranges_are_no_more_than_twice_the_file(memory_theatre: Theatre, source: Path) -> None:
+    async with memory_theatre.desk() as desk:
+        await desk.publish(source)
+        token = token_for()
+        assert [(await download(desk, token))[0] for _ in range(3)] == [200, 200, 302]
+        assert (await download(desk, token, method="HEAD"))[0] == 200, "HEAD takes nothing"
+
+
+async def test_more_downloads_than_slots_are_told_to_come_again(
+    memory_theatre: Theatre, large: Path, link: Link
+) -> None:
+    one_slot = replace(memory_theatre, config=replace(memory_theatre.config, slots=1))
+    async with one_slot.desk() as desk:
+        await desk.publish(large)
+        one_more = desk.url + replace(link, number=2).path
+        async with desk.slow_download(link), desk.slow_download(link), desk.session.get(one_more) as response:
+            assert (response.status, response.headers["Retry-After"]) == (503, str(FULL_RETRY_AFTER_S))
+            assert b'"slots_full"' in await response.read()
+        await desk.until(lambda: len(desk.events(DownloadAborted)) == 2)
+        async with desk.slow_download(replace(link, number=2)):
+            pass
+
+
+async def test_a_mirrors_leave_for_pieces_opens_nothing_to_visitors(
+    memory_theatre: Theatre, large: Path, link: Link
+) -> None:
+    async with memory_theatre.desk() as desk:
+        await desk.publish(large)
+        async with desk.session.get(desk.url + replace(link, peer=True).path) as response:
+            assert (response.status, b'"not_found"' in await response.read()) == (404, True)
+
+
+async def test_the_other_address_family_may_claim_a_download_once(
+    memory_theatre: Theatre, large: Path, link: Link
+) -> None:
+    proxied = replace(memory_theatre, config=replace(memory_theatre.config, proxies=("127.0.0.0/8",)))
+    bound = replace(link, address="203.0.113.9")
+    async with proxied.desk() as desk:
+        await desk.publish(large)
+
+        async def come_from(address: str) -> int:
+            headers = {"X-Forwarded-For": address}
+            async with desk.session.head(desk.url + bound.path, headers=headers) as response:
+                return response.status
+
+        assert [await come_from(address) for address in ("203.0.113.9", "203.0.113.8")] == [200, 403]
+        assert [await come_from(address) for address in ("2001:db8::1", "2001:db8::2")] == [200, 200], "one /64"
+        assert [await come_from(address) for address in ("2001:db8:0:1::1", "203.0.113.9")] == [403, 200]
+        await desk.until(lambda: bool(desk.events(GrantClaimed)))
+        assert desk.events(GrantClaimed) == [
+            GrantClaimed(mirror=ORIGIN, grant_id=bound.grant_id, address="2001:db8::1")
+        ]
+        anybodys = replace(bound, number=2, binding=Binding.OFF).path
+        async with desk.session.head(desk.url + anybodys, headers={"X-Forwarded-For": "2001:db8:9::1"}) as response:
+            assert response.status == 200
 
 
 def change(source: Path) -> None:
