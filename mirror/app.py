@@ -33,15 +33,19 @@ from mirror.database import StoreError
 from mirror.fetch import Fetcher
 from mirror.guard import peer_session
 from mirror.handler import Handler, Reactions
-from mirror.keeper import Keeper, reconcile
+from mirror.keeper import Keeper
 from mirror.link import Connect, Link
 from mirror.load import LoadReporter
 from mirror.objects import Objects
 from mirror.operator import Consequences, Operator, kept_settings
 from mirror.origin import Origin
+from mirror.parts import PartsOnOffer
+from mirror.peering import Peering
 from mirror.plan import Action, Drop, Fetch, Resync
 from mirror.promises import Promises, promised
 from mirror.quota import Quota
+from mirror.reconcile import reconcile
+from mirror.scrub import Scrubber
 from mirror.slots import PeerSlots, Slots
 from mirror.sources import Neighbourhood
 from mirror.status import Status
@@ -94,13 +98,29 @@ async def run(config: MirrorConfig, *, on_ready: Callable[[str], None], connect:
                 say=store.say,
             )
             fetcher = Fetcher(around, objects, executor, config.limits, Random())  # noqa: S311 - jitter
-            keeper = Keeper(config, store, objects, fetcher, executor, Random())  # noqa: S311 - jitter
-            keeper.consider(*await reconcile(store, objects, executor))
             books = Books(store.database)
             kept = await books.kept()
             traffic = await _traffic(config, books, kept)
-            mirror = _Mirror(config, store, objects, keeper, origin, traffic, connect or _rabbitmq(config))
+            traffic.on_begin(lambda sha256: store.upkeep.served(sha256, now_s=time.time()))
+            rng = Random()  # noqa: S311 - jitter
+            keeper = Keeper(config, store, objects, fetcher, executor, rng, served=lambda: traffic.served)
+            keeper.consider(*await reconcile(store, objects, executor))
+            scrubber = Scrubber(
+                store,
+                objects,
+                keeper,
+                executor,
+                bytes_per_second=config.scrub_bytes_per_second,
+                every_s=config.scrub_every_s,
+                served=lambda: traffic.served,
+                cut=lambda sha256: traffic.cut(lambda grant: grant.sha256 == sha256, "the copy is damaged"),
+                clock_s=time.time,
+            )
+            mirror = _Mirror(
+                config, store, objects, keeper, scrubber, origin, traffic, connect or _rabbitmq(config), fetcher.offered
+            )
             mirror.operator = Operator(config, books, traffic, mirror.consequences(), kept=kept)
+            keeper.limit_disk(mirror.operator.promises.disk_bytes_max)
             await mirror.run(on_ready)
 
 
@@ -135,9 +155,11 @@ class _Mirror:
     store: Store
     objects: Objects
     keeper: Keeper
+    scrubber: Scrubber
     origin: Origin
     traffic: Traffic
     connect: Connect
+    on_the_way: PartsOnOffer
     sync: Sync = field(init=False)
     operator: Operator = field(init=False)
     handler: Handler | None = field(init=False, default=None)
@@ -161,6 +183,7 @@ class _Mirror:
     async def run(self, on_ready: Callable[[str], None]) -> None:
         """Serve; while serving, keep up with the master and the broker."""
         app = mirror_app(self._counter(), checks=self._checks, status=self._status)
+        self._peering().add_to(app)
         async with asyncio.TaskGroup() as tasks:
             try:
                 async with (
@@ -210,6 +233,7 @@ class _Mirror:
         self.always = [tasks.create_task(part, name=name) for name, part in always.items()]
         as_member = {
             "keeper": self.keeper.run(),
+            "scrubber": self.scrubber.run(),
             "sync": self.sync.run(),
             "announcer": self.announcer.run(),
             "acknowledger": Acknowledger(self.store).run(),
@@ -219,6 +243,7 @@ class _Mirror:
 
     async def _stop(self) -> None:
         """Write down and say what is left. Whatever fails here is made up for at the next start."""
+        await self.scrubber.write_down()
         await self.traffic.bookkeeper.close()
         if self.announcer is None or self.link is None:
             return
@@ -234,7 +259,8 @@ class _Mirror:
         """What the operator can set going here."""
         return Consequences(promised=self._promised, leave=self._leave_fleet, stop=self.stopping.set)
 
-    def _promised(self, _promises: Promises) -> None:
+    def _promised(self, promises: Promises) -> None:
+        self.keeper.limit_disk(promises.disk_bytes_max)
         self._announce()
 
     async def _leave_fleet(self) -> None:
@@ -256,9 +282,16 @@ class _Mirror:
                 case Fetch():
                     self.keeper.want(action.entry.sha256, trace=action.trace)
                 case Drop():
+                    if action.cut:
+                        self._cut(action.sha256)
                     self.keeper.consider(action.sha256)
                 case Resync():
                     self.sync.request(action.channel)
+
+    def _cut(self, sha256: Digest) -> None:
+        cut = self.traffic.cut(lambda grant: grant.sha256 == sha256, "the file was withdrawn")
+        if cut:
+            log.info("transfers.cut", sha256=sha256.hex(), transfers=cut)
 
     def _announce(self) -> None:
         if self.announcer is not None:
@@ -305,6 +338,19 @@ class _Mirror:
             traffic=self.traffic,
             lost=self._lost,
             left=lambda: self.left_because,
+            clock_s=time.time,
+        )
+
+    def _peering(self) -> Peering:
+        return Peering(
+            mirror=self.config.name,
+            offers=lambda: self.config.peers and self.left_because is None,
+            grant_keys=lambda: self.config.credentials.grant_keys,
+            proxies=parse_proxies(self.config.trusted_proxies),
+            store=self.store,
+            objects=self.objects,
+            on_the_way=self.on_the_way,
+            traffic=self.traffic,
             clock_s=time.time,
         )
 

@@ -16,6 +16,7 @@ from events.errors import UnspeakableEventError
 from events.grants import KEY_BYTES
 from events.names import MirrorName
 from events.schemas import Location, MirrorCameOnline, Profile
+from mirror.eviction import Marks
 from mirror.periods import RESET_DAY_MAX, Calendar, zone_of
 from mirror.promises import Promises
 from mirror.quota import Limits
@@ -84,6 +85,9 @@ class FetchLimits:
 class MirrorConfig:
     """One mirror. ``url`` is what visitors reach; None: the address that it listens on.
 
+    What is held takes at most ``disk_high`` of ``disk_bytes_max``; when that is reached, room is made down to
+    ``disk_low`` of it.
+
     ``monthly_bytes``, ``daily_bytes``, ``disk_bytes_max`` and the rates are None where the operator sets no limit.
     Days begin and ``hours`` are told by ``time_zone``. ``trusted_proxies`` are the CIDR blocks whose
     ``X-Forwarded-For`` is believed, ``private_addresses`` those outside of the public internet where other mirrors may
@@ -100,6 +104,10 @@ class MirrorConfig:
     monthly_bytes: int | None = None
     location: Location | None = None
     disk_bytes_max: int | None = None
+    disk_high: float = 0.95
+    disk_low: float = 0.85
+    scrub_bytes_per_second: int = 20_000_000
+    scrub_every_s: float = 30 * 24 * 3600
     daily_bytes: int | None = None
     soft_limit: float = 0.9
     time_zone: str = "UTC"
@@ -107,6 +115,7 @@ class MirrorConfig:
     hours: str = ""
     rate_bytes_per_second: int | None = None
     connections_per_address: int = CONNECTIONS_PER_ADDRESS
+    peers: bool = True
     peer_share: float = 0.1
     peer_slots: int = 4
     peer_rate_bytes_per_second: int | None = None
@@ -142,6 +151,7 @@ class MirrorConfig:
             monthly_bytes=now.monthly_bytes,
             location=self.location,
             daily_bytes=now.daily_bytes,
+            peers=self.peers,
         )
 
     @property
@@ -171,6 +181,10 @@ class MirrorConfig:
             peer_share=promises.peer_share,
         )
 
+    def disk_marks(self, disk_bytes: int | None) -> Marks | None:
+        """Give the watermarks of so much disk; None where the operator sets no limit."""
+        return None if disk_bytes is None else Marks.of(disk_bytes, high=self.disk_high, low=self.disk_low)
+
     def _profile_problems(self) -> list[str]:
         """Find what the configuration takes and an event does not: the mirror could not say that it is online."""
         if self.location is not None and not _COUNTRY.fullmatch(self.location.country):
@@ -192,6 +206,9 @@ class MirrorConfig:
             "connections_per_address: use at least 1": self.connections_per_address >= 1,
             f"peer_slots: use 0 to {PEER_SLOTS_MAX}": 0 <= self.peer_slots <= PEER_SLOTS_MAX,
             "peer_rate_bytes_per_second: must be above 0": self.peer_rate_bytes_per_second != 0,
+            "disk_low and disk_high: use 0 < disk_low < disk_high <= 1": 0 < self.disk_low < self.disk_high <= 1,
+            "scrub_bytes_per_second: must be above 0": self.scrub_bytes_per_second > 0,
+            "scrub_every_s: must be above 0": self.scrub_every_s > 0,
             "report_every_s: must be above 0": self.report_every_s > 0,
         }
         found = self.promises.problems() + [problem for problem, holds in checks.items() if not holds]

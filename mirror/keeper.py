@@ -7,8 +7,9 @@ what is wanted and what is held at the moment that it gets there. One content is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Generator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -27,7 +28,8 @@ from mirror.landing import UnwantedError
 from mirror.objects import DigestMismatchError, DiskFailedError, DiskFullError, Objects
 from mirror.origin import OriginConfusedError, OriginError, OriginRefusedError, OriginUnavailableError
 from mirror.plan import Entry
-from mirror.room import Room
+from mirror.quarantine import Quarantine
+from mirror.room import NoRoomYetError, Room
 from mirror.store import Store
 from mirror.traces import Said, Traces
 
@@ -46,15 +48,31 @@ class Trouble:
 
 
 class Keeper:
-    """Keeps one store in line with one catalogue."""
+    """Keeps one store in line with one catalogue. ``quarantine`` has what was damaged of it."""
 
     def __init__(
-        self, config: MirrorConfig, store: Store, objects: Objects, fetcher: Fetcher, executor: Executor, rng: Random
+        self,
+        config: MirrorConfig,
+        store: Store,
+        objects: Objects,
+        fetcher: Fetcher,
+        executor: Executor,
+        rng: Random,
+        *,
+        served: Callable[[], Collection[Digest]],
     ) -> None:
+        """Make a keeper; ``served`` gives the contents of which a transfer runs."""
+        self.quarantine: Final = Quarantine(config.data_folder, objects)
         self._mirror: MirrorName = config.name
         self._limits = config.limits
-        self._room = Room(objects, config.disk_bytes_max)
+        self._marks_of = config.disk_marks
+        self._room = Room(
+            store, objects, self.quarantine, executor, marks=self._marks_of(config.disk_bytes_max), served=served
+        )
         self._making_room = asyncio.Lock()
+        self._shrink = asyncio.Event()
+        self._shrink.set()  # the operator may lend less than when the mirror stopped
+        self._room_became_free = True
         self._fetches_max = config.fetches_max
         self._store = store
         self._objects = objects
@@ -95,10 +113,30 @@ class Keeper:
         self._traces.note(sha256, trace)
         self.consider(sha256)
 
+    def limit_disk(self, disk_bytes_max: int | None) -> None:
+        """Use so much of the disk from now on; None: all there is."""
+        marks = self._marks_of(disk_bytes_max)
+        if marks != self._room.marks:
+            self._room.marks = marks
+            self._shrink.set()
+
+    @contextmanager
+    def alone_with(self, sha256: Digest) -> Generator[bool]:
+        """Work on a content while the block is entered and nobody else does; gives False where somebody is at it."""
+        if sha256 in self._busy:
+            yield False
+            return
+        self._busy[sha256] = 0
+        try:
+            yield True
+        finally:
+            self._let_go(sha256)
+
     async def run(self) -> None:
         """Work until cancelled."""
         try:
             async with asyncio.TaskGroup() as workers:
+                workers.create_task(self._keep_within(), name="shrink")
                 workers.create_task(self._work(self._removals), name="remove")
                 for number in range(self._fetches_max):
                     workers.create_task(self._work(self._fetches), name=f"fetch-{number}")
@@ -110,6 +148,9 @@ class Keeper:
         while True:
             sha256 = await queue.get()
             self._queued.discard(sha256)
+            if sha256 in self._busy:
+                self._again.add(sha256)
+                continue
             self._busy[sha256] = 0
             try:
                 await self._settle(sha256)
@@ -117,10 +158,37 @@ class Keeper:
                 log.exception("replica.failed", sha256=sha256.hex())
                 self._later(sha256, type(error).__name__, str(error))
             finally:
-                del self._busy[sha256]
-                if sha256 in self._again:
-                    self._again.discard(sha256)
-                    self.consider(sha256)
+                self._let_go(sha256)
+                self._welcome()
+
+    def _let_go(self, sha256: Digest) -> None:
+        del self._busy[sha256]
+        if sha256 in self._again:
+            self._again.discard(sha256)
+            self.consider(sha256)
+
+    async def _keep_within(self) -> None:
+        """Make room whenever the operator lends less than before."""
+        while True:
+            await self._shrink.wait()
+            self._shrink.clear()
+            try:
+                async with self._making_room:
+                    await self._room.keep_within(busy=self._busy)
+            except (StoreError, OSError) as error:
+                delay_s = self._limits.retry_max_s
+                log.warning("disk.not_kept_within", error=str(error), retry_after_s=delay_s)
+                await asyncio.sleep(delay_s)
+                self._shrink.set()
+            self._room_became_free = True
+            self._welcome()
+
+    def _welcome(self) -> None:
+        """See again to what did not fit and then to what had to go, once all that is new was seen to."""
+        if self._room_became_free and self._fetches.empty():
+            self._room_became_free = False
+            self.consider(*(short for short, trouble in self._troubles.items() if trouble.reason == _DISK_FULL))
+            self.consider(*self._room.welcome(busy=self._busy))
 
     async def _settle(self, sha256: Digest) -> None:
         if (timer := self._timers.pop(sha256, None)) is not None:
@@ -142,18 +210,20 @@ class Keeper:
         self._store.acknowledgements.settle(sha256)
         self._troubles.pop(sha256, None)
         self._traces.forget(sha256)
-        self.consider(*(short for short, trouble in self._troubles.items() if trouble.reason == _DISK_FULL))
+        self._room_became_free = True
 
     async def _fetch(self, wanted: Entry) -> None:
         sha256, size_bytes = wanted.sha256, wanted.size_bytes
         trace = self._traces.of(sha256)
-        self._busy[sha256] = size_bytes
         try:
             await self._make_room(wanted)
+            await self._in_thread(lambda: self.quarantine.salvage(wanted))
             await self._fetcher.fetch(wanted, wanted=lambda: self._is_wanted(sha256), trace=trace)
             await self._take_in(sha256, size_bytes, trace)
         except UnwantedError:
             self._again.add(sha256)
+        except NoRoomYetError:
+            self._troubles.pop(sha256, None)
         except DiskFullError as error:
             await self._decline(wanted, DeclineReason.DISK_FULL, error)
         except SourcesBadError as error:
@@ -186,8 +256,8 @@ class Keeper:
     async def _make_room(self, wanted: Entry) -> None:
         """See ``Room.make``. One at a time, so that what another worker takes up next is not taken for idle."""
         async with self._making_room:
-            held_bytes, busy = self._store.held_bytes, dict(self._busy)
-            await self._in_thread(lambda: self._room.make(wanted, held_bytes=held_bytes, busy=busy))
+            self._room_became_free |= await self._room.make(wanted, busy=self._busy)
+            self._busy[wanted.sha256] = wanted.size_bytes
 
     def _is_wanted(self, sha256: Digest) -> bool:
         return self._store.catalogue.wanted(sha256) is not None
@@ -243,33 +313,3 @@ def retry_after_s(attempts: int, limits: FetchLimits, rng: Random) -> float:
     doublings = min(attempts - 1, 30)  # beyond that the limit decides anyway, and the power would only grow
     delay_s = min(limits.retry_first_s * 2**doublings, limits.retry_max_s)
     return delay_s * (1 + JITTER * rng.random())
-
-
-async def reconcile(store: Store, objects: Objects, executor: Executor) -> set[Digest]:
-    """Bring tables and bytes into line after a start; give all contents that are to be considered.
-
-    A row without its bytes is lost and said to be. Bytes without a row are what a crash left between the two; they
-    are hashed again before they are trusted, if anybody wants them.
-    """
-    loop = asyncio.get_running_loop()
-    found = await loop.run_in_executor(executor, lambda: dict(objects.listing()))
-    lost = {
-        sha256: LossReason.MISSING
-        for sha256, replica in store.replicas.items()
-        if found.get(sha256) != replica.size_bytes
-    }
-    await store.lose_replicas(lost)
-    for sha256 in lost:
-        log.error("replica.missing", sha256=sha256.hex(), found_bytes=found.get(sha256))
-
-    def tidy() -> list[Digest]:
-        for sha256, size_bytes in found.items():
-            if sha256 in lost or size_bytes < 0:
-                objects.remove(sha256)
-            elif sha256 not in store.replicas:
-                objects.demote(sha256)
-        return objects.parts()
-
-    parts = await loop.run_in_executor(executor, tidy)
-    wanted = set(store.catalogue.wanted_digests())
-    return (wanted - store.replicas.keys()) | (store.replicas.keys() - wanted) | set(parts)

@@ -70,10 +70,15 @@ class Traffic:
         self._revoked: dict[int, GrantsRevoked] = {}
         self._transfers: set[Transfer] = set()
         self._on_change: list[Callable[[], None]] = []
+        self._on_begin: list[Callable[[Digest], None]] = []
 
     def __iter__(self) -> Iterator[Transfer]:
         """Go over the transfers that run now."""
         return iter(tuple(self._transfers))
+
+    def on_begin(self, callback: Callable[[Digest], None]) -> None:
+        """Call back with the content of each transfer that begins."""
+        self._on_begin.append(callback)
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back whenever a slot was taken or became free, or bytes left."""
@@ -197,4 +202,6 @@ class Traffic:
 
     def _begun(self, transfer: _TransferT) -> _TransferT:
         self._transfers.add(transfer)
+        for callback in self._on_begin:
+            callback(transfer.grant.sha256)
         return transfer

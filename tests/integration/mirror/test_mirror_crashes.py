@@ -17,10 +17,10 @@ import pytest
 from events.codec import decode
 from events.names import Digest, MirrorName
 from events.schemas import LossReason, ReplicaLost, ReplicaReady
-from mirror.keeper import reconcile
 from mirror.objects import Objects
 from mirror.parts import Part
 from mirror.piecemap import PieceLayout
+from mirror.reconcile import reconcile
 from mirror.store import Store
 
 CONTENT = b"content of a file" * 1000  # as crash_points.py has it
