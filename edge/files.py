@@ -117,6 +117,16 @@ def asked_part(request: web.Request, content: Content) -> Part:
     return _part(_selection(request, content), content.size_bytes) or Part(0, 0)
 
 
+def require(content: Content) -> None:
+    """Look whether a file is there as it was promised, for somebody else to send it.
+
+    Raises:
+        ContentGoneError: missing, no regular file, a symbolic link, or of another size.
+    """
+    with _opened(content):
+        pass
+
+
 def etag_of(sha256: Digest) -> str:
     """Give the strong entity tag of a content: the same on every mirror, so that a resume can go on elsewhere."""
     return f'"{sha256.hex()}"'

@@ -64,6 +64,14 @@ def visitor_of(request: web.BaseRequest, proxies: Sequence[IPNetwork]) -> IPAddr
     return visitor_address(request.remote or "", request.headers.getall(FORWARDED_FOR, []), proxies)
 
 
+def believes(request: web.BaseRequest, proxies: Sequence[IPNetwork]) -> bool:
+    """Tell whether a request came from one of our own proxies."""
+    try:
+        return any(_address(request.remote or "") in network for network in proxies)
+    except ForwardedForError:
+        return False
+
+
 def _address(text: str) -> IPAddress:
     try:
         return normalise(text.partition("%")[0])  # a zone says which cable, not who

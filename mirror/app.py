@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,9 +28,11 @@ from mirror.announce import Announcer
 from mirror.blame import Blame
 from mirror.bookkeeper import Bookkeeper, kept_told
 from mirror.books import Books
-from mirror.config import MirrorConfig
+from mirror.config import MirrorConfig, Serving
 from mirror.control import controlled
 from mirror.database import StoreError
+from mirror.external import External
+from mirror.external import FOLDER_NAME as NGINX_FOLDER
 from mirror.fetch import Fetcher
 from mirror.guard import peer_session
 from mirror.handler import Handler, Reactions
@@ -162,6 +165,7 @@ class _Mirror:
     on_the_way: PartsOnOffer
     sync: Sync = field(init=False)
     operator: Operator = field(init=False)
+    external: External | None = field(init=False)
     handler: Handler | None = field(init=False, default=None)
     link: Link | None = field(init=False, default=None)
     announcer: Announcer | None = field(init=False, default=None)
@@ -171,6 +175,7 @@ class _Mirror:
     stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        self.external = self._nginx() if self.config.serve is Serving.EXTERNAL else None
         self.sync = Sync(
             self.origin,
             self.store,
@@ -187,6 +192,7 @@ class _Mirror:
         async with asyncio.TaskGroup() as tasks:
             try:
                 async with (
+                    contextlib.nullcontext() if self.external is None else self.external.listening(),
                     serve(app, host=self.config.listen_host, port=self.config.listen_port) as url,
                     controlled(self.operator, self.config.data_folder, status=self._status),
                 ):
@@ -339,6 +345,7 @@ class _Mirror:
             lost=self._lost,
             left=lambda: self.left_because,
             clock_s=time.time,
+            external=self.external,
         )
 
     def _peering(self) -> Peering:
@@ -351,6 +358,14 @@ class _Mirror:
             objects=self.objects,
             on_the_way=self.on_the_way,
             traffic=self.traffic,
+            clock_s=time.time,
+        )
+
+    def _nginx(self) -> External:
+        return External(
+            self.config.data_folder / NGINX_FOLDER,
+            proxies=parse_proxies(self.config.trusted_proxies),
+            pacing=self.traffic.pacing,
             clock_s=time.time,
         )
 

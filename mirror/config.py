@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,13 @@ PORT_MAX: Final = 65_535
 _LIKE: Final = "write it like https://files.example.org"
 _PLAIN_URL = re.compile(r"[^\s\x00-\x20\x7f\"<>\\^`{|}]+")
 _COUNTRY = re.compile("([A-Z]{2})?")
+
+
+class Serving(Enum):
+    """Who sends the bytes."""
+
+    BUILTIN = "builtin"
+    EXTERNAL = "external"  # nginx, which the mirror tells what to send and which tells the mirror what it sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +130,7 @@ class MirrorConfig:
     report_every_s: float = 2.0
     fetches_max: int = 4
     trusted_proxies: tuple[str, ...] = ()
+    serve: Serving = Serving.BUILTIN
     private_addresses: tuple[str, ...] = ()
     limits: FetchLimits = FetchLimits()
 
@@ -139,6 +148,8 @@ class MirrorConfig:
                 _ = [ip_network(block) for block in getattr(self, name)]
             except ValueError as error:
                 found.append(f"{name}: {error}")
+        if self.serve is Serving.EXTERNAL and not self.trusted_proxies:
+            found.append('trusted_proxies: serve = "external" needs nginx\'s address here, like ["127.0.0.1/32"]')
         found += self._bounds_problems()
         return found or self._profile_problems()
 

@@ -32,11 +32,13 @@ from events.errors import (
 from events.grants import Grant, IPAddress, check, claim_of, read
 from events.names import ORIGIN, Digest, MirrorName, file_name, parse_mirror
 from mirror.loopback import require_loopback
+from mirror.external import External
 from mirror.objects import Objects
 from mirror.page import PAGE_HEADERS, page_of
 from mirror.slots import Refusal
 from mirror.store import Store
 from mirror.traffic import RefusedError, Traffic
+from mirror.transfers import Visit
 
 DETOURS_MAX: Final = 3  # then the master serves
 DEFAULT_MEDIA_TYPE: Final = "application/octet-stream"
@@ -69,6 +71,7 @@ class Counter:
     lost: Callable[[Digest], Awaitable[None]]
     left: Callable[[], str | None]
     clock_s: Callable[[], float]
+    external: External | None = None
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer ``/d/<token>/<name>``."""
@@ -150,6 +153,9 @@ class Counter:
     ) -> web.StreamResponse:
         self.store.upkeep.served(grant.sha256, now_s=self.clock_s())
         try:
+            if self.external is not None and self.external.takes(request):
+                visit = await self.traffic.admit(grant, asked=asked, address=address)
+                return _handed_over(self.external, request, content, visit)
             async with self.traffic.visiting(grant, asked=asked, address=address) as visit:
                 sent = await send_file(request, content, meter=visit.meter, pacing=self.traffic.pacing)
                 visit.note(sent)
@@ -194,6 +200,15 @@ def mirror_app(
     app.router.add_get("/-/status", show_page)
     add_health(app, checks)
     return app
+
+
+def _handed_over(external: External, request: web.Request, content: Content, visit: Visit) -> web.Response:
+    """Let nginx send; it ends the visit, unless there is nothing to be sent."""
+    try:
+        return external.hand_over(request, content, visit)
+    except ContentGoneError:
+        visit.end()
+        raise
 
 
 def _nothing_here() -> ApiError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -106,6 +106,7 @@ class MirrorSection(Struct, frozen=True, kw_only=True):
     fetches: int = 4
     report_every: Seconds = Seconds(2)
     trusted_proxies: tuple[str, ...] = ()
+    serve: Literal["builtin", "external"] = "builtin"
 
 
 Section: TypeAlias = SiteSection | BrokerSection | MasterSection | SelectorSection | MirrorSection

@@ -14,7 +14,7 @@ from distributary.errors import UsageError
 from distributary.units import UnitError, parse_location
 from events.names import MirrorName
 from events.schemas import Location
-from mirror.config import MirrorConfig, MirrorCredentials
+from mirror.config import MirrorConfig, MirrorCredentials, Serving
 
 CREDENTIALS_BYTES_MAX: Final = 65_536  # a few keys and URLs
 
@@ -69,6 +69,7 @@ def mirror_config(settings: Settings) -> MirrorConfig:
         report_every_s=float(section.report_every),
         fetches_max=section.fetches,
         trusted_proxies=section.trusted_proxies,
+        serve=Serving(section.serve),
     )
     return checked(config, settings, "mirror")
 
