@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
 _MAX_PACING_RATE: Final = 47  # SO_MAX_PACING_RATE of Linux, which Python does not name
+_RATE: Final = struct.Struct("=I")  # an int of Python's would be a signed one, which UNPACED is too large for
 UNPACED: Final = 0xFFFF_FFFF  # the kernel's word for no limit, and the most that can be set
 SHARE_BYTES_PER_SECOND_MIN: Final = 1_000  # below, one packet takes longer than the client's patience
 
@@ -25,7 +27,7 @@ def pace(transport: asyncio.BaseTransport, bytes_per_second: int) -> None:
     if connection is None or connection.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     with contextlib.suppress(OSError):  # closed already, or a kernel that has no pacing
-        connection.setsockopt(socket.SOL_SOCKET, _MAX_PACING_RATE, bytes_per_second)
+        connection.setsockopt(socket.SOL_SOCKET, _MAX_PACING_RATE, _RATE.pack(bytes_per_second))
 
 
 class Pacing:
