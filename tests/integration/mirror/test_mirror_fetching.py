@@ -339,7 +339,7 @@ async def test_pieces_that_came_before_a_stop_are_hashed_and_gone_on_with(stage:
         flip_byte(part, stage.master.ranges[0])
     async with stage.running():
         await stage.log.until(ReplicaReady)
-        again = {asked[0]} | ({stage.master.ranges[0]} if damaged else set())
+        again = {asked[0], stage.master.ranges[0]} if damaged else {asked[0]}
         assert set(stage.master.ranges[before:]) == again
         assert len(stage.master.ranges) == before + len(again)
         assert not part.with_suffix(".map").exists()

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import random
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -234,7 +234,7 @@ def entry_of(event: FilePublished) -> Entry:
 @asynccontextmanager
 async def opened(
     folder: Path, master: FakeMaster, server: BaseTestServer, private_addresses: tuple[str, ...] = LOOPBACK
-) -> AsyncIterator[Workshop]:
+) -> AsyncGenerator[Workshop]:
     said: list[SourceBanned] = []
 
     async def say(one: Said) -> None:
