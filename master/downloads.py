@@ -124,6 +124,7 @@ class Downloads:
         try:
             yield transfer
         finally:
+            cut.over()
             self._visits.leave(grant.grant_id, unsent_bytes=transfer.asked_bytes - transfer.sent_bytes)
             teller.cancel()
             await asyncio.wait([teller])

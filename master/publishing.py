@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from events.errors import InvalidNameError
 from events.names import ORIGIN_CHANNEL, ChannelName, FilePath, Tag
+from events.pieces import piece_bytes_for
 from events.schemas import PUBLIC, Access
 from events.trace import TraceContext
 from master import catalogue
@@ -174,6 +175,8 @@ class Publisher:
             return None
         if (source.location, source.fingerprint) != (found.location, now):
             return None
+        if standing.file.pieces.piece_bytes != piece_bytes_for(now.size_bytes):
+            return None  # it was published when files were not cut into pieces, or cut otherwise
         return Hashed(standing.file.sha256, standing.file.pieces, source)
 
     async def _settle(self, found: Found, hashed: Hashed, order: Order, trace: TraceContext) -> Published | Unchanged:

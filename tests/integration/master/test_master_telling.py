@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import update
 
 from events.grants import KEY_EPOCH_MAX, derive_key
 from events.names import ORIGIN_CHANNEL, ChannelName, MirrorName
@@ -21,6 +24,7 @@ from events.schemas import (
 )
 from master.mirrors import FIRST_KEY, KeyEpochs
 from master.store.store import open_store
+from master.store.tables import FileRow
 
 if TYPE_CHECKING:
     from conftest import Desk, Link, Theatre
@@ -127,3 +131,15 @@ async def test_the_pieces_of_a_file_are_said_in_all_channels_and_snapshots_once(
         said = [event for event in desk.events(FilePublished) if isinstance(event, FilePublished)]
         assert {event.channel for event in said} == {ORIGIN_CHANNEL, "iso"}
         assert {(event.piece_bytes, event.piece_digests) for event in said} == {(PIECE_BYTES_MIN, digests)}
+
+
+async def test_a_file_from_before_there_were_pieces_gets_them_when_it_is_published_again(
+    memory_theatre: Theatre, large: Path
+) -> None:
+    async with memory_theatre.desk() as desk:
+        os.utime(large, ns=(1, 1))
+        await desk.publish(large)
+        async with open_store(memory_theatre.config.store_url) as store, store.changing() as transaction:
+            await transaction.session.execute(update(FileRow).values(piece_bytes=0, piece_digests=b""))
+        assert [report["type"] for report in await desk.publish(large)][-2:] == ["published", "done"]
+        assert [report["type"] for report in await desk.publish(large)] == ["unchanged", "done"]

@@ -108,6 +108,19 @@ async def test_a_withdrawal_that_cuts_ends_what_runs_and_says_so(
         assert asked["mirrors"] == answer["mirrors"]
 
 
+async def test_what_mirrors_fetch_of_it_is_cut_too(memory_theatre: Theatre, large: Path, link: Link) -> None:
+    async with memory_theatre.desk() as desk:
+        await desk.done("PUT", f"{API}/channels/iso", {})
+        token = (await desk.join("ana", "iso"))["token"]
+        await desk.publish(large)
+        url, headers = f"{desk.url}/-/origin/{link.sha256.hex()}", {"Authorization": f"Bearer {token}"}
+        async with desk.session.get(url, headers=headers) as response:
+            await response.content.readexactly(1)
+            assert (await withdraw(desk, "large.iso", mode="cut"))["cut"] == 1
+            with pytest.raises(aiohttp.ClientError):
+                await response.read()
+
+
 @pytest.mark.parametrize("mode", ["drain", "cut"])
 async def test_what_may_end_or_stands_under_another_path_goes_on(
     memory_theatre: Theatre, large: Path, link: Link, mode: str
