@@ -60,7 +60,7 @@ class _Routes:
         app.router.add_post(f"{BASE}/resume", self.resume)
         app.router.add_post(f"{BASE}/drain", self.drain)
         app.router.add_post(f"{BASE}/leave", self.leave)
-        app.router.add_patch(f"{BASE}/settings", self.set)
+        app.router.add_post(f"{BASE}/settings", self.set)
 
     async def state(self, request: web.Request) -> web.Response:
         """Show all of it; visitors' whole addresses only where that is asked for."""

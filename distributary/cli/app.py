@@ -14,7 +14,7 @@ COMMANDS = {
     "withdraw": ("withdraw", "Take a file out of the catalogue."),
     "revoke": ("revoke", "Take back links that were given before now."),
     "channel": ("channel", "Channels and their filters."),
-    "mirror": ("mirror", "Invite, join, list and remove mirrors."),
+    "mirror": ("mirror", "Invite, join, list and remove mirrors; pause, limit and watch your own."),
     "ls": ("ls", "List files, and which mirrors hold them."),
     "status": ("status", "How the site fares, and why."),
     "where": ("where", "Explain which mirror a visitor would get, and why not the others."),

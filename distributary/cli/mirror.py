@@ -1,4 +1,4 @@
-"""``distributary mirror``: invite, join, list and remove mirrors."""
+"""``distributary mirror``: invite, join, list and remove mirrors; and, by ``operate``, run the own one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from distributary.answers import inside, objects, text, words
 from distributary.cli.command import LazyGroup
 from distributary.cli.confirm import confirm
 from distributary.cli.invocation import current, stdin_is_terminal
+from distributary.cli.operate import COMMANDS
 from distributary.cli.output import WARNING
+from distributary.cli.own_mirror import print_own_mirror
 from distributary.cli.shortfall import declined_sentence, held_of_wanted
 from distributary.cli.types import Country, Duration, ListenAddress, Place, SiteUrl, Size
 from distributary.client import Api, JsonObject, segment
+from distributary.control import own_mirror
 from distributary.errors import CommandError, UnavailableError, UsageError
 from distributary.exits import ExitCode
 from distributary.join import CONFIG_NAME, Offer, check_folder, join, read_token
@@ -141,9 +144,26 @@ def ls() -> None:
 
 
 @command.command(name="show")
-@click.argument("mirror")
-def show(mirror: str) -> None:
-    """Show all that is known of one mirror."""
+@click.argument("mirror", required=False)
+@click.option("--verbose", is_flag=True, help="Of the mirror that runs here: visitors' whole addresses.")
+def show(mirror: str | None, *, verbose: bool) -> None:
+    """Show all that the site knows of MIRROR, or without a name how the mirror fares that runs here."""
+    if mirror is None:
+        _show_own(verbose=verbose)
+    else:
+        _show_known(mirror)
+
+
+def _show_own(*, verbose: bool) -> None:
+    invocation = current()
+    state = own_mirror(invocation.settings).state(verbose=verbose)
+    if invocation.output.json:
+        invocation.output.snapshot("mirror.own", state)
+    else:
+        print_own_mirror(invocation.output, state)
+
+
+def _show_known(mirror: str) -> None:
     invocation = current()
     found = next((m for m in _mirrors(invocation.master(), invocation.selector()) if _name(m) == mirror), None)
     if found is None:
@@ -273,3 +293,7 @@ def remove(mirror: str, reason: str, *, dry_run: bool, yes: bool) -> None:
         output.snapshot("mirror.remove", {"mirror": mirror, "reason": reason, "dry_run": dry_run})
     else:
         output.text(f"{'would remove' if dry_run else 'removed'}  {mirror}")
+
+
+for each in COMMANDS:
+    command.add_command(each)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -104,3 +105,66 @@ class ListenAddress(click.ParamType[str]):
         except UnitError as error:
             self.fail(str(error), param, ctx)
         return str(value)
+
+
+class WholeNumber(click.ParamType[int]):
+    """A number above 0."""
+
+    name = "number"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it."""
+        text = str(value)
+        if not text.isascii() or not text.isdigit() or int(text) < 1:
+            self.fail(f"{text!r} is no number above 0", param, ctx)
+        return int(text)
+
+
+class Share(click.ParamType[float]):
+    """A part of a whole, from 0 to 1."""
+
+    name = "share"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it; a usage error tells how to write one."""
+        try:
+            share = float(str(value))
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 1:
+            self.fail(f"{value!r} is no share; write it like 0.1", param, ctx)
+        return share
+
+
+class Words(click.ParamType[str]):
+    """Text, which whoever it is for checks."""
+
+    name = "text"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002 - click's own signature
+        """Take it."""
+        return str(value)
+
+
+class Instead(Enum):
+    """What stands in place of a limit's value."""
+
+    NO_LIMIT = "none"
+    AS_CONFIGURED = "config"
+
+
+class Setting(click.ParamType[object]):
+    """A limit that can be set, taken away (``none``; not those that must be there) or left to the configuration."""
+
+    def __init__(self, kind: click.ParamType[object], *, limitless: bool = True) -> None:
+        self._kind = kind
+        self._limitless = limitless
+        self.name = kind.name
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> object:
+        """Read it; a usage error tells how to write one."""
+        if value == Instead.AS_CONFIGURED.value:
+            return Instead.AS_CONFIGURED
+        if value == Instead.NO_LIMIT.value and self._limitless:
+            return Instead.NO_LIMIT
+        return self._kind.convert(value, param, ctx)

@@ -112,6 +112,7 @@ class FakeMaster:
     ranges: list[str] = field(default_factory=list[str])
     heal: Callable[[], Awaitable[bool]] | None = None
     knows_us: bool = True
+    keys: dict[int, bytes] = field(default_factory=lambda: {1: KEY})
     epoch: int = 1
     tracker: FakeTracker = field(default_factory=FakeTracker)
 
@@ -119,6 +120,8 @@ class FakeMaster:
         app = web.Application()
         app.router.add_get("/-/api/v1/channels/{channel}/snapshot", self._snapshot)
         app.router.add_get("/-/api/v1/mirrors/self/subscriptions", self._subscriptions)
+        app.router.add_delete("/-/api/v1/mirrors/self", self._leave)
+        app.router.add_get("/-/api/v1/mirrors/self/keys", self._keys)
         app.router.add_post("/-/api/v1/mirrors/self/queue", self._queue)
         app.router.add_get("/-/origin/{sha256}", self._content)
         app.router.add_post("/-/api/v1/mirrors/self/pieces", self._pieces)
@@ -188,6 +191,15 @@ class FakeMaster:
     async def _subscriptions(self, request: web.Request) -> web.Response:
         self._note(request)
         return web.json_response({"channels": sorted(self.files.keys() | {ISO})})
+
+    async def _keys(self, request: web.Request) -> web.Response:
+        self._note(request)
+        return web.json_response({"grant_keys": {str(epoch): key.hex() for epoch, key in self.keys.items()}})
+
+    async def _leave(self, request: web.Request) -> web.Response:
+        self._note(request)
+        self.knows_us = False
+        return web.json_response({"removed": "ana"})
 
     async def _queue(self, request: web.Request) -> web.Response:
         self._note(request)
@@ -264,6 +276,18 @@ class Stage:
     selector: SelectorName = SELECTOR
     url: str = ""
     _sequence: int = 0
+
+    @asynccontextmanager
+    async def running_until_it_ends(self) -> AsyncGenerator[asyncio.Task[None]]:
+        """Run the mirror while the block is entered; it may end by itself before."""
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(run(self.config, on_ready=ready.set_result, connect=lambda: MemoryBroker(self.site)))
+        try:
+            self.url = await ready
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
 
     @asynccontextmanager
     async def running(self, *, on_rabbitmq: bool = False, connect: Connect | None = None) -> AsyncGenerator[str]:
@@ -352,6 +376,13 @@ class Stage:
         async with http.get(f"{self.url}/-/api/v1/status") as response:
             assert response.status == 200
             return await response.json()
+
+    async def until_served(self, http: aiohttp.ClientSession, *, active: int) -> dict[str, Any]:
+        """Wait until so many slots have a live transfer; give what is served then."""
+        async with asyncio.timeout(DEADLINE_S):
+            while (serves := (await self.status(http))["serves"])["active"] != active:  # noqa: ASYNC110 - see below
+                await asyncio.sleep(0.01)  # the mirror tells nobody
+        return serves
 
     def reconfigure(self, **changes: object) -> None:
         self.config = replace(self.config, **changes)  # pyright: ignore[reportArgumentType] - the tests name fields
