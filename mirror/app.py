@@ -25,14 +25,15 @@ from events.schemas import DownloadGranted, LossReason
 from events.trace import TraceContext
 from mirror.acks import Acknowledger
 from mirror.announce import Announcer
+from mirror.authority import Authority
 from mirror.blame import Blame
 from mirror.bookkeeper import Bookkeeper, kept_told
 from mirror.books import Books
 from mirror.config import MirrorConfig, Serving
 from mirror.control import controlled
 from mirror.database import StoreError
-from mirror.external import External
 from mirror.external import FOLDER_NAME as NGINX_FOLDER
+from mirror.external import External
 from mirror.fetch import Fetcher
 from mirror.guard import peer_session
 from mirror.handler import Handler, Reactions
@@ -119,8 +120,18 @@ async def run(config: MirrorConfig, *, on_ready: Callable[[str], None], connect:
                 cut=lambda sha256: traffic.cut(lambda grant: grant.sha256 == sha256, "the copy is damaged"),
                 clock_s=time.time,
             )
+            authority = await _authority(config, store, traffic)
             mirror = _Mirror(
-                config, store, objects, keeper, scrubber, origin, traffic, connect or _rabbitmq(config), fetcher.offered
+                config=config,
+                store=store,
+                authority=authority,
+                objects=objects,
+                keeper=keeper,
+                scrubber=scrubber,
+                origin=origin,
+                traffic=traffic,
+                connect=connect or _rabbitmq(config),
+                on_the_way=fetcher.offered,
             )
             mirror.operator = Operator(config, books, traffic, mirror.consequences(), kept=kept)
             keeper.limit_disk(mirror.operator.promises.disk_bytes_max)
@@ -150,12 +161,21 @@ async def _traffic(config: MirrorConfig, books: Books, kept: Mapping[str, object
     )
 
 
-@dataclass(slots=True)
+async def _authority(config: MirrorConfig, store: Store, traffic: Traffic) -> Authority:
+    authority = Authority(store.database)
+    await authority.load(config.credentials.grant_keys)
+    for revoked in await authority.revocations():
+        traffic.revoke(revoked)
+    return authority
+
+
+@dataclass(slots=True, kw_only=True)
 class _Mirror:
     """All parts of a running mirror."""
 
     config: MirrorConfig
     store: Store
+    authority: Authority
     objects: Objects
     keeper: Keeper
     scrubber: Scrubber
@@ -179,8 +199,10 @@ class _Mirror:
         self.sync = Sync(
             self.origin,
             self.store,
+            self.authority,
             self._perform,
             self._leave,
+            keys_changed=self._announce,
             limits=self.config.limits,
             rng=Random(),  # noqa: S311 - jitter
         )
@@ -206,13 +228,15 @@ class _Mirror:
                 task.cancel()
 
     def _start(self, tasks: asyncio.TaskGroup, url: str) -> None:
-        handler = self.handler = Handler(self.config.name, self.store, self._reactions(), vhost=self._vhost())
+        handler = self.handler = Handler(
+            self.config.name, self.store, self.authority, self._reactions(), vhost=self._vhost()
+        )
         self.announcer = Announcer(
             self.config.name,
             self.store,
             profile=lambda: self.config.profile(url, self.operator.promises),
             availability=self.operator.announcement,
-            key_epoch=lambda: max(self.config.credentials.grant_keys),
+            key_epoch=lambda: self.authority.key_epoch,
         )
         reporter = LoadReporter(
             self.config.name,
@@ -279,6 +303,8 @@ class _Mirror:
             subscription_told=self.sync.note_subscription_event,
             catalogue_restated=self._start_over,
             granted=self._expect,
+            revoked=self.traffic.revoke,
+            keys_rotated=self.sync.doubt_keys,
             left=self._leave,
         )
 
@@ -337,7 +363,7 @@ class _Mirror:
         return Counter(
             name=self.config.name,
             site_url=self.config.credentials.site_url,
-            grant_keys=lambda: self.config.credentials.grant_keys,
+            grant_keys=lambda: self.authority.keys,
             proxies=parse_proxies(self.config.trusted_proxies),
             store=self.store,
             objects=self.objects,
@@ -352,7 +378,7 @@ class _Mirror:
         return Peering(
             mirror=self.config.name,
             offers=lambda: self.config.peers and self.left_because is None,
-            grant_keys=lambda: self.config.credentials.grant_keys,
+            grant_keys=lambda: self.authority.keys,
             proxies=parse_proxies(self.config.trusted_proxies),
             store=self.store,
             objects=self.objects,

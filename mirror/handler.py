@@ -21,12 +21,15 @@ from events.schemas import (
     EventUnreadable,
     FilePublished,
     FileWithdrawn,
+    GrantsRevoked,
+    KeysRotated,
     MirrorLeft,
     SubscriptionGranted,
     SubscriptionRevoked,
     tag_of,
 )
 from events.trace import SPAN_ID_BYTES, TraceContext, child, parse
+from mirror.authority import Authority
 from mirror.batch import Batch
 from mirror.database import StoreError
 from mirror.plan import Action, Catalogue, Journal
@@ -48,6 +51,8 @@ class Reactions:
     subscription_told: Callable[[], None]
     catalogue_restated: Callable[[], None]
     granted: Callable[[DownloadGranted, TraceContext | None], None]
+    revoked: Callable[[GrantsRevoked], object]
+    keys_rotated: Callable[[], None]
     left: Callable[[str], None]
 
 
@@ -62,9 +67,12 @@ class Told(NamedTuple):
 class Handler:
     """Handles the deliveries of one mirror's queue. ``run`` its ``inbox`` beside it."""
 
-    def __init__(self, mirror: MirrorName, store: Store, reactions: Reactions, *, vhost: str) -> None:
+    def __init__(
+        self, mirror: MirrorName, store: Store, authority: Authority, reactions: Reactions, *, vhost: str
+    ) -> None:
         self._mirror = mirror
         self._store = store
+        self._authority = authority
         self._reactions = reactions
         self._vhost = vhost
         self._seen: dict[SelectorName, Version] = {}
@@ -108,10 +116,20 @@ class Handler:
                 self._reactions.catalogue_restated()
             case DownloadGranted() as notice if notice.mirror == self._mirror:
                 self._note_grant(notice, envelope)
-            case MirrorLeft() as left if left.mirror == self._mirror and envelope.epoch >= self._store.catalogue.epoch:
+            case KeysRotated() as rotated if rotated.mirror == self._mirror and self._is_current(envelope):
+                self._reactions.keys_rotated()
+                await self._authority.retire_keys(oldest_epoch=rotated.oldest_epoch)
+            case GrantsRevoked() as revoked if revoked.mirror in (None, self._mirror):
+                await self._authority.revoke(revoked, master_epoch=envelope.epoch)
+                self._reactions.revoked(revoked)
+            case MirrorLeft() as left if left.mirror == self._mirror and self._is_current(envelope):
                 self._reactions.left(left.reason)
             case other:
                 log.debug("event.ignored", tag=tag_of(other))
+
+    def _is_current(self, envelope: Envelope) -> bool:
+        """Tell whether this was not said before the master's numbering began anew."""
+        return envelope.epoch >= self._store.catalogue.epoch
 
     def _note_grant(self, notice: DownloadGranted, envelope: Envelope) -> None:
         seen, version = self._seen.get(notice.selector), envelope.version

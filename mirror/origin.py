@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import hdrs
 from msgspec import Meta, Struct
 
+from events.grants import KEY_BYTES, KEY_EPOCH_MAX
 from events.names import ORIGIN, SHA256_BYTES, ChannelName, Digest, FilePath, parse_channel, parse_digest, parse_path
 from events.pieces import PIECES_MAX, piece_count
 from events.trace import HEADER, TraceContext
@@ -71,6 +72,10 @@ class _SnapshotAnswer(Struct):
     files: list[_File]
 
 
+class _KeysAnswer(Struct):
+    grant_keys: dict[int, str]
+
+
 class _ChannelsAnswer(Struct):
     channels: list[str]
 
@@ -125,6 +130,21 @@ class Origin:
             return frozenset(parse_channel(channel) for channel in answer.channels)
         except ValueError as error:
             raise OriginConfusedError(f"subscriptions: {error}") from error
+
+    async def keys(self) -> dict[int, bytes]:
+        """Read the keys that prove this mirror's grants and hold now, by key epoch.
+
+        Raises:
+            OriginError: see the subclass.
+        """
+        answer = await self.ask("GET", "/-/api/v1/mirrors/self/keys", _KeysAnswer)
+        try:
+            keys = {epoch: bytes.fromhex(key) for epoch, key in answer.grant_keys.items()}
+        except ValueError:
+            raise OriginConfusedError("keys: not in hexadecimal") from None  # which would show one
+        if any(len(key) != KEY_BYTES or not 1 <= epoch <= KEY_EPOCH_MAX for epoch, key in keys.items()):
+            raise OriginConfusedError("keys: of another length or epoch than keys have")
+        return keys
 
     async def leave(self) -> None:
         """Have the master remove this mirror from the fleet.

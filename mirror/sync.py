@@ -1,5 +1,7 @@
 """Reads from the master what events did not tell: after a start, a lost connection, a gap, a restated catalogue.
 
+And what no event may tell: the keys that prove grants.
+
 While the master is away it is asked again, less and less often; the mirror serves what it has.
 """
 
@@ -13,6 +15,7 @@ from random import Random
 import structlog
 
 from events.names import ChannelName
+from mirror.authority import Authority
 from mirror.config import FetchLimits
 from mirror.database import StoreError
 from mirror.keeper import retry_after_s
@@ -36,14 +39,18 @@ class Sync:
         self,
         origin: Origin,
         store: Store,
+        authority: Authority,
         perform: Callable[[Iterable[Action]], None],
         forgotten: Callable[[str], None],
         *,
+        keys_changed: Callable[[], None],
         limits: FetchLimits,
         rng: Random,
     ) -> None:
         self._origin = origin
         self._store = store
+        self._authority = authority
+        self._keys_changed = keys_changed
         self._perform = perform
         self._forgotten = forgotten
         self._limits = limits
@@ -52,6 +59,7 @@ class Sync:
         self._queue_doubted = True
         self._subscriptions_doubted = True
         self._subscription_events = 0
+        self._keys_doubted = True
         self._awake = asyncio.Event()
         self._awake.set()
         self.last_error = ""
@@ -71,7 +79,12 @@ class Sync:
 
         No later event tells of the last ones of a queue that were dropped, nor of all that a lost broker held.
         """
-        self._subscriptions_doubted = True
+        self._subscriptions_doubted = self._keys_doubted = True
+        self._awake.set()
+
+    def doubt_keys(self) -> None:
+        """Read our keys, soon: the master has other ones for us, and an answer that is under way may be older."""
+        self._keys_doubted = True
         self._awake.set()
 
     def note_subscription_event(self) -> None:
@@ -103,6 +116,8 @@ class Sync:
     async def _catch_up(self) -> None:
         if self._queue_doubted:
             await self._prove_queue()
+        while self._keys_doubted:
+            await self._read_keys()
         if self._subscriptions_doubted:
             await self._read_subscriptions()
         for channel in sorted(self._channels):
@@ -118,6 +133,19 @@ class Sync:
         if healed:
             log.warning("queue.healed")
             self._subscriptions_doubted = True
+
+    async def _read_keys(self) -> None:
+        self._keys_doubted = False
+        try:
+            keys = await self._origin.keys()
+            if self._keys_doubted:
+                return  # rotated meanwhile: what was read may hold no more
+            if await self._authority.replace_keys(keys):
+                log.info("keys.replaced", key_epochs=sorted(keys))
+                self._keys_changed()
+        except (OriginError, StoreError):
+            self._keys_doubted = True
+            raise
 
     async def _read_subscriptions(self) -> None:
         self._subscriptions_doubted = False

@@ -27,7 +27,7 @@ LAYOUT: Final = 2
 
 metadata = MetaData()
 
-# layout; epoch and sequence of our events, epochs of our load reports and of the master's facts, oldest good key epoch
+# layout; epoch and sequence of our events, epochs of our load reports and of the master's facts
 setting = Table(
     "setting",
     metadata,
