@@ -14,6 +14,7 @@ from aiohttp import web
 from broker.config import BrokerConfig
 from broker.port import Admin, Broker
 from broker.rabbitmq import RabbitAdmin, RabbitBroker
+from edge.pacing import Pacing
 from edge.running import Running
 from edge.server import serve
 from edge.visitors import parse_proxies
@@ -22,19 +23,23 @@ from master.channels import Channels
 from master.config import MasterConfig
 from master.connection import Connection
 from master.downloads import Downloads, Outgoing
+from master.following import Following
 from master.joining import Joining
 from master.mirrors import FIRST_KEY
 from master.provisioning import MirrorAccess, Provisioner
 from master.publishing import Publisher
 from master.restating import Restating
 from master.revoking import Revoking
+from master.seeding import Seeding
 from master.serving import Serving
 from master.store.store import Store, StoredOutbox, open_store
+from master.tracker.tracker import Rules
 from master.web.channels import ChannelRoutes
 from master.web.content import OriginRoutes
 from master.web.fallback import FallbackRoutes, FallbackSettings
 from master.web.files import FileRoutes
 from master.web.mirrors import MemberRoutes, MirrorRoutes, Urls
+from master.web.pieces import PiecesRoutes
 from master.web.revocations import RevocationRoutes
 from master.web.routes import Routes, build_app
 from master.web.status import StatusRoutes
@@ -79,6 +84,7 @@ async def run(
     async with open_store(config.store_url) as store:
         master = Master(config, store)
         await master.revoking.load()
+        await master.seeding.load()
         async with serve(master.web(), host=config.listen_host, port=config.listen_port) as base_url:
             master.base_url = base_url
             log.info("master.listening", url=base_url)
@@ -100,7 +106,13 @@ class Master:
         )
         self._provisioner = Provisioner(store, access)
         rng = random.Random()  # noqa: S311 - jitter, not secrets
-        self.connection = Connection(self._provisioner, StoredOutbox(store), Restating(store), rng=rng)
+        self._serving = Serving(store)
+        rules = Rules(
+            seeds_max=config.seeds_max, escape_after_s=config.escape_after_s, bytes_per_second=config.mirror_rate
+        )
+        self.seeding = Seeding(store, self._serving, rules, secret=config.secret, rng=rng)
+        self.following = Following(store, vhost=config.broker.vhost, on_heard=self.seeding.hear)
+        self.connection = Connection(self._provisioner, StoredOutbox(store), Restating(store), self.following, rng=rng)
         self._running = Running[Outgoing]()
         self.revoking = Revoking(store, self._running, wake=self.connection.wake, clock_s=time.time)
 
@@ -109,16 +121,17 @@ class Master:
         config, store, wake = self._config, self._store, self.connection.wake
         channels = Channels(store, self._provisioner, wake=wake)
         joining = Joining(store, self._provisioner, secret=config.secret, wake=wake)
-        serving = Serving(store)
+        serving, proxies = self._serving, parse_proxies(config.proxies)
         routes = Routes(
             files=FileRoutes(Publisher(store, wake=wake), Withdrawing(store, self._running, wake=wake), channels),
             channels=ChannelRoutes(channels),
             mirrors=MirrorRoutes(joining, self._urls),
             members=MemberRoutes(joining, channels, self._urls),
             revocations=RevocationRoutes(self.revoking),
-            origin=OriginRoutes(joining, serving, self._running),
+            pieces=PiecesRoutes(joining, self.seeding, proxies=proxies),
+            origin=OriginRoutes(joining, serving, self.seeding, self._running, pacing=Pacing(config.mirror_rate)),
             fallback=self._fallback(serving),
-            status=StatusRoutes(store, self.connection),
+            status=StatusRoutes(store, self.connection, self.following, self.seeding),
         )
         return build_app(routes, admin_token=config.admin_token, checks=self.connection.checks)
 

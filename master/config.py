@@ -13,6 +13,7 @@ from master.store.engine import supported
 
 SECRET_BYTES_MIN: Final = 32  # as long as the keys that are derived from it
 ADMIN_TOKEN_LENGTH_MIN: Final = 16  # 96 bits of base64; less could be tried out
+MIRROR_RATE_MIN: Final = 100_000  # a lease on a piece ends sooner than it could be sent below that
 DATABASE_NAME: Final = "master.sqlite3"
 
 
@@ -34,6 +35,9 @@ class MasterConfig:
         secret: the site's secret, which all keys and broker passwords are derived from.
         admin_token: what administrators prove themselves with.
         proxies: CIDR blocks of the proxies in front, whose word on a visitor's address is believed.
+        seeds_max: how often each piece of a file is sent to mirrors in all; the rest they have from each other.
+        escape_after_s: how long a mirror waits for a piece that no other can give, until it is sent once more.
+        mirror_rate: the most that is sent to all mirrors together, in bytes per second; None is no limit.
         slots: downloads that visitors get from the master itself at once. By default as many as the 1,024 open files
             of an ordinary process allow, with a file, a socket and its double for each and some segments besides.
     """
@@ -50,6 +54,9 @@ class MasterConfig:
     secret: bytes = field(repr=False)
     admin_token: str = field(repr=False)
     proxies: tuple[str, ...] = ()
+    seeds_max: int = 2
+    escape_after_s: float = 10.0
+    mirror_rate: int | None = None
     slots: int = 200
 
     @property
@@ -68,6 +75,12 @@ class MasterConfig:
             found.append("slots: at least 1; without any, nobody is served where no mirror fits")
         if not supported(self.store_url):
             found.append("database_url must begin with sqlite:// or postgresql://")
+        if self.seeds_max < 1:
+            found.append("seeds_max must be at least 1: somebody has to get a file from the master first")
+        if self.escape_after_s <= 0:
+            found.append("escape_after_s must be more than 0, or every piece leaves the master again and again")
+        if self.mirror_rate is not None and self.mirror_rate < MIRROR_RATE_MIN:
+            found.append(f"mirror_rate must be at least {MIRROR_RATE_MIN} bytes per second, or pieces never end")
         try:
             parse_proxies(self.proxies)
         except ValueError as error:

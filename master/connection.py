@@ -18,6 +18,7 @@ from broker.port import AccessRefusedError, Admin, Broker, BrokerError
 from broker.relay import Outbox, Relay
 from edge.health import Check
 from master.errors import UnavailableError
+from master.following import Following
 from master.provisioning import Provisioner
 from master.restating import Restating
 from master.store.store import uncut
@@ -31,8 +32,17 @@ log = structlog.stdlib.get_logger()
 class Connection:
     """Knows how the broker fares, and keeps it as the database says."""
 
-    def __init__(self, provisioner: Provisioner, outbox: Outbox, restating: Restating, *, rng: random.Random) -> None:
+    def __init__(
+        self,
+        provisioner: Provisioner,
+        outbox: Outbox,
+        restating: Restating,
+        following: Following,
+        *,
+        rng: random.Random,
+    ) -> None:
         self._provisioner = provisioner
+        self._following = following
         self._outbox = outbox
         self._restating = restating
         self._rng = rng
@@ -82,7 +92,7 @@ class Connection:
             await self._provision(refusal_is_final=True)
             on_provisioned()
             while True:
-                await self._work_until(returned, Relay(self._outbox, broker))
+                await self._work_until(returned, broker)
                 returned.clear()
                 self._provisioned, self._problem = False, "provisioning again after a reconnection"
                 await self._provision(refusal_is_final=False)
@@ -101,14 +111,15 @@ class Connection:
             else:
                 self._provisioned = True
 
-    async def _work_until(self, returned: asyncio.Event, relay: Relay) -> None:
+    async def _work_until(self, returned: asyncio.Event, broker: Broker) -> None:
         """Do all that needs a provisioned broker, until the connection was lost and came back."""
-        self._relay = relay
+        relay = self._relay = Relay(self._outbox, broker)
         tasks = [
             asyncio.create_task(returned.wait(), name="broker-returned"),
             asyncio.create_task(relay.run(), name="relay"),
             asyncio.create_task(self._insist(self._provisioner.remove_departed), name="remove-departed"),
             asyncio.create_task(self._insist(lambda: self._restating.run(wake=self.wake)), name="restating"),
+            asyncio.create_task(self._insist(lambda: self._following.run(broker)), name="following"),
         ]
         try:
             while not tasks[0].done():

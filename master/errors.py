@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from events.names import Digest
+from events.pieces import Span
+
 
 class RefusedError(Exception):
     """The master does not do that. ``code`` is stable and for programs; the message and ``hint`` are for people."""
@@ -25,6 +28,17 @@ class ForbiddenError(RefusedError):
 
 class ConflictError(RefusedError):
     """It cannot be done in the present state of things. Change that, then ask again."""
+
+
+class LeaseNeededError(ConflictError):
+    """A mirror asks the master for bytes that were not leased to it. It must ask for a lease first."""
+
+    def __init__(self, sha256: Digest, *, span: Span | None = None) -> None:
+        what = "needs a lease" if span is None else f"is leased from byte {span.start} up to {span.stop}, once"
+        super().__init__(
+            "lease_needed", f"{sha256.hex()} {what}", hint="POST /-/api/v1/mirrors/self/pieces gives leases"
+        )
+        self.sha256, self.span = sha256, span
 
 
 class GoneError(RefusedError):

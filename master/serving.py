@@ -8,6 +8,7 @@ import structlog
 
 from edge.files import Content
 from events.names import Digest, FilePath, MirrorName, file_name
+from master.catalogue import PublishedFile
 from master.errors import ForbiddenError, NotFoundError, UnusableFileError
 from master.hashing import check_unchanged, open_regular
 from master.store.catalogue import Copy
@@ -30,15 +31,16 @@ class Serving:
             ForbiddenError: none of the mirror's channels holds it.
             UnusableFileError: the file is not what was published.
         """
-        async with self._store.reading() as transaction:
-            copies = await transaction.catalogue.copies(sha256)
-            holding = await transaction.catalogue.channels_holding(sha256)
-            followed = await transaction.fleet.subscriptions(mirror)
-        if not copies:
-            raise _unknown(sha256)
-        if not holding & set(followed):
-            raise ForbiddenError("not_subscribed", f"no channel that {mirror} follows holds {sha256.hex()}")
-        return sound(copies)
+        return sound(await self._copies_for(mirror, sha256))
+
+    async def file_for_mirror(self, mirror: MirrorName, sha256: Digest) -> PublishedFile:
+        """Describe content to a mirror, if one of its channels holds it.
+
+        Raises:
+            NotFoundError: nothing like that is published.
+            ForbiddenError: none of the mirror's channels holds it.
+        """
+        return (await self._copies_for(mirror, sha256))[0].file
 
     async def for_visitor(self, sha256: Digest) -> Content:
         """Give content to a visitor who was granted it.
@@ -58,6 +60,17 @@ class Serving:
         async with self._store.reading() as transaction:
             copies = await transaction.catalogue.copies(sha256)
         return copies[0].file.path if copies else None
+
+    async def _copies_for(self, mirror: MirrorName, sha256: Digest) -> Sequence[Copy]:
+        async with self._store.reading() as transaction:
+            copies = await transaction.catalogue.copies(sha256)
+            holding = await transaction.catalogue.channels_holding(sha256)
+            followed = await transaction.fleet.subscriptions(mirror)
+        if not copies:
+            raise _unknown(sha256)
+        if not holding & set(followed):
+            raise ForbiddenError("not_subscribed", f"no channel that {mirror} follows holds {sha256.hex()}")
+        return copies
 
 
 def sound(copies: Sequence[Copy]) -> Content:

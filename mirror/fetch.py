@@ -13,6 +13,7 @@ from random import Random
 from typing import Final
 
 from events.names import ORIGIN
+from events.pieces import SEEDED_FROM_BYTES
 from events.trace import TraceContext
 from mirror.blame import SourceFaultError
 from mirror.config import FetchLimits
@@ -24,8 +25,6 @@ from mirror.piecemap import PieceLayout
 from mirror.plan import Entry
 from mirror.sources import Neighbourhood, Sources
 from mirror.tracker import Tracker
-
-SEEDED_FROM_BYTES: Final = 1 << 20  # below, to ask who else has it costs more than to send it
 
 
 class Fetcher:

@@ -67,6 +67,9 @@ class MasterSection(Struct, frozen=True, kw_only=True):
     database_url: Secret | None = None
     trusted_proxies: tuple[str, ...] = ()
     slots: int = 200
+    seeds_max: int = 2
+    escape_after: Seconds = Seconds(10)
+    mirror_rate: ByteSize | None = None
 
 
 class SelectorSection(Struct, frozen=True, kw_only=True):

@@ -2,40 +2,81 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from typing import Final
 
-from edge.files import Content, ContentGoneError, send_file
+from aiohttp import hdrs, web
+
+from edge.files import Content, ContentGoneError, asked_part, send_file
+from edge.pacing import Pacing
 from edge.running import Running
-from events.names import parse_digest
+from edge.sending import Meter
+from events.names import MirrorName, parse_digest
+from events.pieces import SEEDED_FROM_BYTES, Span
 from master.downloads import Outgoing
-from master.errors import UnusableFileError
+from master.errors import LeaseNeededError, UnusableFileError
 from master.joining import Joining
+from master.seeding import Seeding
 from master.serving import Serving
+from master.tracker.leases import Lease
 from master.web.mirrors import asking
+
+LEASE_HEADER: Final = "Distributary-Lease"
 
 
 class OriginRoutes:
-    """``/-/origin/<sha256>``."""
+    """``/-/origin/<sha256>``. ``pacing`` is the rate that all mirrors share."""
 
-    def __init__(self, joining: Joining, serving: Serving, running: Running[Outgoing]) -> None:
+    def __init__(
+        self, joining: Joining, serving: Serving, seeding: Seeding, running: Running[Outgoing], *, pacing: Pacing
+    ) -> None:
         self._joining = joining
         self._serving = serving
+        self._seeding = seeding
         self._running = running
+        self._pacing = pacing
 
     async def get(self, request: web.Request) -> web.StreamResponse:
-        """Send a mirror what one of its channels holds."""
+        """Send a mirror what one of its channels holds: a leased piece, or a short file without a lease."""
         mirror = await asking(request, self._joining)
         sha256 = parse_digest(request.match_info["sha256"])
         with self._running.entered(Outgoing(sha256=sha256)):
             content = await self._serving.for_mirror(mirror.name, sha256)
-            try:
-                return (await send_file(request, content, meter=_uncounted)).response
-            except ContentGoneError as error:
-                raise gone(content, error) from error
+            if request.method == hdrs.METH_HEAD or content.size_bytes < SEEDED_FROM_BYTES:
+                return await self._send(request, content, self._seeding.count)
+            return await self._send_leased(request, content, self._lease(request, mirror.name, content))
 
+    async def _send_leased(self, request: web.Request, content: Content, lease: Lease) -> web.StreamResponse:
+        def count(sent_bytes: int) -> None:
+            lease.sent_bytes += sent_bytes
+            self._seeding.count(sent_bytes)
 
-def _uncounted(_count: int) -> None:
-    """Let bytes for mirrors pass: the mirrors tell what they hold."""
+        lease.sending = True
+        try:
+            return await self._send(request, content, count)
+        finally:
+            lease.sending = False
+
+    def _lease(self, request: web.Request, mirror: MirrorName, content: Content) -> Lease:
+        """Give the lease that a request shows.
+
+        Raises:
+            LeaseNeededError: it shows none that allows what it asks for.
+        """
+        try:
+            lease_id = bytes.fromhex(request.headers.get(LEASE_HEADER, ""))
+        except ValueError:
+            lease_id = b""
+        lease = self._seeding.find_lease(mirror, lease_id, content.sha256)
+        asked = asked_part(request, content)
+        if lease is None or not lease.allows(Span(asked.start, asked.stop)):
+            raise LeaseNeededError(content.sha256, span=None if lease is None else lease.span)
+        return lease
+
+    async def _send(self, request: web.Request, content: Content, meter: Meter) -> web.StreamResponse:
+        try:
+            return (await send_file(request, content, meter=meter, pacing=self._pacing)).response
+        except ContentGoneError as error:
+            raise gone(content, error) from error
 
 
 def gone(content: Content, error: ContentGoneError) -> UnusableFileError:

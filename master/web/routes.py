@@ -15,6 +15,7 @@ from master.web.content import OriginRoutes
 from master.web.fallback import FallbackRoutes
 from master.web.files import FileRoutes
 from master.web.mirrors import MemberRoutes, MirrorRoutes
+from master.web.pieces import PiecesRoutes
 from master.web.refusals import refusals
 from master.web.revocations import RevocationRoutes
 from master.web.status import StatusRoutes
@@ -31,6 +32,7 @@ class Routes:
     mirrors: MirrorRoutes
     revocations: RevocationRoutes
     members: MemberRoutes
+    pieces: PiecesRoutes
     origin: OriginRoutes
     fallback: FallbackRoutes
     status: StatusRoutes
@@ -80,6 +82,7 @@ def _for_everybody(routes: Routes) -> list[tuple[str, str, Handler]]:
         ("GET", f"{API}/mirrors/self/subscriptions", routes.members.subscriptions),
         ("GET", f"{API}/mirrors/self/keys", routes.members.keys),
         ("POST", f"{API}/mirrors/self/queue", routes.members.queue),
+        ("POST", f"{API}/mirrors/self/pieces", routes.pieces.ask),
         ("GET", "/-/origin/{sha256}", routes.origin.get),
         ("HEAD", "/-/origin/{sha256}", routes.origin.get),
         ("GET", "/d/{token}/{name}", routes.fallback.get),

@@ -6,6 +6,8 @@ from aiohttp import web
 
 from events.names import ORIGIN_CHANNEL
 from master.connection import Connection
+from master.following import Following
+from master.seeding import Seeding
 from master.store.store import Store
 from master.web.bodies import answer
 
@@ -13,9 +15,11 @@ from master.web.bodies import answer
 class StatusRoutes:
     """``/-/api/v1/status``."""
 
-    def __init__(self, store: Store, connection: Connection) -> None:
+    def __init__(self, store: Store, connection: Connection, following: Following, seeding: Seeding) -> None:
         self._store = store
         self._connection = connection
+        self._following = following
+        self._seeding = seeding
 
     async def get(self, _request: web.Request) -> web.Response:
         """Count what there is."""
@@ -33,5 +37,7 @@ class StatusRoutes:
                 "outbox": {"pending": pending},
                 "broker": self._connection.described(),
                 "log_generation": generation,
+                "followed": self._following.described(),
+                "origin": self._seeding.described(),
             }
         )

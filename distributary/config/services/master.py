@@ -30,5 +30,8 @@ def master_config(settings: Settings) -> MasterConfig:
         admin_token=read_admin_token(settings),
         proxies=section.trusted_proxies,
         slots=section.slots,
+        seeds_max=section.seeds_max,
+        escape_after_s=float(section.escape_after),
+        mirror_rate=None if section.mirror_rate is None else int(section.mirror_rate),
     )
     return checked(config, settings, "master")

@@ -32,6 +32,7 @@ _KEYS: Final = {
     "disk_bytes_max": "disk",
     "fetches_max": "fetches",
     "report_every_s": "report_every",
+    "escape_after_s": "escape_after",
     "credentials": "credentials_file",
 }
 # … or of one that all share.
