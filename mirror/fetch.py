@@ -70,7 +70,7 @@ class Fetcher:
             return
         lander = Lander(part, self._executor, self._limits, wanted)
         sources = Sources(self._around, part.layout.sha256, trace)
-        small = part.layout.size_bytes < SEEDED_FROM_BYTES
+        small = part.layout.size_bytes < SEEDED_FROM_BYTES and part.layout.count == 1
         if small and await _straight(lander, sources):
             return
         gathering = Gathering(part, lander, self._tracker, sources, limits=self._limits, rng=self._rng)
