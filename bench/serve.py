@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,8 @@ from bench.cpu import spent_s, wait_until_quiet
 from bench.nginx import PrivateNginx
 from bench.verdict import Verdict
 from broker.ports import draw_ports
+from distributary.cli.nginx import plan_of
+from distributary.config.load import load
 from distributary.config.services.mirror import read_credentials
 from distributary.fleet.broker import open_broker
 from distributary.fleet.fleet import Fleet, MirrorPlan
@@ -36,9 +38,11 @@ from distributary.join import CREDENTIALS_NAME
 from events.grants import GRANT_ID_BYTES, Grant, bind, mint
 from events.names import Digest
 from mirror.config import MirrorCredentials
+from mirror.nginx import snippet
 
 ROUNDS: Final = 5
 CHANNEL: Final = "bench"
+EXTERNAL: Final = ("mirror.serve=external", "mirror.trusted_proxies=127.0.0.1/32")
 GRANT_S: Final = 3600
 VISIT_TIMEOUT_S: Final = 300.0
 
@@ -107,11 +111,13 @@ class Stage:
         plain = self._plain_nginx(files)
         fleet.define_channel(CHANNEL)
         fleet.join(MirrorPlan(name="ana", channels=(CHANNEL,)))
+        fleet.mirror_overrides = EXTERNAL
+        fleet.join(MirrorPlan(name="bob", channels=(CHANNEL,)))
         for work in WORKS:
             answer = fleet.publish(files / _file_name(work), as_=_file_name(work))
             self.digests[work.name] = _digest(answer)
-        fleet.wait_copies([_file_name(work) for work in WORKS], ["ana"])
-        return plain, self._builtin(fleet)
+        fleet.wait_copies([_file_name(work) for work in WORKS], ["ana", "bob"])
+        return plain, self._mirror(fleet, "ana", "built-in"), self._external(fleet)
 
     def _files(self) -> Path:
         files = self.folder / "files"
@@ -126,15 +132,25 @@ class Stage:
         nginx = self.stack.enter_context(PrivateNginx(self.folder / "plain", server, port=port))
         return Server(name="nginx", port=port, pids=(nginx.pid,), path_of=lambda work: f"/{_file_name(work)}")
 
-    def _builtin(self, fleet: Fleet) -> Server:
-        mirror = fleet.mirrors["ana"]
+    def _mirror(self, fleet: Fleet, name: str, title: str) -> Server:
+        mirror = fleet.mirrors[name]
         credentials = read_credentials(mirror.command.config.parent / CREDENTIALS_NAME)
         return Server(
-            name="built-in",
+            name=title,
             port=urlsplit(mirror.url).port or 0,
             pids=(mirror.pid or 0,),
             path_of=lambda work: _granted(work, self.digests[work.name], credentials),
         )
+
+    def _external(self, fleet: Fleet) -> Server:
+        """Put an nginx of its own before a mirror, with the configuration that the mirror's operator is given."""
+        mirror = self._mirror(fleet, "bob", "external")
+        (port,) = draw_ports(1)
+        config = fleet.mirrors["bob"].command.config
+        overrides = (*EXTERNAL, f"mirror.url=http://127.0.0.1:{port}")
+        plan = plan_of(load(config=config, overrides=overrides, environ={}, cwd=self.folder))
+        nginx = self.stack.enter_context(PrivateNginx(self.folder / "external", snippet(plan), port=port))
+        return replace(mirror, port=port, pids=(*mirror.pids, nginx.pid))
 
 
 async def measure() -> tuple[Verdict, ...]:

@@ -20,6 +20,7 @@ from mirror.quota import Ledger, Limits, Quota
 from mirror.traces import Said
 
 FLUSH_EVERY_S: Final = 5.0  # what the status page of a restarted mirror may be behind
+SAY_EVERY_S: Final = 0.25  # many events in one transaction: each takes a millisecond of processor time, not each event
 EVENTS_WAITING_MAX: Final = 10_000  # a minute of a very busy mirror with a full disk; then the oldest go unsaid
 _TOLD: Final = "told"  # under which it is kept which limits the operator was told of
 
@@ -100,6 +101,7 @@ class Bookkeeper:
             else:
                 self._awake.clear()
                 await self._say_waiting()
+                await asyncio.sleep(SAY_EVERY_S)
 
     async def close(self) -> None:
         """Write what is left, after the last transfer ended."""

@@ -13,6 +13,7 @@ from distributary.answers import inside, objects, text, words
 from distributary.cli.command import LazyGroup
 from distributary.cli.confirm import confirm
 from distributary.cli.invocation import current, stdin_is_terminal
+from distributary.cli.nginx import command as nginx
 from distributary.cli.operate import COMMANDS
 from distributary.cli.output import WARNING
 from distributary.cli.own_mirror import print_own_mirror
@@ -295,5 +296,5 @@ def remove(mirror: str, reason: str, *, dry_run: bool, yes: bool) -> None:
         output.text(f"{'would remove' if dry_run else 'removed'}  {mirror}")
 
 
-for each in COMMANDS:
+for each in (*COMMANDS, nginx):
     command.add_command(each)

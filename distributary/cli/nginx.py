@@ -1,0 +1,67 @@
+"""``distributary mirror nginx``: nginx's configuration for the mirror of this configuration."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+import click
+
+from distributary.cli.command import Command
+from distributary.cli.invocation import current
+from distributary.config.load import Settings
+from distributary.config.schema import MirrorSection
+from distributary.errors import UsageError
+from mirror.external import FOLDER_NAME, LOG_NAME, SOCKET_NAME
+from mirror.nginx import NginxPlan, snippet
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+@click.command(cls=Command, name="nginx")
+def command() -> None:
+    """Print the nginx configuration that lets nginx send this mirror's files (serve = "external")."""
+    invocation = current()
+    written = snippet(plan_of(invocation.settings))
+    if invocation.output.json:
+        invocation.output.snapshot("mirror.nginx", {"configuration": written})
+    else:
+        click.echo(written, nl=False)
+
+
+def plan_of(settings: Settings) -> NginxPlan:
+    """Say what nginx has to know of a mirror.
+
+    Raises:
+        UsageError: no mirror is configured.
+    """
+    section = settings.mirror
+    if section is None:
+        raise UsageError(
+            "mirror_unconfigured",
+            f"{settings.file or 'the configuration'} has no [mirror]",
+            hint="name the mirror's folder by --config",
+        )
+    folder = section.data_dir.resolve()
+    listen, server_name = _public(section)
+    return NginxPlan(
+        name=server_name,
+        listen=listen,
+        server_name=server_name,
+        upstream=str(section.listen),
+        objects=str(folder / "obj"),
+        socket=str(folder / FOLDER_NAME / SOCKET_NAME),
+        log_file=str(folder / FOLDER_NAME / LOG_NAME),
+        connections_per_address=section.connections_per_address,
+    )
+
+
+def _public(section: MirrorSection) -> tuple[str, str]:
+    """Give where visitors reach nginx, from the mirror's URL: what to listen on, and the name."""
+    if section.url is None:
+        raise UsageError(
+            "url_missing", "mirror.url is not set, so nginx's port is not known", hint="write what visitors reach"
+        )
+    parts = urlsplit(section.url)
+    port = parts.port or _PORTS.get(parts.scheme, 80)
+    return f"{port}{' ssl' if parts.scheme == 'https' else ''}", parts.hostname or "_"
