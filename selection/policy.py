@@ -117,18 +117,22 @@ class Standing:
 def _closure(mirror: Mirror) -> Rejection | None:
     """Say why a mirror takes no new visitors, or None while it does."""
     opening = mirror.opening
-    detail = f"until {datetime.fromtimestamp(opening.until_s, tz=UTC):%Y-%m-%d %H:%M} UTC" if opening.until_s else ""
     match opening.availability:
         case Availability.OPEN:
             return None
         case Availability.PAUSED:
-            return Rejection(RejectReason.PAUSED, detail)
+            reason = RejectReason.PAUSED
         case Availability.DRAINING:
-            return Rejection(RejectReason.DRAINING, detail)
+            reason = RejectReason.DRAINING
         case Availability.CLOSED:
-            return Rejection(RejectReason.CLOSED, detail)
+            reason = RejectReason.CLOSED
         case _:
             assert_never(opening.availability)
+    return Rejection(reason, _until(opening.until_s))
+
+
+def _until(moment_s: int) -> str:
+    return f"until {datetime.fromtimestamp(moment_s, tz=UTC):%Y-%m-%d %H:%M} UTC" if moment_s else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
