@@ -100,9 +100,11 @@ class MirrorSection(Struct, frozen=True, kw_only=True):
     reset_day: int = 1
     rate: ByteSize | None = None
     hours: str = ""
+    peers: bool = True
     peer_share: float = 0.1
     peer_slots: int = 4
     peer_rate: ByteSize | None = None
+    private_addresses: tuple[str, ...] = ()
     disk: ByteSize | None = None
     location: str | None = None
     country: str = ""
