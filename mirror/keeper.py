@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -23,7 +23,6 @@ from events.trace import TraceContext
 from mirror.blame import SourcesBadError
 from mirror.config import FetchLimits, MirrorConfig
 from mirror.database import StoreError
-from mirror.fetch import Fetcher
 from mirror.landing import UnwantedError
 from mirror.objects import DigestMismatchError, DiskFailedError, DiskFullError, Objects
 from mirror.origin import OriginConfusedError, OriginError, OriginRefusedError, OriginUnavailableError
@@ -47,6 +46,14 @@ class Trouble:
     attempts: int
 
 
+class Fetching(Protocol):
+    """What gets contents into the store: ``mirror.fetch.Fetcher``, which tells what it raises."""
+
+    async def fetch(self, entry: Entry, *, wanted: Callable[[], bool], trace: TraceContext | None = None) -> None:
+        """Get a content, verify it, and put it in its place in the store."""
+        ...
+
+
 class Keeper:
     """Keeps one store in line with one catalogue. ``quarantine`` has what was damaged of it."""
 
@@ -55,7 +62,7 @@ class Keeper:
         config: MirrorConfig,
         store: Store,
         objects: Objects,
-        fetcher: Fetcher,
+        fetcher: Fetching,
         executor: Executor,
         rng: Random,
         *,
@@ -153,7 +160,7 @@ class Keeper:
                 continue
             self._busy[sha256] = 0
             try:
-                await self._settle(sha256)
+                await self.settle(sha256)
             except Exception as error:  # the next content may do better
                 log.exception("replica.failed", sha256=sha256.hex())
                 self._later(sha256, type(error).__name__, str(error))
@@ -190,7 +197,8 @@ class Keeper:
             self.consider(*(short for short, trouble in self._troubles.items() if trouble.reason == _DISK_FULL))
             self.consider(*self._room.welcome(busy=self._busy))
 
-    async def _settle(self, sha256: Digest) -> None:
+    async def settle(self, sha256: Digest) -> None:
+        """Do at once what is to be done about a content. The caller is the only one who works on it."""
         if (timer := self._timers.pop(sha256, None)) is not None:
             timer.cancel()
         wanted = self._store.catalogue.wanted(sha256)

@@ -30,7 +30,7 @@ from events.errors import UnreadableEventError
 from events.grants import Grant, bind, derive_key, mint
 from events.names import ChannelName, Digest, FilePath, MirrorName, SelectorName
 from events.pieces import piece_bytes_for
-from events.schemas import DownloadGranted, Event, FilePublished, FileWithdrawn, ReplicaReady
+from events.schemas import DownloadGranted, Event, FilePublished, FileWithdrawn, ReplicaReady, WithdrawMode
 from mirror.app import run
 from mirror.config import FetchLimits, MirrorConfig, MirrorCredentials
 from mirror.link import Connect
@@ -151,7 +151,9 @@ class FakeMaster:
         self.files.setdefault(channel, {})[event.path] = event
         return event
 
-    def withdraw(self, path: str, *, channel: ChannelName = ISO) -> FileWithdrawn:
+    def withdraw(
+        self, path: str, *, channel: ChannelName = ISO, mode: WithdrawMode = WithdrawMode.DRAIN
+    ) -> FileWithdrawn:
         gone = self.files[channel].pop(FilePath(path))
         self.sequences[channel] += 1
         return FileWithdrawn(
@@ -161,6 +163,7 @@ class FakeMaster:
             generation=gone.generation,
             sha256=gone.sha256,
             reason="withdrawn by a person",
+            mode=mode,
         )
 
     async def _snapshot(self, request: web.Request) -> web.Response:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,7 @@ import pytest
 from events.codec import decode
 from events.names import SHA256_BYTES, ChannelName, Digest, FilePath, MirrorName
 from events.schemas import FilePublished
+from mirror.database import NS_PER_S
 from mirror.objects import Objects
 from mirror.parts import Part
 from mirror.piecemap import PieceLayout
@@ -71,16 +73,19 @@ class Ground:
         assert entry is not None
         return entry
 
-    def land(self, entry: Entry, content: bytes) -> None:
-        """Put what is missing of a content in its place."""
+    def land(self, entry: Entry, content: bytes) -> list[int]:
+        """Put what is missing of a content in its place; give which pieces that was."""
         part = Part(self.disk, PieceLayout.of(entry))
+        landed: list[int] = []
         for piece in range(part.layout.count):
             if piece not in part.pieces:
                 landing = part.land(piece)
                 landing.append([content[landing.span.start : landing.span.stop]])
                 assert landing.finish()
+                landed.append(piece)
         part.commit()
         part.close()
+        return landed
 
     async def hold(self, name: str, content: bytes, *, piece_bytes: int = 0) -> Entry:
         """Let the mirror hold a file."""
@@ -106,6 +111,12 @@ class Ground:
         events = [decode(row.message.body).event for row in rows]
         return [event for event in events if isinstance(event, kind)]
 
+    @asynccontextmanager
+    async def reopened(self) -> AsyncGenerator[Store]:
+        """Read the database once more, as the next start does."""
+        async with Store.opened(self.folder / "state.db", MirrorName("ana"), lambda: self.now_s * NS_PER_S) as store:
+            yield store
+
     async def hear(self) -> None:
         """Take over all that was said, as a broker does."""
         await self.store.database.forget([row.position for row in await self.store.database.pending(1000)])
@@ -115,8 +126,6 @@ class Ground:
 async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
     with ThreadPoolExecutor(2) as executor:
         ground = Ground(tmp_path, executor)
-        async with Store.opened(
-            tmp_path / "state.db", MirrorName("ana"), lambda: ground.now_s * 1_000_000_000
-        ) as ground.store:
+        async with ground.reopened() as ground.store:
             await ground.store.fold(lambda catalogue, journal: catalogue.follow(ISO, journal))
             yield ground
