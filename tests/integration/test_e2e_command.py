@@ -21,7 +21,7 @@ import pytest
 
 from broker.ports import draw_ports
 from broker.site import BrokerSite, Vhost
-from distributary.answers import objects, text, words
+from distributary.answers import inside, objects, text, words
 from distributary.client import Api, JsonObject
 from distributary.fleet.broker import FleetBroker, open_broker
 from distributary.fleet.fleet import Fleet
@@ -177,8 +177,19 @@ def test_mirror_joins_with_a_token_from_stdin_and_serves(vhost: Vhost, tmp_path:
             fleet.publish(tree, as_="r")
             fleet.wait_copies(["r/a.bin", "r/b.bin"], ["ana"])
             assert Api(url, role="mirror").readiness()["ready"] is True
+            assert_taken_back(fleet)
             run_ok("mirror", "remove", "ana", "--reason", "a test", "--yes", "--config", str(fleet.config))
             wait_until(lambda: fleet.where("r/a.bin", "127.0.0.1")["fallback"], within_s=WITHIN_S, what="ana is gone")
+
+
+def assert_taken_back(fleet: Fleet) -> None:
+    """Assert that links and files can be taken back at the command line."""
+    config = ("--config", str(fleet.config))
+    assert run_ok("mirror", "rotate-keys", "ana", *config)["key_epoch"] == 2
+    revoked = run_ok("revoke", "--mirror", "ana", "--file", "r/a.bin", "--reason", "a test", "--yes", *config)
+    assert inside(revoked, "revocation")["mirror"] == "ana"
+    withdrawn = run_ok("withdraw", "r/b.bin", "--cut", "--reason", "a test", "--yes", *config)
+    assert [each["mirror"] for each in objects(withdrawn, "mirrors")] == ["ana"]
 
 
 def run_ok(*arguments: str, stdin: str = "") -> JsonObject:

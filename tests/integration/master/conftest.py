@@ -13,12 +13,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import aiohttp
 import msgspec
@@ -44,6 +44,8 @@ from master.store.engine import open_engine
 
 if TYPE_CHECKING:
     from broker.site import Vhost
+
+Kind = TypeVar("Kind", bound=Event)
 
 DEADLINE_S: Final = 30.0
 ADMIN_TOKEN: Final = "admin-token-of-the-tests"
@@ -123,7 +125,13 @@ class Desk:
         self.said.append(decode(delivery.body))
         self.heard.set()
 
-    def events(self, *kinds: type[Event]) -> list[Event]:
+    @overload
+    def events(self) -> list[Event]: ...
+
+    @overload
+    def events(self, *kinds: type[Kind]) -> list[Kind]: ...
+
+    def events(self, *kinds: type[Event]) -> Sequence[Event]:
         """All events of these kinds that the log has, each once, in the order of their numbers."""
         unique = {envelope.version: envelope.event for envelope in self.said}
         return [event for _, event in sorted(unique.items()) if not kinds or isinstance(event, kinds)]

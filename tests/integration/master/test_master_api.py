@@ -69,9 +69,7 @@ def verdicts(reports: list[dict[str, Any]]) -> dict[str, str]:
 
 def published(desk: Desk) -> list[tuple[str, str, int, int]]:
     return [
-        (event.channel, event.path, event.generation, event.channel_sequence)
-        for event in desk.events(FilePublished)
-        if isinstance(event, FilePublished)
+        (event.channel, event.path, event.generation, event.channel_sequence) for event in desk.events(FilePublished)
     ]
 
 
@@ -173,7 +171,7 @@ async def test_a_changed_filter_moves_files_in_and_out(theatre: Theatre, tree: P
         assert (changed["files"], changed["entered"], changed["left"]) == (2, 2, 1)
         await desk.done("DELETE", f"{API}/channels/big")
         await desk.until(lambda: bool(desk.events(ChannelRemoved)))
-        left = [(event.path, event.channel_sequence) for event in desk.events(FileWithdrawn)]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] - all are
+        left = [(event.path, event.channel_sequence) for event in desk.events(FileWithdrawn)]
         assert left == [("b.iso", 2), ("images/a.iso", 5), ("readme.txt", 6)]
         assert len(desk.events(ChannelDefined)) == 2
         assert (await desk.ask("GET", f"{API}/channels/big"))[0] == 404
@@ -203,7 +201,7 @@ async def test_a_withdrawn_file_is_gone_from_catalogue_channels_and_origin(theat
         await desk.done("DELETE", f"{API}/files?path=b.iso&reason=a+mistake")
         assert (await origin(desk, digest, credentials["token"]))[0] == 404
         await desk.until(lambda: len(desk.events(FileWithdrawn)) == 2)
-        assert [(event.channel, event.reason) for event in desk.events(FileWithdrawn)] == [  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - all are
+        assert [(event.channel, event.reason) for event in desk.events(FileWithdrawn)] == [
             ("iso", "a mistake"),
             ("origin", "a mistake"),
         ]

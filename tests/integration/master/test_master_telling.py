@@ -128,7 +128,7 @@ async def test_the_pieces_of_a_file_are_said_in_all_channels_and_snapshots_once(
         assert shown["piece_bytes"] == PIECE_BYTES_MIN
         assert base64.b64decode(shown["piece_digests"]) == digests
         await desk.until(lambda: len(desk.events(FilePublished)) == 2)
-        said = [event for event in desk.events(FilePublished) if isinstance(event, FilePublished)]
+        said = desk.events(FilePublished)
         assert {event.channel for event in said} == {ORIGIN_CHANNEL, "iso"}
         assert {(event.piece_bytes, event.piece_digests) for event in said} == {(PIECE_BYTES_MIN, digests)}
 
