@@ -21,6 +21,7 @@ from distributary.site_folder import SitePlan, write_site
 
 SETTLE_TIMEOUT_S: Final = 90.0  # from a role's start to its first place in the view; seconds are usual
 INVITATION_S: Final = 3600
+LOOPBACK: Final = "127.0.0.0/8,::1/128"  # where the other mirrors of a fleet on one machine are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +144,8 @@ class Fleet:
             country=plan.country,
         )
         join(read_token(text(answer, "token")), offer, folder)
-        return self._process(plan.name, "mirror", folder / CONFIG_NAME, self.mirror_overrides)
+        overrides = (f"mirror.private_addresses={LOOPBACK}", *self.mirror_overrides)
+        return self._process(plan.name, "mirror", folder / CONFIG_NAME, overrides)
 
     def publish(self, source: Path, **options: object) -> list[JsonObject]:
         """Publish a file or tree; give all lines of the answer. ``as_`` names it in the catalogue."""
