@@ -104,13 +104,17 @@ class MirrorSection(Struct, frozen=True, kw_only=True):
     peer_share: float = 0.1
     peer_slots: int = 4
     peer_rate: ByteSize | None = None
-    private_addresses: tuple[str, ...] = ()
     disk: ByteSize | None = None
+    disk_high: float = 0.95
+    disk_low: float = 0.85
+    scrub_rate: ByteSize = ByteSize(20_000_000)
+    scrub_every: Seconds = Seconds(30 * 24 * 3600)
     location: str | None = None
     country: str = ""
     fetches: int = 4
     report_every: Seconds = Seconds(2)
     trusted_proxies: tuple[str, ...] = ()
+    private_addresses: tuple[str, ...] = ()
     serve: Literal["builtin", "external"] = "builtin"
 
 

@@ -65,12 +65,16 @@ def mirror_config(settings: Settings) -> MirrorConfig:
         peer_share=section.peer_share,
         peer_slots=section.peer_slots,
         peer_rate_bytes_per_second=_plain(section.peer_rate),
-        private_addresses=section.private_addresses,
         location=_location(section, settings),
         disk_bytes_max=_plain(section.disk),
+        disk_high=section.disk_high,
+        disk_low=section.disk_low,
+        scrub_bytes_per_second=int(section.scrub_rate),
+        scrub_every_s=float(section.scrub_every),
         report_every_s=float(section.report_every),
         fetches_max=section.fetches,
         trusted_proxies=section.trusted_proxies,
+        private_addresses=section.private_addresses,
         serve=Serving(section.serve),
     )
     return checked(config, settings, "mirror")

@@ -30,6 +30,8 @@ _KEYS: Final = {
     "rate_bytes_per_second": "rate",
     "peer_rate_bytes_per_second": "peer_rate",
     "disk_bytes_max": "disk",
+    "scrub_bytes_per_second": "scrub_rate",
+    "scrub_every_s": "scrub_every",
     "fetches_max": "fetches",
     "report_every_s": "report_every",
     "escape_after_s": "escape_after",
