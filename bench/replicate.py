@@ -1,7 +1,7 @@
 """One file to twenty mirrors: with the mirrors' help, and by the master alone. Real processes on this machine, one run.
 
-All uplinks are capped, the master's at four times a mirror's. The clock starts when the file is published and stops when
-the selector sees the last mirror hold it. What left the master is counted at ``/-/origin`` by the master itself.
+All uplinks are capped, the master's at four times a mirror's. The clock starts when the file is published and stops
+when the selector sees the last mirror hold it. What left the master is counted at ``/-/origin`` by the master itself.
 """
 
 from __future__ import annotations
@@ -76,7 +76,6 @@ def _replicate(environ: Mapping[str, str], name: str, *, peers: bool, seeds_max:
                 mirror_overrides=(
                     f"mirror.peers={str(peers).lower()}",
                     f"mirror.peer_rate={PEER_RATE}",
-                    "mirror.private_addresses=127.0.0.0/8",
                 ),
             )
             with fleet:
