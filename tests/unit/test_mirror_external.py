@@ -1,0 +1,134 @@
+"""What nginx tells of its answers, and what is done when it tells nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from edge.files import Content, ContentGoneError, Sent
+from edge.pacing import Pacing
+from edge.ranges import Part
+from edge.visitors import parse_proxies
+from events.grants import CLOCK_SKEW_S
+from events.names import Digest
+from mirror.external import External
+from mirror.nginx import REQUEST_FIELD, Account, read_account
+from mirror.transfers import Visit
+
+SIZE = 1000
+FINISH_BY_S = 5000
+
+
+@dataclass
+class FakeVisit:
+    asked: Part = field(default_factory=lambda: Part(0, SIZE))
+    asked_bytes: int = SIZE
+    sent_bytes: int = 0
+    ends: int = 0
+    completed: bool | None = None
+    grant: object = field(default_factory=lambda: SimpleNamespace(finish_by_s=FINISH_BY_S, sha256=b"\0" * 32))
+
+    def meter(self, sent_bytes: int) -> None:
+        self.sent_bytes += sent_bytes
+
+    def note(self, sent: Sent) -> None:
+        self.completed = sent.completed
+
+    def end(self) -> None:
+        self.ends += 1
+
+
+@dataclass
+class Clock:
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def external(tmp_path: Path, clock: Clock) -> External:
+    return External(tmp_path, proxies=parse_proxies(["127.0.0.1/32"]), pacing=Pacing(None), clock_s=clock)
+
+
+def hand_over(external: External, folder: Path, name: str = "r1", size_bytes: int = SIZE) -> FakeVisit:
+    path = folder / "object"
+    path.write_bytes(bytes(SIZE))
+    content = Content(
+        path=path, size_bytes=size_bytes, sha256=Digest(bytes(32)), media_type="text/plain", file_name="a"
+    )
+    visit = FakeVisit()
+    external.hand_over(make_mocked_request("GET", "/", headers={REQUEST_FIELD: name}), content, cast("Visit", visit))
+    return visit
+
+
+def account(*, body_bytes: int, status: int = 200, completed: bool = True) -> Account:
+    return Account(request="r1", status=status, body_bytes=body_bytes, completed=completed)
+
+
+@pytest.mark.parametrize("before", ["", "<190>Nov 22 13:00:00 distributary: "])
+def test_line_is_read_with_and_without_syslog_s_part(before: str) -> None:
+    assert read_account(f"{before}0a1b 206 300 7 1 OK\n") == Account(
+        request="0a1b", status=206, body_bytes=300, completed=True
+    )
+    left = read_account(f"{before}0a1b 200 300 7 1 ")
+    assert left is not None
+    assert not left.completed
+
+
+@pytest.mark.parametrize("line", ["", "x", "a 200 300 7 1", "a b c d e f", "a 200 -1 7 1 OK", "a 200 1 7 1 OK more"])
+def test_other_lines_say_nothing(line: str) -> None:
+    assert read_account(line) is None
+
+
+def test_visit_ends_with_what_nginx_tells_once(external: External, tmp_path: Path) -> None:
+    visit = hand_over(external, tmp_path)
+    for _ in range(2):  # the datagram, and the log
+        external.settle(account(body_bytes=SIZE))
+    assert (visit.sent_bytes, visit.completed, visit.ends, len(external)) == (SIZE, True, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("told", "sent_bytes"),
+    [
+        pytest.param(account(body_bytes=300, completed=False), 300, id="broken off"),
+        pytest.param(account(body_bytes=300), 300, id="shorter than was asked"),
+        pytest.param(account(body_bytes=5000, completed=False), SIZE, id="more than was asked"),
+        pytest.param(account(body_bytes=150, status=404), 0, id="an error page"),
+        pytest.param(account(body_bytes=0, status=499), 0, id="left before there was an answer"),
+    ],
+)
+def test_what_is_not_the_whole_is_counted_as_aborted(
+    external: External, tmp_path: Path, told: Account, sent_bytes: int
+) -> None:
+    visit = hand_over(external, tmp_path)
+    external.settle(told)
+    assert visit.sent_bytes == sent_bytes
+    assert visit.completed is False
+    assert visit.ends == 1
+
+
+def test_untold_visit_ends_with_its_grant_and_counts_as_sent(external: External, tmp_path: Path, clock: Clock) -> None:
+    visit = hand_over(external, tmp_path)
+    clock.now_s = FINISH_BY_S + CLOCK_SKEW_S
+    external.expire()
+    assert (visit.ends, len(external)) == (0, 1)
+    clock.now_s += 1
+    external.expire()
+    assert (visit.ends, visit.sent_bytes, visit.completed, len(external)) == (1, SIZE, False, 0)
+
+
+def test_file_that_is_not_as_promised_is_handed_to_nobody(external: External, tmp_path: Path) -> None:
+    with pytest.raises(ContentGoneError):
+        hand_over(external, tmp_path, size_bytes=SIZE + 1)
+    assert len(external) == 0
