@@ -224,6 +224,9 @@ def test_withdrawn_file_is_redirected_to_nobody_and_leaves_the_mirrors(fleet: Fl
     wait_until(lambda: ask(f"{fleet.site_url}/mistake.bin").status == 404, within_s=WITHIN_S, what="the redirects end")
     wait_until(lambda: ask(link).status != 200, within_s=WITHIN_S, what="the mirror no longer serves it")
     assert run_command(fleet, "withdraw", "mistake.bin", "--reason", "again", "--yes")[0] == ExitCode.NOT_FOUND
+    publish(fleet, tmp_path, "mistake.bin")
+    fleet.wait_copies(["mistake.bin"], ["ana", "bob"], within_s=WITHIN_S)
+    wait_chosen(fleet, "mistake.bin", {"ana", "bob"})  # they have said that they acted on the withdrawal
 
 
 def test_unchanged_file_is_no_new_publication_and_changed_content_is_a_new_generation(
