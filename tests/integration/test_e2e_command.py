@@ -188,8 +188,9 @@ def assert_taken_back(fleet: Fleet) -> None:
     assert run_ok("mirror", "rotate-keys", "ana", *config)["key_epoch"] == 2
     revoked = run_ok("revoke", "--mirror", "ana", "--file", "r/a.bin", "--reason", "a test", "--yes", *config)
     assert inside(revoked, "revocation")["mirror"] == "ana"
-    withdrawn = run_ok("withdraw", "r/b.bin", "--cut", "--reason", "a test", "--yes", *config)
-    assert [each["mirror"] for each in objects(withdrawn, "mirrors")] == ["ana"]
+    waiting = ("--cut", "--wait", "--within", "1m")
+    withdrawn = run_ok("withdraw", "r/b.bin", *waiting, "--reason", "a test", "--yes", *config)
+    assert withdrawn["mirrors"] == [{"mirror": "ana", "acknowledged": True, "missing": []}]
 
 
 def run_ok(*arguments: str, stdin: str = "") -> JsonObject:

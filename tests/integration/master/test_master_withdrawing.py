@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from edge.running import Running
 from events import trace
 from events.envelope import Envelope, mirror_source
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName
+from events.pieces import PIECE_BYTES_MIN
 from events.schemas import ChannelFollowed, DownloadAborted, FileWithdrawn, Filter, WithdrawMode
 from master import catalogue
 from master.catalogue import Wish
@@ -107,12 +110,20 @@ async def test_a_withdrawal_that_cuts_ends_what_runs_and_says_so(
 
 
 async def test_what_mirrors_fetch_of_it_is_cut_too(memory_theatre: Theatre, large: Path, link: Link) -> None:
-    async with memory_theatre.desk() as desk:
+    slow = replace(memory_theatre, config=replace(memory_theatre.config, mirror_rate=200_000))
+    async with slow.desk() as desk:
         await desk.done("PUT", f"{API}/channels/iso", {})
         token = (await desk.join("ana", "iso"))["token"]
         await desk.publish(large)
-        url, headers = f"{desk.url}/-/origin/{link.sha256.hex()}", {"Authorization": f"Bearer {token}"}
-        async with desk.session.get(url, headers=headers) as response:
+        ask = {"sha256": link.sha256.hex(), "have": base64.b64encode(bytes(1)).decode(), "want_max": 1, "wait_s": 20}
+        (lease,) = (await desk.done("POST", f"{API}/mirrors/self/pieces", ask, token=token))["leases"]
+        start = lease["piece"] * PIECE_BYTES_MIN
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Distributary-Lease": lease["lease"],
+            "Range": f"bytes={start}-{start + PIECE_BYTES_MIN - 1}",
+        }
+        async with desk.session.get(f"{desk.url}/-/origin/{link.sha256.hex()}", headers=headers) as response:
             await response.content.readexactly(1)
             assert (await withdraw(desk, "large.iso", mode="cut"))["cut"] == 1
             with pytest.raises(aiohttp.ClientError):
