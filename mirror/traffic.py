@@ -67,7 +67,7 @@ class Traffic:
         self.traces = Traces[bytes]()  # by grant_id: of the notices that were seen
         self._clock_s = clock_s
         self._running = Running[_Subject]()
-        self._revoked: dict[int, GrantsRevoked] = {}
+        self._revoked: set[GrantsRevoked] = set()
         self._transfers: set[Transfer] = set()
         self._on_change: list[Callable[[], None]] = []
         self._on_begin: list[Callable[[Digest], None]] = []
@@ -176,8 +176,7 @@ class Traffic:
     def revoke(self, revoked: GrantsRevoked) -> int:
         """Refuse grants that were taken back from now on, and cut their running transfers; give how many."""
         now_s = self._clock_s()
-        kept = {number: each for number, each in self._revoked.items() if each.until_s + CLOCK_SKEW_S >= now_s}
-        self._revoked = kept | {revoked.revocation: revoked}
+        self._revoked = {each for each in self._revoked if each.until_s + CLOCK_SKEW_S >= now_s} | {revoked}
         return self._running.cut(
             lambda subject: revokes(revoked, subject.grant, mirror=self.mirror, address=subject.address),
             revoked.reason,
@@ -185,7 +184,7 @@ class Traffic:
 
     def revoked(self, grant: Grant, address: IPAddress) -> str | None:
         """Say why a visitor's grant was taken back; None where it was not."""
-        for each in self._revoked.values():
+        for each in self._revoked:
             if revokes(each, grant, mirror=self.mirror, address=address):
                 return each.reason
         return None

@@ -31,8 +31,8 @@ from events.errors import (
 )
 from events.grants import Grant, IPAddress, check, claim_of, read
 from events.names import ORIGIN, Digest, MirrorName, file_name, parse_mirror
-from mirror.loopback import require_loopback
 from mirror.external import External
+from mirror.loopback import require_loopback
 from mirror.objects import Objects
 from mirror.page import PAGE_HEADERS, page_of
 from mirror.slots import Refusal
@@ -151,7 +151,6 @@ class Counter:
     async def _send_counted(
         self, request: web.Request, grant: Grant, address: IPAddress, content: Content, asked: Part
     ) -> web.StreamResponse:
-        self.store.upkeep.served(grant.sha256, now_s=self.clock_s())
         try:
             if self.external is not None and self.external.takes(request):
                 visit = await self.traffic.admit(grant, asked=asked, address=address)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ async def desk(stage: Stage, http: aiohttp.ClientSession) -> Desk:
 
 
 @asynccontextmanager
-async def slow_visitor(stage: Stage, http: aiohttp.ClientSession, link: str) -> AsyncIterator[aiohttp.ClientResponse]:
+async def slow_visitor(stage: Stage, http: aiohttp.ClientSession, link: str) -> AsyncGenerator[aiohttp.ClientResponse]:
     """A visitor who takes some of a file and then no more, until the block ends."""
     async with http.get(link) as response:
         await response.content.readexactly(1000)
