@@ -1,0 +1,60 @@
+"""Fetches one content until it is whole or the process is killed: ``python fetching_process.py FOLDER MASTER ENTRY``.
+
+``ENTRY`` is JSON: sha256, size_bytes, piece_bytes and piece_digests, the digests in hexadecimal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from edge.clients import new_session
+from events.names import ChannelName, Digest, FilePath, MirrorName
+from mirror.blame import Blame
+from mirror.config import FetchLimits
+from mirror.fetch import Fetcher
+from mirror.guard import peer_session
+from mirror.objects import Objects
+from mirror.origin import Origin
+from mirror.plan import Entry
+from mirror.sources import Neighbourhood
+from mirror.traces import Said
+
+
+async def main(folder: Path, master_url: str, told: dict[str, object]) -> None:
+    """Fetch it."""
+    limits = FetchLimits(retry_first_s=0.02, retry_max_s=0.1)
+    entry = Entry(
+        channel=ChannelName("iso"),
+        path=FilePath("a"),
+        sequence=1,
+        generation=1,
+        sha256=Digest(bytes.fromhex(str(told["sha256"]))),
+        size_bytes=int(str(told["size_bytes"])),
+        piece_bytes=int(str(told["piece_bytes"])),
+        piece_digests=bytes.fromhex(str(told["piece_digests"])),
+    )
+    with ThreadPoolExecutor(4) as executor:
+        async with new_session() as session, peer_session((), read_timeout_s=30) as peers:
+            around = Neighbourhood(
+                mirror=MirrorName("ana"),
+                origin=Origin(session, master_url, "mirror-token"),
+                peers=peers,
+                blame=Blame(origin_ban_s=limits.origin_ban_s),
+                say=say_nothing,
+            )
+            rng = random.Random(1)  # noqa: S311 - jitter
+            await Fetcher(around, Objects(folder), executor, limits, rng).fetch(entry, wanted=lambda: True)
+
+
+async def say_nothing(said: Said) -> None:
+    """Have nobody to tell."""
+    del said
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])))
