@@ -10,7 +10,7 @@ import asyncio
 import socket
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, cast
 
 import structlog
 from aiohttp import hdrs, web
@@ -19,6 +19,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from edge.errors import ApiError, error_response, json_errors
+from edge.gate import ConnectionLimits, Gate
+from events.grants import Claim
 
 SERVER_NAME: Final = "distributary"
 
@@ -34,6 +36,7 @@ BACKLOG: Final = 1024  # waiting connections on a release day, while the loop is
 DRAIN_S: Final = 5.0  # requests of a few milliseconds end by themselves; a download can resume elsewhere
 CANCEL_S: Final = 2.0  # a cancelled handler has but to write down what it sent
 COMPLAIN_EVERY_S: Final = 10.0  # malformed requests come in floods; one line with a count says all
+LIMITS: Final = ConnectionLimits()
 
 log = structlog.stdlib.get_logger()
 
@@ -44,8 +47,12 @@ def new_app(*, body_bytes_max: int = BODY_BYTES_MAX) -> web.Application:
 
 
 @asynccontextmanager
-async def serve(app: web.Application, *, host: str, port: int) -> AsyncGenerator[str]:
+async def serve(
+    app: web.Application, *, host: str, port: int, limits: ConnectionLimits = LIMITS
+) -> AsyncGenerator[str]:
     """Serve an application while the block is entered; give the base URL it listens on. Port 0 picks a free one.
+
+    ``limits`` bound the open connections; those past them are closed unheard.
 
     Leaving stops listening, lets running requests end for ``DRAIN_S``, then cancels them and lets them clean up for
     ``CANCEL_S``. Only then the application's own clean-up runs.
@@ -61,8 +68,9 @@ async def serve(app: web.Application, *, host: str, port: int) -> AsyncGenerator
         assert server is not None  # noqa: S101 - setup has made it
         loop, complaints = asyncio.get_running_loop(), _Complaints()
         connections: set[_Connection] = set()
+        gate = Gate(limits)
         listener = await loop.create_server(
-            lambda: _Connection(server, loop, connections, complaints), host, port, backlog=BACKLOG
+            lambda: _Connection(server, loop, connections, complaints, gate), host, port, backlog=BACKLOG
         )
         try:
             yield _base_url(host, listener.sockets[0])
@@ -126,7 +134,7 @@ class _NoAccessLog(AbstractAccessLogger):
 class _Connection(web.RequestHandler):
     """One connection, with a deadline for each head and a short answer to what is no HTTP."""
 
-    __slots__ = ("_complaints", "_head_deadline", "_peers", "task")
+    __slots__ = ("_complaints", "_gate", "_head_deadline", "_peers", "_place", "task")
 
     def __init__(
         self,
@@ -134,6 +142,7 @@ class _Connection(web.RequestHandler):
         loop: asyncio.AbstractEventLoop,
         peers: set[_Connection],
         complaints: _Complaints,
+        gate: Gate,
     ) -> None:
         super().__init__(
             server,
@@ -147,6 +156,8 @@ class _Connection(web.RequestHandler):
         )
         self._peers = peers
         self._complaints = complaints
+        self._gate = gate
+        self._place: Claim | None = None
         self._head_deadline: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -163,7 +174,11 @@ class _Connection(web.RequestHandler):
             self._peers.discard(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin with the deadline for the first head."""
+        """Begin with the deadline for the first head; close at once what is one too many."""
+        self._place = self._gate.enter(_address_of(transport))
+        if self._place is None:
+            cast("asyncio.Transport", transport).abort()
+            return
         _give_up_on_stalled(transport)
         super().connection_made(transport)
         self._await_head()
@@ -179,6 +194,9 @@ class _Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
+        if self._place is None:
+            return
+        self._gate.leave(self._place)
         self._stop_awaiting_head()
         super().connection_lost(exc)
 
@@ -214,6 +232,12 @@ class _Connection(web.RequestHandler):
         self._head_deadline = None
         if self._wants_head():
             self.force_close()
+
+
+def _address_of(transport: asyncio.BaseTransport) -> str:
+    """Give who is at the other end; one that has left already counts as this machine until it is closed."""
+    peer = transport.get_extra_info("peername")
+    return str(peer[0]) if peer else "127.0.0.1"
 
 
 def _give_up_on_stalled(transport: asyncio.BaseTransport) -> None:

@@ -1,0 +1,66 @@
+"""How many connections may be open: in all, and from one address. Pure.
+
+A connection that says nothing costs memory and a descriptor until its deadline; whoever opens thousands would keep all
+others out. Those past a limit are closed at once, unheard. A proxy of our own speaks for many visitors, and is counted
+by its own address under a limit of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from edge.visitors import IPNetwork
+from events.grants import Claim, bind, normalise
+
+CONNECTIONS_MAX: Final = 10_000  # some 50 MB of idle ones; a process may need a higher limit of descriptors for it
+CONNECTIONS_PER_ADDRESS_MAX: Final = 256  # an office or a carrier behind one address; one visitor has at most a dozen
+CONNECTIONS_PER_PROXY_MAX: Final = 4_096  # what nginx's worker opens at most, as Debian and we configure it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionLimits:
+    """The limits of one server; ``proxies`` are those in front of it."""
+
+    total: int = CONNECTIONS_MAX
+    per_address: int = CONNECTIONS_PER_ADDRESS_MAX
+    per_proxy: int = CONNECTIONS_PER_PROXY_MAX
+    proxies: Sequence[IPNetwork] = ()
+
+
+class Gate:
+    """Counts the open connections of one server."""
+
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self._limits = limits
+        self._open = 0
+        self._by_address: Counter[Claim] = Counter()
+
+    def __len__(self) -> int:
+        """Count the open connections."""
+        return self._open
+
+    def enter(self, peer: str) -> Claim | None:
+        """Let a connection from an address in; ``leave`` by what this gives. None: there are too many.
+
+        Raises:
+            ValueError: not an address.
+        """
+        address = normalise(peer.partition("%")[0])
+        trusted = any(address in network for network in self._limits.proxies)
+        most = self._limits.per_proxy if trusted else self._limits.per_address
+        place = bind(address)  # of IPv6 a whole /64, which one visitor has
+        if self._open >= self._limits.total or self._by_address[place] >= most:
+            return None
+        self._open += 1
+        self._by_address[place] += 1
+        return place
+
+    def leave(self, place: Claim) -> None:
+        """Take note that a connection ended."""
+        self._open -= 1
+        self._by_address[place] -= 1
+        if not self._by_address[place]:
+            del self._by_address[place]
