@@ -16,6 +16,7 @@ import structlog
 from broker.config import BrokerConfig
 from broker.rabbitmq import RabbitBroker
 from edge.clients import new_session
+from edge.gate import ConnectionLimits
 from edge.health import Check
 from edge.pacing import Pacing
 from edge.server import serve
@@ -59,6 +60,7 @@ from mirror.traffic import Traffic
 from mirror.web import Counter, mirror_app
 
 THREADS_SPARE: Final = 2  # beside one for each fetch: removals and the listing at the start
+IDLE_FACTOR: Final = 4  # open connections of an address for each of its downloads
 
 log = structlog.stdlib.get_logger()
 
@@ -215,7 +217,9 @@ class _Mirror:
             try:
                 async with (
                     contextlib.nullcontext() if self.external is None else self.external.listening(),
-                    serve(app, host=self.config.listen_host, port=self.config.listen_port) as url,
+                    serve(
+                        app, host=self.config.listen_host, port=self.config.listen_port, limits=self._limits()
+                    ) as url,
                     controlled(self.operator, self.config.data_folder, status=self._status),
                 ):
                     self._start(tasks, url)
@@ -385,6 +389,13 @@ class _Mirror:
             on_the_way=self.on_the_way,
             traffic=self.traffic,
             clock_s=time.time,
+        )
+
+    def _limits(self) -> ConnectionLimits:
+        """Leave a visitor, beside his downloads, the connections that his browser keeps open for later."""
+        return ConnectionLimits(
+            per_address=IDLE_FACTOR * self.config.connections_per_address,
+            proxies=parse_proxies(self.config.trusted_proxies),
         )
 
     def _nginx(self) -> External:
