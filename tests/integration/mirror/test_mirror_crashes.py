@@ -16,59 +16,81 @@ import pytest
 
 from events.codec import decode
 from events.names import Digest, MirrorName
-from events.schemas import LossReason, ReplicaLost, ReplicaReady
+from events.schemas import ChannelFollowed, LossReason, ReplicaLost, ReplicaReady
 from mirror.objects import Objects
 from mirror.parts import Part
 from mirror.piecemap import PieceLayout
 from mirror.reconcile import reconcile
 from mirror.store import Store
 
-CONTENT = b"content of a file" * 1000  # as crash_points.py has it
+# as crash_points.py has them
+CONTENTS = {
+    Digest(hashlib.sha256(content).digest()): content
+    for content in (b"content of a file" * 1000, b"what another one has" * 700)
+}
 EventT = TypeVar("EventT")
 
 
 @pytest.mark.processes
-async def test_no_crash_leaves_a_copy_announced_that_is_not_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("life", "steps_of", "commits"),
+    [
+        pytest.param("live", {"pwrite", "fsync", "fchmod", "rename", "commit", "unlink"}, 4, id="fetch and withdraw"),
+        pytest.param("evict", {"pwrite", "rename", "commit", "unlink"}, 2, id="evict", marks=pytest.mark.faults),
+        pytest.param(
+            "condemn", {"pwrite", "rename", "commit"}, 2, id="put into quarantine and mend", marks=pytest.mark.faults
+        ),
+    ],
+)
+async def test_no_crash_leaves_a_copy_announced_that_is_not_there_nor_bytes_that_nobody_wants(
+    tmp_path: Path, life: str, steps_of: set[str], commits: int
+) -> None:
     script = Path(__file__).with_name("crash_points.py")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(script), str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        sys.executable, str(script), life, str(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     steps = out.decode().splitlines()
     seen = Counter(step.partition(" ")[2] for step in steps)
-    assert seen.keys() >= {"pwrite", "fsync", "fchmod", "rename", "commit", "unlink"}
-    assert seen["commit"] == 2 * 3, "told, taken in, withdrawn"
+    assert seen.keys() >= steps_of
+    assert seen["commit"] == 2 * commits
     for number, step in enumerate(steps):
-        await _check(tmp_path / str(number), step)
+        await _check(tmp_path / str(number), f"{number} {step}", damaged=life == "condemn")
 
 
-async def _check(folder: Path, step: str) -> None:
+async def _check(folder: Path, step: str, *, damaged: bool) -> None:
     """Look at what a crash left, as it is and after the next start."""
     objects = Objects(folder)
     with ThreadPoolExecutor(1) as executor:
         async with Store.opened(folder / "state.db", MirrorName("ana"), time.time_ns) as store:
-            await _check_announced(store, objects, step)
-            to_consider = await reconcile(store, objects, executor)
-            assert LossReason.MISSING not in [one.reason for one in await _said(store, ReplicaLost)], step
-            for sha256 in to_consider:
-                await _settle(store, objects, sha256, step)
-            await _check_announced(store, objects, step)
-            assert set(store.replicas) == set(store.catalogue.wanted_digests()), step
+            if not damaged:
+                await _check_announced(store, objects, step)
+            await _check_acknowledged(store, objects, step)
+            to_fetch = await reconcile(store, objects, executor)
+            reasons = [one.reason for one in await _said(store, ReplicaLost)]
+            assert LossReason.MISSING not in reasons, step
+            stays_out = set(store.wants.evicted)
+            assert not stays_out & {sha256 for sha256, _ in objects.listing()}, step
+            for sha256 in to_fetch:
+                await _fetch(store, objects, sha256, step)
+            if LossReason.CORRUPT in reasons or not damaged:
+                await _check_announced(store, objects, step)
+            assert set(store.replicas) == set(store.catalogue.wanted_digests()) - stays_out, step
             assert {sha256 for sha256, _ in objects.listing()} == set(store.replicas), step
             assert objects.parts() == [], step
+            assert list((folder / "tmp").iterdir()) == [], step
 
 
-async def _settle(store: Store, objects: Objects, sha256: Digest, step: str) -> None:
+async def _fetch(store: Store, objects: Objects, sha256: Digest, step: str) -> None:
     """Do as the keeper does, with a source at hand."""
     wanted = store.catalogue.wanted(sha256)
-    if wanted is None:
-        objects.remove(sha256)
-        return
+    assert wanted is not None, step
+    content = CONTENTS[sha256]
     part = Part(objects, PieceLayout.of(wanted))
-    if not part.pieces.complete:
-        landing = part.land(0)
-        landing.append([CONTENT])
+    for piece in set(range(part.layout.count)) - set(part.pieces):
+        landing = part.land(piece)
+        landing.append([content[landing.span.start : landing.span.stop]])
         assert landing.finish(), step
     part.commit()
     part.close()
@@ -81,6 +103,12 @@ async def _check_announced(store: Store, objects: Objects, step: str) -> None:
         assert hashlib.sha256(objects.path(sha256).read_bytes()).digest() == sha256, step
     said = len(await _said(store, ReplicaReady)) - len(await _said(store, ReplicaLost))
     assert said == len(store.replicas), step
+
+
+async def _check_acknowledged(store: Store, objects: Objects, step: str) -> None:
+    """What was said to be gone is gone."""
+    if await _said(store, ChannelFollowed):
+        assert list(objects.listing()) == [], step
 
 
 async def _said(store: Store, kind: type[EventT]) -> list[EventT]:
