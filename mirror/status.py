@@ -37,6 +37,7 @@ class Status:
         """Give the view as JSON; ``verbose`` shows visitors' whole addresses."""
         return {
             "mirror": self.config.name,
+            "serve": self.config.serve.value,
             "availability": self._availability(),
             "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks],
             "month": self._window(QuotaWindow.MONTH),
