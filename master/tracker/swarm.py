@@ -131,12 +131,12 @@ class Swarm:
             self.whole &= ~bit
 
     def leave(self, number: int) -> None:
-        """Forget a mirror that is no longer there."""
+        """Forget a mirror that is no longer there, but not who sent it wrong bytes: it may come back."""
         self._set_have(number, 0)
         self.whole &= ~(1 << number)
         self._asked_at_s.pop(number, None)
         self._live &= ~(1 << number)
-        self._members.pop(number, None)
+        self._members[number] = Member(banned=self.member(number).banned)
 
     def accuse(self, source: int, accuser: int) -> None:
         """Note that a source sent wrong bytes: this mirror is never sent to it again, after two nobody is."""

@@ -279,3 +279,15 @@ def test_piece_0_is_the_highest_bit_of_the_first_byte() -> None:
 def test_what_is_drawn_is_a_member(members: int, seed: int) -> None:
     drawn = draw(members, Random(seed))  # noqa: S311 - seeded on purpose
     assert members >> drawn & 1
+
+
+def test_a_mirror_that_left_and_came_back_is_not_sent_again_to_who_lied_to_it() -> None:
+    tracker, (ana, bob, *_) = tracker_with(*NAMES), NAMES
+    tracker.hold(ana, SHA256, held=True)
+    lease = tracker.ask(bob, SHA256, have=FULL & ~1, want_max=1, now_s=0.0)[0]
+    assert tracker.stations.name(lease.source) == ana
+    tracker.settle(bob, lease.lease_id, SourceFault.WRONG_BYTES, now_s=0.0)
+    tracker.leave(bob)
+    tracker.announce(announced(bob))
+    (lease,) = tracker.ask(bob, SHA256, have=FULL & ~1, want_max=1, now_s=0.0)
+    assert lease.source == ORIGIN_NUMBER
