@@ -59,7 +59,7 @@ from mirror.sync import Sync
 from mirror.traffic import Traffic
 from mirror.web import Counter, mirror_app
 
-THREADS_SPARE: Final = 2  # beside one for each fetch: removals and the listing at the start
+THREADS_SPARE: Final = 3  # beside one for each fetch: removals, scrubbing, and what is looked up
 IDLE_FACTOR: Final = 4  # open connections of an address for each of its downloads
 
 log = structlog.stdlib.get_logger()
