@@ -419,6 +419,12 @@ class _Mirror:
     def _status(self, verbose: bool = False) -> dict[str, object]:  # noqa: FBT001, FBT002 - a callback with one meaning
         unknown: Mapping[str, int] = self.handler.unknown if self.handler is not None else {}
         status = Status(
-            config=self.config, store=self.store, keeper=self.keeper, traffic=self.traffic, operator=self.operator
+            config=self.config,
+            store=self.store,
+            keeper=self.keeper,
+            objects=self.objects,
+            on_the_way=self.on_the_way,
+            traffic=self.traffic,
+            operator=self.operator,
         )
         return status.show(self._checks(), unknown, verbose=verbose)

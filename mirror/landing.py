@@ -49,7 +49,7 @@ class Lander:
         """
         landing = self._part.land(0)
         await self._receive(landing, source, None)
-        await self._finish(landing)
+        await self._finish(landing, source)
 
     async def land(self, piece: int, source: Source) -> None:
         """Get a piece, going on as long as each answer brings something.
@@ -69,7 +69,7 @@ class Lander:
                 elif error.fault.fault not in _RESUMABLE or landing.have_bytes <= before_bytes:
                     raise
             else:
-                return await self._finish(landing)
+                return await self._finish(landing, source)
         raise SourceFaultError(SourceFault.BROKEN_OFF, f"piece {piece}: broke off {RESUMES_MAX} times")
 
     def check_wanted(self) -> None:
@@ -99,12 +99,13 @@ class Lander:
             if writing is not None:
                 await finished(writing)
 
-    async def _finish(self, landing: Landing) -> None:
+    async def _finish(self, landing: Landing, source: Source) -> None:
         right = await finished(asyncio.get_running_loop().run_in_executor(self._executor, landing.finish))
         if not right:
             raise SourceFaultError(
                 SourceFault.WRONG_BYTES, f"piece {landing.piece} is not what was published", piece=landing.piece
             )
+        self._part.came_from[source.name] += 1
 
 
 async def finished(working: asyncio.Future[_T]) -> _T:

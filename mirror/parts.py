@@ -18,11 +18,12 @@ import hashlib
 import os
 import stat
 import threading
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from events.names import Digest
+from events.names import Digest, MirrorName
 from events.pieces import Span
 from mirror.objects import DigestMismatchError, DiskFailedError, DiskFullError, Objects
 from mirror.piecemap import PieceLayout, PieceMap
@@ -40,7 +41,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Part:
     """One content on its way. ``close`` it in any case; it can be gone on with later unless it was removed.
 
-    ``pieces`` are the verified ones.
+    ``pieces`` are the verified ones, ``came_from`` tells how many of those that this process fetched came from whom.
     """
 
     def __init__(self, objects: Objects, layout: PieceLayout) -> None:
@@ -52,6 +53,7 @@ class Part:
         self._objects = objects
         self.layout: Final = layout
         self.pieces = PieceMap(layout.count)
+        self.came_from: Final = Counter[MirrorName]()
         self._lock = threading.Lock()
         path = objects.part_path(layout.sha256)
         _make_writable(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,10 +11,15 @@ from typing import Final
 
 from edge.health import Check
 from events.grants import IPAddress
+from events.names import Digest, MirrorName
 from events.schemas import QuotaWindow
 from mirror.config import MirrorConfig
-from mirror.keeper import Keeper
+from mirror.keeper import Keeper, Trouble
+from mirror.objects import Objects
 from mirror.operator import Operator
+from mirror.parts import PartsOnOffer
+from mirror.piecemap import PieceLayout
+from mirror.plan import Entry
 from mirror.store import Store
 from mirror.traffic import Traffic
 from mirror.transfers import Transfer
@@ -30,6 +36,8 @@ class Status:
     config: MirrorConfig
     store: Store
     keeper: Keeper
+    objects: Objects
+    on_the_way: PartsOnOffer
     traffic: Traffic
     operator: Operator
 
@@ -46,16 +54,8 @@ class Status:
             "downloads": [self._download(each, verbose=verbose) for each in list(self.traffic)[:DOWNLOADS_SHOWN_MAX]],
             "channels": dict(self.store.catalogue.positions),
             "holds": self._holds(),
-            "fetching": [sha256.hex() for sha256 in self.keeper.fetching],
-            "troubles": [
-                {
-                    "sha256": sha256.hex(),
-                    "reason": trouble.reason,
-                    "detail": trouble.detail,
-                    "attempts": trouble.attempts,
-                }
-                for sha256, trouble in self.keeper.troubles.items()
-            ],
+            "fetching": [self._fetch(entry) for entry in self._fetched()],
+            "troubles": [self._trouble(sha256, trouble) for sha256, trouble in self.keeper.troubles.items()],
             "limits": self._limits(),
             "events": {
                 "epoch": self.store.database.epoch,
@@ -107,10 +107,42 @@ class Status:
         }
 
     def _holds(self) -> dict[str, object]:
+        quarantined = self.keeper.quarantine.count()
         return {
             "files": len(self.store.replicas),
             "bytes": self.store.held_bytes,
             "wanted": sum(1 for _ in self.store.catalogue.wanted_digests()),
+            "limit_bytes": self.operator.promises.disk_bytes_max,
+            "free_bytes": self.objects.free_bytes(),
+            "quarantined": quarantined.files,
+            "quarantined_bytes": quarantined.bytes,
+        }
+
+    def _fetched(self) -> list[Entry]:
+        """Give what is being fetched; what is being removed is worked on, too."""
+        entries = [self.store.catalogue.wanted(sha256) for sha256 in self.keeper.fetching]
+        return [entry for entry in entries if entry is not None and entry.sha256 not in self.store.replicas]
+
+    def _fetch(self, entry: Entry) -> dict[str, object]:
+        part = self.on_the_way.get(entry.sha256)
+        came_from = Counter[MirrorName]() if part is None else part.came_from
+        return {
+            "path": entry.path,
+            "sha256": entry.sha256.hex(),
+            "size_bytes": entry.size_bytes,
+            "pieces": PieceLayout.of(entry).count,
+            "pieces_done": 0 if part is None else len(part.pieces),
+            "sources": ", ".join(f"{name} {pieces}" for name, pieces in sorted(came_from.items())),
+        }
+
+    def _trouble(self, sha256: Digest, trouble: Trouble) -> dict[str, object]:
+        entry = self.store.catalogue.wanted(sha256)
+        return {
+            "path": "" if entry is None else entry.path,
+            "sha256": sha256.hex(),
+            "reason": trouble.reason,
+            "detail": trouble.detail,
+            "attempts": trouble.attempts,
         }
 
     def _limits(self) -> list[dict[str, object]]:

@@ -73,7 +73,11 @@ def _slots(serves: JsonObject) -> str:
 
 
 def _held(holds: JsonObject) -> str:
-    parts = [f"{number(holds, 'files')} of {number(holds, 'wanted')} files", format_size(number(holds, "bytes"))]
+    size = format_size(number(holds, "bytes"))
+    if holds.get("limit_bytes") is not None:
+        size += f" of {format_size(number(holds, 'limit_bytes'))}"
+    free = format_size(number(holds, "free_bytes"))
+    parts = [f"{number(holds, 'files')} of {number(holds, 'wanted')} files", size, f"{free} free on the disk"]
     if number(holds, "quarantined"):
         parts.append(
             f"{number(holds, 'quarantined')} damaged in quarantine ({format_size(number(holds, 'quarantined_bytes'))})"

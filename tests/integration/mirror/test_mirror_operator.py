@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
-from events.schemas import Availability, AvailabilityChanged, LoadReported, MirrorCameOnline, MirrorWentOffline
+from events.schemas import (
+    Availability,
+    AvailabilityChanged,
+    LoadReported,
+    MirrorCameOnline,
+    MirrorWentOffline,
+    ReplicaDeclined,
+    ReplicaReady,
+)
 
 if TYPE_CHECKING:
     from conftest import Stage
@@ -258,3 +267,34 @@ async def test_the_page_shows_the_state_to_this_machine_alone_and_runs_no_script
         for headers in ({"X-Forwarded-For": "127.0.0.1"}, {"Host": "evil.example"}):
             async with http.get(f"{stage.url}/-/status", headers=headers) as response:
                 assert response.status == 403
+
+
+async def test_what_is_fetched_is_shown_with_its_pieces_and_what_is_not_with_the_reason(
+    stage: Stage, desk: Desk
+) -> None:
+    stage.reconfigure(disk_bytes_max=len(CONTENT))
+    async with stage.running():
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def wait(request: web.Request, content: bytes) -> web.StreamResponse:
+            asked.set()
+            await go_on.wait()
+            return web.Response(body=content, headers={"ETag": f'"{request.match_info["sha256"]}"'})
+
+        stage.master.answers.append(wait)
+        event = await stage.publish("dir/small.bin", b"small")
+        await asyncio.wait_for(asked.wait(), 20)
+        (fetch,) = (await desk.state())["fetching"]
+        assert (fetch["path"], fetch["size_bytes"], fetch["pieces"], fetch["pieces_done"]) == ("dir/small.bin", 5, 1, 0)
+        go_on.set()
+        await stage.log.until_true(lambda: event.sha256 in {ready.sha256 for ready in stage.log.of(ReplicaReady)})
+        await stage.publish("dir/large.bin", CONTENT * 2)
+        await stage.log.until(ReplicaDeclined)
+        state = await desk.state()
+        (trouble,) = state["troubles"]
+        assert (trouble["path"], trouble["reason"]) == ("dir/large.bin", "DISK_FULL")
+        assert (state["holds"]["bytes"], state["holds"]["limit_bytes"], state["holds"]["quarantined"]) == (
+            5,
+            len(CONTENT),
+            0,
+        )
