@@ -24,6 +24,8 @@ from mirror.plan import Entry
 from mirror.sources import Neighbourhood
 from mirror.traces import Said
 
+STALL_S = 600.0  # nobody is given up here: who is asked when is what the test looks at
+
 
 async def main(folder: Path, master_url: str, told: dict[str, object]) -> None:
     """Fetch it."""
@@ -39,7 +41,7 @@ async def main(folder: Path, master_url: str, told: dict[str, object]) -> None:
         piece_digests=bytes.fromhex(str(told["piece_digests"])),
     )
     with ThreadPoolExecutor(4) as executor:
-        async with new_session() as session, peer_session((), read_timeout_s=30) as peers:
+        async with new_session(read_timeout_s=STALL_S) as session, peer_session((), read_timeout_s=STALL_S) as peers:
             around = Neighbourhood(
                 mirror=MirrorName("ana"),
                 origin=Origin(session, master_url, "mirror-token"),

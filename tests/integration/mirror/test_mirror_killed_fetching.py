@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PIECE_BYTES = 256 << 10
 PIECES = 10
-DEADLINE_S = 60.0
+DEADLINE_S = 100.0
 
 
 async def sends(request: web.Request, content: bytes) -> web.StreamResponse:
