@@ -18,7 +18,7 @@ import pytest
 from broker.relay import message_of
 from events.envelope import Envelope, mirror_source
 from events.grants import check, derive_key, read
-from events.names import FilePath, MirrorName, parse_digest
+from events.names import Digest, FilePath, MirrorName, parse_digest
 from events.schemas import (
     Event,
     InventoryAnnounced,
@@ -26,6 +26,8 @@ from events.schemas import (
     Profile,
     ReplicaReady,
 )
+from master import following
+from master.store.store import open_store
 
 if TYPE_CHECKING:
     from conftest import Desk, Theatre
@@ -249,3 +251,18 @@ async def test_the_log_tells_the_tracker_who_is_whole_and_a_restart_does_not_for
 
 def _bitmap(pieces: Iterable[int]) -> str:
     return base64.b64encode(bytes([sum(0x80 >> piece for piece in pieces)])).decode()
+
+
+async def test_a_log_faster_than_the_database_is_read_again_from_where_it_was_kept(
+    memory_theatre: Theatre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "WAITING_MAX", 2)
+    digests = [bytes([number]) * 32 for number in range(50)]
+    async with site_in(memory_theatre, tmp_path, "ana") as site:
+        for digest in digests:
+            ready = ReplicaReady(mirror=ANA, sha256=Digest(digest), size_bytes=1, path=FilePath("b"), generation=1)
+            await site.say("ana", ready)
+        await site.come_online("ana")
+        await site.until_peers(1)
+    async with open_store(memory_theatre.config.store_url) as store, store.reading() as transaction:
+        assert await transaction.heard.copies() == {ANA: len(digests)}
