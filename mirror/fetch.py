@@ -7,8 +7,9 @@ says who has which piece (``tracker``). Only what was verified counts, so it doe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from random import Random
 from typing import Final
 
@@ -56,12 +57,22 @@ class Fetcher:
             DiskFullError, DiskFailedError: there is no room, or the disk is broken.
             UnwantedError: ``wanted`` became false.
         """
-        loop = asyncio.get_running_loop()
-        part = await finished(loop.run_in_executor(self._executor, Part, self._objects, PieceLayout.of(entry)))
-        try:
+        async with self._opened(PieceLayout.of(entry)) as part:
             with self.offered.offering(part):
                 await self._complete(part, wanted, trace)
-                await finished(loop.run_in_executor(self._executor, part.commit))
+                await finished(asyncio.get_running_loop().run_in_executor(self._executor, part.commit))
+
+    @asynccontextmanager
+    async def _opened(self, layout: PieceLayout) -> AsyncGenerator[Part]:
+        opening = asyncio.get_running_loop().run_in_executor(self._executor, Part, self._objects, layout)
+        try:
+            part = await finished(opening)
+        except asyncio.CancelledError:
+            if opening.exception() is None:
+                opening.result().close()
+            raise
+        try:
+            yield part
         finally:
             part.close()
 

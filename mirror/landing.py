@@ -59,13 +59,15 @@ class Lander:
             DiskFullError: there is no room. UnwantedError: nobody wants it any more.
         """
         landing = self._part.land(piece)
+        may_restart = True
         for _ in range(RESUMES_MAX):
             before_bytes = landing.have_bytes
             try:
                 await self._receive(landing, source, Span(landing.position, landing.span.stop))
             except SourceFaultError as error:
-                if before_bytes and error.fault.fault in _GOES_NOT_ON:
+                if before_bytes and may_restart and error.fault.fault in _GOES_NOT_ON:
                     landing.restart()
+                    may_restart = False  # or a source could send the same bytes again and again
                 elif error.fault.fault not in _RESUMABLE or landing.have_bytes <= before_bytes:
                     raise
             else:

@@ -166,6 +166,16 @@ async def compresses(animal: Animal, request: web.Request, content: bytes) -> we
     return await animal.send(request, response, content[start:stop])
 
 
+async def drops_and_will_not_go_on(animal: Animal, request: web.Request, content: bytes) -> web.StreamResponse:
+    start, stop = asked_of(request, content)
+    if start % MIB:
+        return web.Response(status=416)
+    response = await animal.send(request, partial(start, stop, len(content)), content[start : (start + stop) // 2])
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
 BAD: dict[Habit, SourceFault] = {
     flips_a_byte: SourceFault.WRONG_BYTES,
     lies_about_the_range: SourceFault.WRONG_RANGE,
@@ -293,6 +303,15 @@ async def test_a_source_that_drops_a_hundred_connections_costs_little(workshop: 
     assert dropper.requests >= 100
     assert dropper.sent_bytes - len(content) <= len(content) // 10
     assert {one["outcome"] for one in workshop.master.tracker.results} == {"done"}
+
+
+async def test_a_source_that_does_not_go_on_sends_a_piece_twice_at_most(workshop: Workshop) -> None:
+    event = workshop.master.publish("a", some_bytes(2 * MIB), piece_bytes=MIB)
+    await workshop.keep([drops_and_will_not_go_on])
+    with pytest.raises(SourcesBadError, match="refused"):
+        await workshop.fetch(event)
+    tries = [one for one in workshop.master.tracker.results if one["outcome"] == "failed"]
+    assert workshop.sent_bytes <= 2 * len(tries) * (MIB // 2)
 
 
 async def test_only_bad_sources_are_refused_each_with_its_fault(workshop: Workshop) -> None:
