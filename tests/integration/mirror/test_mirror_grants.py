@@ -220,6 +220,7 @@ async def test_a_download_that_is_broken_off_is_counted_as_the_visitors_tcp_took
         parts = urlsplit(stage.link(stage.grant(event)))
         loop = asyncio.get_running_loop()
         with socket.socket() as visitor:
+            visitor.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)  # lest the rest fit into the buffers
             visitor.setblocking(False)
             await loop.sock_connect(visitor, (parts.hostname, parts.port))
             await loop.sock_sendall(visitor, f"GET {parts.path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
