@@ -104,9 +104,9 @@ class _Account:
         # Where a limit was lowered, or right after a turn, more may be owed than is left.
         return max(self.owed_bytes, min(self.owed_bytes + ahead_bytes, most_bytes))
 
-    def turn(self, *, into_new_month: bool) -> None:
-        self.earlier_bytes = 0 if into_new_month else self.earlier_bytes + self.used_bytes
-        self.used_bytes = self.booked_bytes = 0
+    def begin_day(self) -> None:
+        """Count anew; what is promised stays so."""
+        self.earlier_bytes = self.used_bytes = self.booked_bytes = 0
 
 
 @dataclass(slots=True)
@@ -123,9 +123,10 @@ class Quota:
     Args:
         limits: what the operator gives.
         calendar: how he counts days and months.
-        ledgers: what the disk knows; of it, the days of the month that ``now_s`` lies in count.
+        ledgers: what the disk knows; of it, the days of the month that is being counted count.
         told: which limits were said to be reached, as ``told`` gave it.
-        now_s: the time at the start. It is believed then; later on, a clock that steps back begins nothing new.
+        now_s: the time at the start. Later on, a clock that steps back begins nothing new; one that was behind at the
+            start, as a small computer's without a battery is, finds the ledgers of its true day when it is set.
     """
 
     def __init__(
@@ -137,14 +138,24 @@ class Quota:
         now_s: float,
         told: Mapping[str, str] | None = None,
     ) -> None:
-        self.limits = limits
+        self._limits = limits
         self._calendar = calendar
         self._day = calendar.day(now_s)
         self._all, self._peers = _Account(), _Account()
+        self._known = {ledger.day: ledger for ledger in ledgers}
         self._closing: dict[date, Ledger] = {}
         self._said = _Said(told=dict(told or {}))
-        for ledger in ledgers:
-            self._load(ledger)
+        self._begin_day()
+
+    @property
+    def limits(self) -> Limits:
+        """What the operator gives. Under other limits nobody was refused yet."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self._limits = limits
+        self._said.refused.clear()
 
     @property
     def day(self) -> date:
@@ -187,12 +198,10 @@ class Quota:
         day = self._calendar.day(now_s)
         if day <= self._day:
             return False
-        self._closing[self._day] = self._ledger(self._all.used_bytes, self._peers.used_bytes)
-        into_new_month = self._calendar.first_day(_MONTH, day) != self.first_day(_MONTH)
-        for account in (self._all, self._peers):
-            account.turn(into_new_month=into_new_month)
+        ended = self._ledger(self._all.used_bytes, self._peers.used_bytes)
+        self._closing[self._day] = self._known[self._day] = ended
         self._day = day
-        self._said.refused.clear()
+        self._begin_day()
         return True
 
     def reserve(self, size_bytes: int, *, for_peer: bool = False) -> bool:
@@ -259,6 +268,13 @@ class Quota:
 
     def _accounts(self, *, for_peer: bool) -> tuple[_Account, ...]:
         return (self._all, self._peers) if for_peer else (self._all,)
+
+    def _begin_day(self) -> None:
+        self._said.refused.clear()
+        for account in (self._all, self._peers):
+            account.begin_day()
+        for ledger in self._known.values():
+            self._load(ledger)
 
     def _load(self, ledger: Ledger) -> None:
         used_bytes = max(ledger.used_bytes, ledger.booked_bytes)

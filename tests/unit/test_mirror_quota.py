@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,6 +183,27 @@ def test_another_limit_is_reached_anew() -> None:
     assert quota.reached() == []
     send(quota, 100)
     assert {each.level for each in quota.reached()} == {SOFT, HARD}
+
+
+def test_a_limit_that_was_raised_is_not_reached_because_the_former_one_kept_a_visitor_out() -> None:
+    quota = fresh(1000)
+    send(quota, 500)
+    assert not quota.reserve(600)
+    quota.told(*quota.reached())
+    quota.limits = Limits(monthly_bytes=10_000)
+    assert quota.reached() == []
+
+
+@pytest.mark.parametrize("started_s", [0.0, NOVEMBER_22_S - DAY_S], ids=["in 1970", "yesterday"])
+def test_a_clock_that_was_behind_at_the_start_and_is_set_makes_nothing_forgotten(started_s: float) -> None:
+    on_disk = [Ledger(day=date(2026, 11, day), used_bytes=30, booked_bytes=40, peer_booked_bytes=4) for day in (20, 22)]
+    quota = fresh(100, 50, ledgers=on_disk, now_s=started_s)
+    assert quota.reserve(5)
+    assert quota.turn(NOVEMBER_22_S)
+    assert (quota.used_bytes(DAY), quota.used_bytes(MONTH)) == (40, 80)
+    assert (quota.left(DAY), quota.left(MONTH), quota.peer_left_bytes) == (5, 15, 1)
+    today = quota.ledgers()[-1]
+    assert (today.day, today.used_bytes) == (date(2026, 11, 22), 40)
 
 
 steps = st.lists(
