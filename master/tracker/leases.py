@@ -80,6 +80,10 @@ class Leases:
         """Give all leases to and from a station."""
         return [lease for lease in self._by_id.values() if number in (lease.asker, lease.source)]
 
+    def of_content(self, sha256: Digest) -> list[Lease]:
+        """Give all leases of a content."""
+        return [lease for lease in self._by_id.values() if lease.sha256 == sha256]
+
     def of_piece(self, asker: int, sha256: Digest, piece: int) -> Lease:
         """Give an asker's lease of a piece: it has one at a time."""
         return self._by_piece[asker, sha256, piece]

@@ -5,7 +5,7 @@ Each has a number, which stands for it in sets of bits and is never given to ano
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,10 @@ from master.heard import Announced
 
 ORIGIN_NUMBER: Final = 0
 LEASES_PER_SOURCE_MAX: Final = 2  # one is sent while the next is asked for; more would only share its uplink
+# Of all contents. Who takes leases and lets them run out keeps places from others, and the master's rate.
+LEASES_PER_ASKER_MAX: Final = 64  # sixteen fetches at once, with the four pieces each that mirrors ask for
+FROM_ORIGIN_PER_ASKER_MAX: Final = 8
+LIVE_S: Final = 90.0  # a mirror asks at least every 20 s, or fetches a piece for up to a minute
 FAILED_TO_MAX: Final = 2  # a source that failed so many askers since it last served one is at fault itself
 REST_S: Final = 30.0  # for such a source; a mirror restarts in seconds
 
@@ -34,6 +38,10 @@ class Stations:
         self._names: list[MirrorName] = [ORIGIN]
         self._announced: dict[int, Announced] = {}
         self._load: Counter[int] = Counter()
+        self._leased: Counter[int] = Counter()
+        self._between: Counter[tuple[int, int]] = Counter()
+        self._used: Counter[int] = Counter()
+        self._asked_at_s: OrderedDict[int, float] = OrderedDict()
         self._failing: dict[int, _Failing] = {}
         self._offering = 0
         self._idle = 0
@@ -82,21 +90,51 @@ class Stations:
             self._resting &= ~(1 << number)
         return self._offering & ~self._resting
 
-    def free(self, sources: int) -> int:
-        """Give those of some sources that have a place left."""
-        return sources & ~self._busy
+    def offers(self, number: int) -> bool:
+        """Tell whether a mirror is online and serves others."""
+        return bool(self._offering >> number & 1)
+
+    def asked(self, number: int, *, now_s: float) -> None:
+        """Note that a mirror asks for pieces."""
+        self._asked_at_s[number] = now_s
+        self._asked_at_s.move_to_end(number)
+        while now_s - next(iter(self._asked_at_s.values())) >= LIVE_S:
+            self._asked_at_s.popitem(last=False)
+
+    def free(self, sources: int, asker: int) -> int:
+        """Give those of some sources that have a place left for an asker: one, or all where it alone asks lately."""
+        used = self._used[asker] if len(self._asked_at_s) > 1 else 0
+        return sources & ~self._busy & ~used
+
+    def room(self, asker: int) -> int:
+        """Tell how many more leases a mirror may have."""
+        return LEASES_PER_ASKER_MAX - self._leased[asker]
+
+    def may_ask_origin(self, asker: int) -> bool:
+        """Tell whether a mirror may have one more lease from the master."""
+        return self._between[ORIGIN_NUMBER, asker] < FROM_ORIGIN_PER_ASKER_MAX
 
     def idle(self, sources: int) -> int:
         """Give those of some sources that serve nobody."""
         return sources & ~self._idle
 
-    def engage(self, number: int) -> None:
+    def engage(self, number: int, asker: int) -> None:
         """Count a lease from a source."""
-        self._count(number, 1)
+        self._leased[asker] += 1
+        self._between[number, asker] += 1
+        self._used[asker] |= 1 << number
+        if number != ORIGIN_NUMBER:
+            self._count(number, 1)
 
-    def release(self, number: int) -> None:
+    def release(self, number: int, asker: int) -> None:
         """Count it no more."""
-        self._count(number, -1)
+        self._leased[asker] -= 1
+        self._between[number, asker] -= 1
+        if not self._between[number, asker]:
+            del self._between[number, asker]
+            self._used[asker] &= ~(1 << number)
+        if number != ORIGIN_NUMBER:
+            self._count(number, -1)
 
     def served(self, number: int) -> None:
         """Note that a source gave somebody a piece."""

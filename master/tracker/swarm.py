@@ -11,9 +11,8 @@ from typing import Final
 from events.names import Digest
 from events.pieces import Span, piece_count, span_of
 from master.tracker.bits import bits_of
-from master.tracker.stations import ORIGIN_NUMBER
+from master.tracker.stations import LIVE_S, ORIGIN_NUMBER
 
-LIVE_S: Final = 90.0  # a mirror asks at least every 20 s, or fetches a piece for up to a minute
 AVOID_S: Final = 10.0  # a source that failed an asker; doubled for each time in a row
 AVOID_S_MAX: Final = 600.0
 ACCUSERS_MAX: Final = 2  # a source that sent wrong bytes to so many has a bad copy; one of them could be lying
@@ -83,6 +82,7 @@ class Swarm:
         self.full = (1 << self.pieces) - 1
         self.spent = list(spent) or [0] * self.pieces
         self.from_origin = 0
+        self.leases = 0
         self.whole = 0
         self._members: dict[int, Member] = {}
         self._holders = [0] * self.pieces
@@ -178,6 +178,7 @@ class Swarm:
         member.leased |= 1 << piece
         member.starved_since_s.pop(piece, None)
         self._under_way[piece] += 1
+        self.leases += 1
         if source == ORIGIN_NUMBER:
             self.spent[piece] += 1
             self.from_origin += 1
@@ -188,6 +189,7 @@ class Swarm:
         member = self.member(asker)
         member.leased &= ~(1 << piece)
         self._under_way[piece] -= 1
+        self.leases -= 1
         if source == ORIGIN_NUMBER:
             self.spent[piece] -= unused
             self.from_origin -= 1

@@ -28,6 +28,7 @@ FROM_ORIGIN_PER_MIRROR_MAX: Final = 2  # or the first that asks takes the whole 
 # pass on anything meanwhile.
 FROM_ORIGIN_MAX: Final = 8
 IDLE_S: Final = 600.0  # a swarm in which nobody asked for so long is put away; its spent budget is remembered
+SWARMS_MAX: Final = 4096  # contents asked for at once; some 40 kB each at the most, whoever asks for everything
 SPENT_KEPT_MAX: Final = 10_000  # contents; some 2 kB each at the most
 RETRY_S: Final = 1.0  # for askers who do not wait for their answer
 
@@ -59,7 +60,7 @@ class Tracker:
         self._rng = rng
         self._egress = Egress(rules.bytes_per_second)
         self._leases = Leases()
-        self._swarms: dict[Digest, Swarm] = {}
+        self._swarms: OrderedDict[Digest, Swarm] = OrderedDict()  # the one longest not asked for comes first
         self._spent: OrderedDict[Digest, list[int]] = OrderedDict()
         self.stations = Stations()
 
@@ -82,19 +83,30 @@ class Tracker:
         return sha256 in self._swarms
 
     def open(self, content: Content, *, holders: Iterable[MirrorName], bans: Iterable[Ban]) -> None:
-        """Begin a swarm with what the log says: who is whole, and who sent wrong bytes."""
-        swarm = self._swarms[content.sha256] = Swarm(content, self._spent.pop(content.sha256, ()))
-        for holder in holders:
-            swarm.hold(self.stations.number(holder), held=True)
+        """Begin a swarm with what the log says: who is whole, and who sent wrong bytes.
+
+        What was sent before this process began is not known. As many mirrors as are whole and serve others are taken
+        for as many copies that left: they have them from here, or make it needless that one more leaves.
+        """
+        whole = [self.stations.number(holder) for holder in holders]
+        serving = sum(map(self.stations.offers, whole))
+        unknown = [min(serving, self._rules.seeds_max)] * content.pieces
+        swarm = self._swarms[content.sha256] = Swarm(content, self._spent.pop(content.sha256, unknown))
+        for number in whole:
+            swarm.hold(number, held=True)
         for ban in bans:
             self.ban(ban)
 
     def put_away(self, now_s: float) -> None:
-        """Forget the swarms in which nobody asks any more, but not what the master has sent for them."""
-        for sha256, swarm in list(self._swarms.items()):
-            if now_s - swarm.last_asked_at_s > IDLE_S:
-                del self._swarms[sha256]
-                self._spent[sha256] = swarm.spent
+        """Forget the swarms in which nobody asks any more, and of too many the oldest; not what the master has sent."""
+        while self._swarms:
+            sha256, swarm = next(iter(self._swarms.items()))
+            if now_s - swarm.last_asked_at_s <= IDLE_S and len(self._swarms) < SWARMS_MAX:
+                break
+            for lease in self._leases.of_content(sha256) if swarm.leases else ():
+                self._end(lease)
+            del self._swarms[sha256]
+            self._spent[sha256] = swarm.spent
         while len(self._spent) > SPENT_KEPT_MAX:
             self._spent.popitem(last=False)
 
@@ -140,14 +152,16 @@ class Tracker:
         """
         self.expire(now_s)
         swarm, asker = self._swarms[sha256], self.stations.number(mirror)
-        new = swarm.report(asker, have & self._swarms[sha256].full, now_s=now_s)
+        self._swarms.move_to_end(sha256)
+        self.stations.asked(asker, now_s=now_s)
+        new = swarm.report(asker, have & swarm.full, now_s=now_s)
         member = swarm.member(asker)
         for piece in bits_of(new & member.leased):
             self._serve(self._leases.of_piece(asker, sha256, piece))
         wanted = swarm.full & ~member.have & ~member.leased
-        room = min(want_max, LEASES_PER_MIRROR_MAX - member.leased.bit_count())
+        room = min(want_max, LEASES_PER_MIRROR_MAX - member.leased.bit_count(), self.stations.room(asker))
         choice = self._choice(swarm, asker, member, now_s)
-        if not wanted or room <= 0 or not (choice.origin or self.stations.free(choice.usable)):
+        if not wanted or room <= 0 or not (choice.origin or self.stations.free(choice.usable, asker)):
             return []
         return self._lease(swarm, asker, member, choice, wanted=wanted, room=room, now_s=now_s)
 
@@ -193,7 +207,8 @@ class Tracker:
         sources = self.stations.sources(now_s)
         shared = swarm.askers & sources & ~(1 << asker)
         few_enough = swarm.from_origin < FROM_ORIGIN_MAX or not shared
-        origin = few_enough and member.from_origin < FROM_ORIGIN_PER_MIRROR_MAX and not refused >> ORIGIN_NUMBER & 1
+        modest = member.from_origin < FROM_ORIGIN_PER_MIRROR_MAX and self.stations.may_ask_origin(asker)
+        origin = few_enough and modest and not refused >> ORIGIN_NUMBER & 1
         return _Choice(
             usable=swarm.live(now_s) & sources & ~refused & ~(1 << asker),
             origin=origin and self._egress.is_open(now_s),
@@ -204,7 +219,7 @@ class Tracker:
     ) -> list[Lease]:
         """Go through the pieces, the rarest first, and lease those that somebody can give now."""
         leases: list[Lease] = []
-        free = self.stations.free(choice.usable)
+        free = self.stations.free(choice.usable, asker)
         for piece in swarm.rarest(wanted, self._rng):
             givers = swarm.holders(piece) & free
             if givers:
@@ -217,7 +232,7 @@ class Tracker:
             if len(leases) == room:
                 break
             choice.origin = choice.origin and self._choice(swarm, asker, member, now_s).origin
-            free = self.stations.free(choice.usable)
+            free = self.stations.free(choice.usable, asker)
         return leases
 
     def _may_leave(self, swarm: Swarm, member: Member, piece: int, usable: int, now_s: float) -> bool:
@@ -243,10 +258,9 @@ class Tracker:
         )
         self._leases.add(lease)
         swarm.begin(asker, piece, source)
+        self.stations.engage(source, asker)
         if source == ORIGIN_NUMBER:
             self._egress.take(lease.piece_bytes)
-        else:
-            self.stations.engage(source)
         return lease
 
     def _serve(self, lease: Lease) -> None:
@@ -264,7 +278,6 @@ class Tracker:
         swarm = self._swarms.get(lease.sha256)
         if swarm is not None:
             swarm.end(lease.asker, lease.piece, lease.source, unused=unused)
-        if lease.source != ORIGIN_NUMBER:
-            self.stations.release(lease.source)
-        elif unused:
+        self.stations.release(lease.source, lease.asker)
+        if unused and lease.source == ORIGIN_NUMBER:
             self._egress.give_back(lease.piece_bytes)

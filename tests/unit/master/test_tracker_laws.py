@@ -14,9 +14,16 @@ from events.schemas import Profile, SourceFault
 from master.heard import Announced, Ban
 from master.tracker.bits import draw, read_bitmap
 from master.tracker.leases import Lease
-from master.tracker.stations import LEASES_PER_SOURCE_MAX, ORIGIN_NUMBER, REST_S
-from master.tracker.swarm import LIVE_S, Content
-from master.tracker.tracker import IDLE_S, Rules, Tracker
+from master.tracker.stations import (
+    FROM_ORIGIN_PER_ASKER_MAX,
+    LEASES_PER_ASKER_MAX,
+    LEASES_PER_SOURCE_MAX,
+    LIVE_S,
+    ORIGIN_NUMBER,
+    REST_S,
+)
+from master.tracker.swarm import Content
+from master.tracker.tracker import IDLE_S, SWARMS_MAX, Rules, Tracker
 
 PIECES = 6
 PIECE_BYTES = 4 << 20
@@ -291,3 +298,77 @@ def test_a_mirror_that_left_and_came_back_is_not_sent_again_to_who_lied_to_it() 
     tracker.announce(announced(bob))
     (lease,) = tracker.ask(bob, SHA256, have=FULL & ~1, want_max=1, now_s=0.0)
     assert lease.source == ORIGIN_NUMBER
+
+
+def content(number: int, *, pieces: int = 2) -> Content:
+    sha256 = Digest(number.to_bytes(32, "big"))
+    return Content(sha256=sha256, size_bytes=pieces * PIECE_BYTES, piece_bytes=PIECE_BYTES)
+
+
+def ask_for_everything(tracker: Tracker, asker: MirrorName, *holders: MirrorName) -> list[Lease]:
+    """Ask for more contents than anybody fetches at once, and fetch nothing."""
+    leases: list[Lease] = []
+    for number in range(LEASES_PER_ASKER_MAX):
+        some = content(number)
+        tracker.open(some, holders=holders, bans=())
+        leases += tracker.ask(asker, some.sha256, have=0, want_max=16, now_s=0.0)
+    return leases
+
+
+def test_a_mirror_that_asks_for_everything_leaves_each_source_a_place_for_others() -> None:
+    tracker, (ana, bob, cat, dan) = tracker_with(*NAMES), NAMES
+    tracker.ask(bob, SHA256, have=0, want_max=0, now_s=0.0)
+    hoarded = ask_for_everything(tracker, ana, cat, dan)
+    assert Counter(tracker.stations.name(lease.source) for lease in hoarded)[cat] == 1
+    tracker.replace(SHA256, [cat, dan])
+    leases = tracker.ask(bob, SHA256, have=0, want_max=4, now_s=0.0)
+    assert {cat, dan} <= {tracker.stations.name(lease.source) for lease in leases}
+
+
+def test_a_mirror_that_asks_for_everything_leaves_others_the_masters_rate() -> None:
+    tracker, (ana, bob, *_) = tracker_with(*NAMES, rate=10 * PIECE_BYTES), NAMES
+    assert len(ask_for_everything(tracker, ana)) == FROM_ORIGIN_PER_ASKER_MAX
+    assert tracker.ask(bob, SHA256, have=0, want_max=4, now_s=0.0) != []
+
+
+def test_a_mirror_that_asks_alone_has_both_places_of_a_source() -> None:
+    tracker, (ana, bob, *_) = tracker_with(*NAMES), NAMES
+    tracker.hold(bob, SHA256, held=True)
+    leases = tracker.ask(ana, SHA256, have=0, want_max=2, now_s=0.0)
+    assert [tracker.stations.name(lease.source) for lease in leases] == [bob, bob]
+
+
+def test_mirrors_that_hold_a_file_are_its_seeds_after_a_restart() -> None:
+    tracker, (ana, bob, cat, dan) = tracker_with(), NAMES
+    for name in NAMES:
+        tracker.announce(announced(name))
+    tracker.open(CONTENT, holders=[ana, bob], bans=())
+    leases = [lease for asker in (cat, dan) for lease in tracker.ask(asker, SHA256, have=0, want_max=4, now_s=0.0)]
+    assert {tracker.stations.name(lease.source) for lease in leases} == {ana, bob}
+
+
+def test_a_lease_that_outlives_its_swarm_is_ended_with_it() -> None:
+    tracker, ana = tracker_with(*NAMES), NAMES[0]
+    large = Content(sha256=Digest(b"2" * 32), size_bytes=200 << 20, piece_bytes=100 << 20)
+    tracker.open(large, holders=(), bans=())
+    before = tracker.ask(ana, large.sha256, have=0, want_max=2, now_s=0.0)
+    assert all(lease.expires_at_s > IDLE_S + 2 for lease in before)
+    tracker.put_away(IDLE_S + 1)
+    assert tracker.leases == 0
+    tracker.open(large, holders=(), bans=())
+    after = tracker.ask(ana, large.sha256, have=0, want_max=2, now_s=IDLE_S + 2)
+    for lease in (*before, *after):
+        tracker.settle(ana, lease.lease_id, None, now_s=IDLE_S + 3)
+    assert (len(after), tracker.leases) == (2, 0)
+
+
+def test_of_too_many_swarms_the_one_longest_not_asked_for_is_put_away() -> None:
+    tracker, ana = tracker_with(*NAMES), NAMES[0]
+    for number in range(SWARMS_MAX):
+        some = content(number, pieces=1)
+        tracker.put_away(float(number))
+        tracker.open(some, holders=(), bans=())
+        tracker.ask(ana, some.sha256, have=1, want_max=0, now_s=float(number))
+        tracker.ask(ana, content(0).sha256, have=1, want_max=0, now_s=float(number))
+        assert len(tracker.contents) <= SWARMS_MAX
+    assert (tracker.has(content(0).sha256), tracker.has(content(1).sha256)) == (True, False)
