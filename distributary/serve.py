@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from distributary.exits import ExitCode
 from distributary.site_folder import unwritable
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+DESCRIPTORS_WANTED: Final = 32_768  # for all connections that a server takes, with a file each; shells give 1,024
 
 Announce: TypeAlias = Callable[[str, str], None]
 """Takes the role and the base URL it listens on, once it is ready."""
@@ -59,9 +61,18 @@ def serve(role: Role, settings: Settings, announce: Announce) -> None:
         CommandError: the configuration is wrong, the address is taken, or the broker refuses us.
     """
     services = services_of(role, settings)
+    raise_descriptor_limit()
     needs_asyncio = any(each.role is Role.MIRROR for each in services)
     with asyncio.Runner(loop_factory=None if needs_asyncio else uvloop.new_event_loop) as runner:
         runner.run(run_until_signal(services, announce))
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process open as many files and connections as it may have use for, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(DESCRIPTORS_WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def services_of(role: Role, settings: Settings) -> tuple[Service, ...]:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edge.visitors import IPNetwork
 from events.grants import Claim, bind, normalise
 
-CONNECTIONS_MAX: Final = 10_000  # some 50 MB of idle ones; a process may need a higher limit of descriptors for it
+CONNECTIONS_MAX: Final = 10_000  # some 50 MB of idle ones
 CONNECTIONS_PER_ADDRESS_MAX: Final = 256  # an office or a carrier behind one address; one visitor has at most a dozen
 CONNECTIONS_PER_PROXY_MAX: Final = 4_096  # what nginx's worker opens at most, as Debian and we configure it
+DESCRIPTORS_SPARE: Final = 256  # for databases, the broker, fetches and what they write
+DESCRIPTORS_PER_CONNECTION: Final = 2  # itself, and the file that is sent by it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,14 @@ class ConnectionLimits:
     per_address: int = CONNECTIONS_PER_ADDRESS_MAX
     per_proxy: int = CONNECTIONS_PER_PROXY_MAX
     proxies: Sequence[IPNetwork] = ()
+
+    def within(self, descriptors: int) -> ConnectionLimits:
+        """Give limits that leave a process with so many descriptors enough to do its work.
+
+        A process without one takes files that it holds for lost.
+        """
+        most = max(1, (descriptors - DESCRIPTORS_SPARE) // DESCRIPTORS_PER_CONNECTION)
+        return replace(self, total=min(self.total, most))
 
 
 class Gate:

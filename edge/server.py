@@ -7,6 +7,7 @@ malformed request. ``_Connection`` mends both.
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
@@ -52,7 +53,7 @@ async def serve(
 ) -> AsyncGenerator[str]:
     """Serve an application while the block is entered; give the base URL it listens on. Port 0 picks a free one.
 
-    ``limits`` bound the open connections; those past them are closed unheard.
+    ``limits`` bound the open connections, and so do the process's descriptors; those past them are closed unheard.
 
     Leaving stops listening, lets running requests end for ``DRAIN_S``, then cancels them and lets them clean up for
     ``CANCEL_S``. Only then the application's own clean-up runs.
@@ -68,7 +69,7 @@ async def serve(
         assert server is not None  # noqa: S101 - setup has made it
         loop, complaints = asyncio.get_running_loop(), _Complaints()
         connections: set[_Connection] = set()
-        gate = Gate(limits)
+        gate = Gate(_fitting(limits))
         listener = await loop.create_server(
             lambda: _Connection(server, loop, connections, complaints, gate), host, port, backlog=BACKLOG
         )
@@ -93,6 +94,12 @@ async def _drain(connections: Collection[_Connection]) -> None:
     if busy:
         log.warning("http.cut_short", requests=len(busy), after_s=DRAIN_S)
         await asyncio.wait(busy, timeout=CANCEL_S)
+
+
+def _fitting(limits: ConnectionLimits) -> ConnectionLimits:
+    """Lower the limits to what this process's descriptors suffice for."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return limits if descriptors == resource.RLIM_INFINITY else limits.within(descriptors)
 
 
 async def _sign(_request: web.Request, response: web.StreamResponse) -> None:

@@ -30,7 +30,7 @@ from mirror.authority import Authority
 from mirror.blame import Blame
 from mirror.bookkeeper import Bookkeeper, kept_told
 from mirror.books import Books
-from mirror.config import MirrorConfig, Serving
+from mirror.config import MirrorConfig, Serving, open_connections
 from mirror.control import controlled
 from mirror.database import StoreError
 from mirror.external import FOLDER_NAME as NGINX_FOLDER
@@ -60,7 +60,6 @@ from mirror.traffic import Traffic
 from mirror.web import Counter, mirror_app
 
 THREADS_SPARE: Final = 3  # beside one for each fetch: removals, scrubbing, and what is looked up
-IDLE_FACTOR: Final = 4  # open connections of an address for each of its downloads
 
 log = structlog.stdlib.get_logger()
 
@@ -392,9 +391,8 @@ class _Mirror:
         )
 
     def _limits(self) -> ConnectionLimits:
-        """Leave a visitor, beside his downloads, the connections that his browser keeps open for later."""
         return ConnectionLimits(
-            per_address=IDLE_FACTOR * self.config.connections_per_address,
+            per_address=open_connections(self.config.connections_per_address),
             proxies=parse_proxies(self.config.trusted_proxies),
         )
 

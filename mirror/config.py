@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from edge.gate import CONNECTIONS_PER_ADDRESS_MAX
 from events.codec import encode
 from events.envelope import Envelope, mirror_source
 from events.errors import UnspeakableEventError
@@ -24,6 +25,7 @@ from mirror.quota import Limits
 from mirror.slots import CONNECTIONS_PER_ADDRESS
 
 PEER_SLOTS_MAX: Final = 1_000  # more mirrors than a site has
+IDLE_FACTOR: Final = 4  # open connections of an address for each of its downloads: what its browser keeps for later
 FETCHES_MAX: Final = 32  # eight are enough to fill a line; more only starve the visitors
 PORT_MAX: Final = 65_535
 
@@ -228,6 +230,15 @@ class MirrorConfig:
         except ValueError as error:
             found.append(f"time_zone: {error}")
         return found
+
+
+def open_connections(downloads: int) -> int:
+    """Give how many connections an address may have open of which so many may be downloads.
+
+    Whoever comes past the downloads is sent back to the site, and for that he has to be heard: an office or a carrier
+    behind one address brings many such visitors.
+    """
+    return max(IDLE_FACTOR * downloads, CONNECTIONS_PER_ADDRESS_MAX)
 
 
 def url_problem(url: str) -> str | None:

@@ -12,6 +12,7 @@ from distributary.cli.invocation import current
 from distributary.config.load import Settings
 from distributary.config.schema import MirrorSection
 from distributary.errors import UsageError
+from mirror.config import open_connections
 from mirror.external import FOLDER_NAME, LOG_NAME, SOCKET_NAME
 from mirror.nginx import NginxPlan, snippet
 
@@ -52,7 +53,7 @@ def plan_of(settings: Settings) -> NginxPlan:
         objects=str(folder / "obj"),
         socket=str(folder / FOLDER_NAME / SOCKET_NAME),
         log_file=str(folder / FOLDER_NAME / LOG_NAME),
-        connections_per_address=section.connections_per_address,
+        connections_per_address=open_connections(section.connections_per_address),
     )
 
 

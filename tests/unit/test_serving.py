@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from broker.port import AccessRefusedError
 from distributary.config.load import load
 from distributary.errors import CommandError
 from distributary.exits import ExitCode
-from distributary.serve import Role, Service, run_until_signal, services_of
+from distributary.serve import Role, Service, raise_descriptor_limit, run_until_signal, services_of
 from distributary.site_folder import SitePlan, write_site
 
 OnReady = Callable[[str], None]
@@ -126,3 +127,15 @@ async def test_interrupt_counts_even_where_it_was_ignored_before() -> None:
         await asyncio.wait_for(run_until_signal((Service(Role.MASTER, run),), lambda _role, _url: None), 10)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_process_takes_the_descriptors_that_the_system_grants_it() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = 1024 if hard == resource.RLIM_INFINITY else hard // 2
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > few
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == hard
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from edge.files import send_file
-from edge.gate import ConnectionLimits
+from edge.gate import DESCRIPTORS_SPARE, ConnectionLimits
 from edge.pacing import UNPACED, Pacing
 from edge.server import new_app, serve
 
@@ -83,6 +83,20 @@ async def test_connections_past_an_address_s_limit_are_closed_unheard(dial: Dial
             assert await late.read_to_end() == b""
         clients[0].connection.close()
         await _until_let_in(dial, url)
+
+
+async def test_connections_leave_the_process_descriptors_for_its_work(
+    dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.server.resource.getrlimit", lambda _which: (DESCRIPTORS_SPARE + 4, 10_000))
+    async with serve(new_app(), host="127.0.0.1", port=0) as url:
+        heard = [await dial(url) for _ in range(2)]
+        late = await dial(url)
+        with contextlib.suppress(ConnectionResetError):
+            assert await late.read_to_end() == b""
+        for client in heard:
+            await client.send(REQUEST)
+            assert await client.read(1)
 
 
 async def _until_let_in(dial: Dial, url: str) -> None:

@@ -298,3 +298,14 @@ async def test_what_is_fetched_is_shown_with_its_pieces_and_what_is_not_with_the
             len(CONTENT),
             0,
         )
+
+
+async def test_a_crowd_behind_one_address_is_sent_back_to_the_site_and_nobody_is_hung_up_on(
+    stage: Stage, http: aiohttp.ClientSession
+) -> None:
+    stage.reconfigure(connections_per_address=1)
+    async with stage.running(), aiohttp.ClientSession() as browsers:  # which keep their connections for later
+        event = await stage.publish_ready("a", CONTENT * 3)
+        async with slow_visitor(stage, http, stage.link(stage.grant(event))):
+            visits = (browsers.get(stage.link(stage.grant(event)), allow_redirects=False) for _ in range(20))
+            assert {response.status for response in await asyncio.gather(*visits)} == {302}

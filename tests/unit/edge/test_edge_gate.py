@@ -37,3 +37,10 @@ def test_proxy_of_ours_has_a_limit_of_its_own() -> None:
 def test_nobody_is_let_in_past_the_whole() -> None:
     gate = Gate(ConnectionLimits(total=2))
     assert [gate.enter(f"192.0.2.{host}") is not None for host in range(3)] == [True, True, False]
+
+
+def test_process_keeps_descriptors_for_its_work_however_many_connect() -> None:
+    limits = ConnectionLimits(per_address=7)
+    assert limits.within(100_000) == limits
+    assert limits.within(1024) == ConnectionLimits(total=384, per_address=7)
+    assert limits.within(64).total == 1
