@@ -18,7 +18,7 @@ from bench.nginx import PrivateNginx
 from broker.ports import draw_ports
 from events.names import Digest
 from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted
-from mirror.config import Serving
+from mirror.config import Serving, open_connections
 from mirror.external import FOLDER_NAME, LOG_NAME, SOCKET_NAME
 from mirror.nginx import REQUEST_FIELD, NginxPlan, place_of, snippet
 
@@ -32,7 +32,9 @@ pytestmark = [pytest.mark.processes, pytest.mark.skipif(NGINX is None, reason="n
 
 
 @asynccontextmanager
-async def behind_nginx(stage: Stage, folder: Path, **changes: object) -> AsyncGenerator[PrivateNginx]:
+async def behind_nginx(
+    stage: Stage, folder: Path, *, connections_per_address: int = 50, **changes: object
+) -> AsyncGenerator[PrivateNginx]:
     """Run the mirror with nginx before it. ``stage.url`` is nginx's then."""
     mirror_port, port = draw_ports(2)
     stage.reconfigure(
@@ -40,6 +42,7 @@ async def behind_nginx(stage: Stage, folder: Path, **changes: object) -> AsyncGe
         trusted_proxies=("127.0.0.1/32",),
         listen_port=mirror_port,
         url=f"http://127.0.0.1:{port}",
+        connections_per_address=connections_per_address,
         **changes,
     )
     data = stage.config.data_folder
@@ -51,7 +54,7 @@ async def behind_nginx(stage: Stage, folder: Path, **changes: object) -> AsyncGe
         objects=str(data / "obj"),
         socket=str(data / FOLDER_NAME / SOCKET_NAME),
         log_file=str(data / FOLDER_NAME / LOG_NAME),
-        connections_per_address=50,
+        connections_per_address=open_connections(connections_per_address),
     )
     async with stage.running():
         nginx = PrivateNginx(folder / "nginx", snippet(plan), port=port)
@@ -127,6 +130,16 @@ async def test_conditions_and_ranges_hold_as_without_nginx(
         if body:
             (finished,) = await stage.log.until(DownloadFinished)
             assert (finished.first_byte, finished.sent_bytes) == (start, len(body))
+
+
+async def test_visitor_behind_a_busy_address_is_sent_back_to_the_site_and_not_refused_by_nginx(
+    stage: Stage, http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    async with behind_nginx(stage, tmp_path, connections_per_address=1, rate_bytes_per_second=200_000):
+        event = await stage.publish_ready("a", CONTENT)
+        link, of_a_neighbour = stage.link(stage.grant(event)), stage.link(stage.grant(event))
+        async with http.get(link), http.get(of_a_neighbour, allow_redirects=False) as response:
+            assert response.status == 302
 
 
 async def test_head_takes_nothing(stage: Stage, http: aiohttp.ClientSession, tmp_path: Path) -> None:
