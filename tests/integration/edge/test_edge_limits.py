@@ -88,7 +88,10 @@ async def test_connections_past_an_address_s_limit_are_closed_unheard(dial: Dial
 async def test_connections_leave_the_process_descriptors_for_its_work(
     dial: Dial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.server.resource.getrlimit", lambda _which: (DESCRIPTORS_SPARE + 4, 10_000))
+    def few(_which: int) -> tuple[int, int]:
+        return DESCRIPTORS_SPARE + 4, 10_000
+
+    monkeypatch.setattr("edge.server.resource.getrlimit", few)
     async with serve(new_app(), host="127.0.0.1", port=0) as url:
         heard = [await dial(url) for _ in range(2)]
         late = await dial(url)
