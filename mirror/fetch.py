@@ -7,7 +7,7 @@ says who has which piece (``tracker``). Only what was verified counts, so it doe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from random import Random
@@ -47,20 +47,24 @@ class Fetcher:
         self._limits = limits
         self._rng = rng
 
-    async def fetch(self, entry: Entry, *, wanted: Callable[[], bool], trace: TraceContext | None = None) -> None:
+    @asynccontextmanager
+    async def fetched(self, entry: Entry, *, trace: TraceContext | None = None) -> AsyncGenerator[None]:
         """Get a content, verify it, and put it in its place in the store. Not announced yet, and not in any table.
+
+        While the block is entered, other mirrors are still given its pieces: the caller writes its row down in it, and
+        nobody finds nothing in between.
 
         Raises:
             SourcesBadError: all sources that are to be had failed; it names them. What was verified is kept.
             OriginError: the master does not say who has it. What was verified is kept.
             DigestMismatchError: the pieces are right and the whole is not. It is deleted.
             DiskFullError, DiskFailedError: there is no room, or the disk is broken.
-            UnwantedError: ``wanted`` became false.
         """
         async with self._opened(PieceLayout.of(entry)) as part:
             with self.offered.offering(part):
-                await self._complete(part, wanted, trace)
+                await self._complete(part, trace)
                 await finished(asyncio.get_running_loop().run_in_executor(self._executor, part.commit))
+                yield
 
     @asynccontextmanager
     async def _opened(self, layout: PieceLayout) -> AsyncGenerator[Part]:
@@ -76,10 +80,10 @@ class Fetcher:
         finally:
             part.close()
 
-    async def _complete(self, part: Part, wanted: Callable[[], bool], trace: TraceContext | None) -> None:
+    async def _complete(self, part: Part, trace: TraceContext | None) -> None:
         if part.pieces.complete:
             return
-        lander = Lander(part, self._executor, self._limits, wanted)
+        lander = Lander(part, self._executor, self._limits)
         sources = Sources(self._around, part.layout.sha256, trace)
         small = part.layout.size_bytes < SEEDED_FROM_BYTES and part.layout.count == 1
         if small and await _straight(lander, sources):

@@ -29,6 +29,7 @@ PIECES_AT_ONCE_MAX: Final = 4  # of one content; measured: more gain nothing
 CONNECTIONS_PER_SOURCE_MAX: Final = 2  # of one content; a friend's line is not ours alone
 FAILURES_MAX: Final = 30  # in a row, without one good piece between them
 WAITING_S_MAX: Final = 60.0  # for a piece that nobody has yet; then another content gets its turn
+LAST_REPORT_S: Final = 2.0  # who stops or gives up does not wait longer for the master to hear of it
 ASK_AGAIN_S: Final = 1.0  # while pieces land and more could: other mirrors verify some, too
 
 log = structlog.stdlib.get_logger()
@@ -60,7 +61,7 @@ class Gathering:
         Raises:
             SourcesBadError: all that are to be had failed.
             OriginError: the master does not say who has it, or nobody has had a piece to give for a while.
-            DiskFullError: there is no room. UnwantedError: nobody wants it any more.
+            DiskFullError: there is no room.
         """
         if not patiently:
             self._patience_s = 0.0
@@ -70,14 +71,12 @@ class Gathering:
                 await self._settle_some()
         finally:
             await self._drop_running()
-            if not _is_cancelled():
-                await self._tell_last()
+            await self._tell_last()
 
     async def _start_more(self) -> None:
         room = PIECES_AT_ONCE_MAX - len(self._running)
         if room <= 0 or self._clock() < self._ask_at_s:
             return
-        self._lander.check_wanted()
         answer = await self._ask(room)
         started = [self._start(lease) for lease in answer.leases]
         if any(started):
@@ -89,13 +88,9 @@ class Gathering:
 
     async def _ask(self, room: int) -> Leases:
         wait_s = 0.0 if self._running else min(self._limits.lease_wait_s, self._patience())
-        reports, self._reports = tuple(self._reports), []
         try:
-            return await self._tracker.lease(
-                self._part.layout, self._part.pieces, want_max=room, wait_s=wait_s, reports=reports
-            )
+            return await self._tell(want_max=room, wait_s=wait_s)
         except OriginError as error:
-            self._reports[:0] = reports
             if isinstance(error, OriginUnavailableError) and self._running:
                 return Leases((), ASK_AGAIN_S)
             if self._sources.faults and not isinstance(error, OriginForgotUsError):
@@ -198,10 +193,17 @@ class Gathering:
         """Tell what became of the last leases, so that nobody is kept waiting for them."""
         if not self._reports:
             return
-        with suppress(OriginError):  # leases end by themselves
-            await self._tracker.lease(
-                self._part.layout, self._part.pieces, want_max=0, wait_s=0.0, reports=tuple(self._reports)
-            )
+        with suppress(OriginError, TimeoutError):  # leases end by themselves
+            async with asyncio.timeout(LAST_REPORT_S):
+                await self._tell(want_max=0, wait_s=0.0)
+
+    async def _tell(self, *, want_max: int, wait_s: float) -> Leases:
+        reports = tuple(self._reports)
+        answer = await self._tracker.lease(
+            self._part.layout, self._part.pieces, want_max=want_max, wait_s=wait_s, reports=reports
+        )
+        del self._reports[: len(reports)]  # not before it is known that they were heard
+        return answer
 
 
 class _Turns:
@@ -221,8 +223,3 @@ class _Turns:
             else:
                 async with self._trial:
                     yield
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -7,9 +7,9 @@ what is wanted and what is held at the moment that it gets there. One content is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Generator
+from collections.abc import AsyncGenerator, Callable, Collection, Generator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Final, Protocol
@@ -23,7 +23,7 @@ from events.trace import TraceContext
 from mirror.blame import SourcesBadError
 from mirror.config import FetchLimits, MirrorConfig
 from mirror.database import StoreError
-from mirror.landing import UnwantedError
+from mirror.landing import finished
 from mirror.objects import DigestMismatchError, DiskFailedError, DiskFullError, Objects
 from mirror.origin import OriginConfusedError, OriginError, OriginRefusedError, OriginUnavailableError
 from mirror.plan import Entry
@@ -46,11 +46,15 @@ class Trouble:
     attempts: int
 
 
+class UnwantedError(Exception):
+    """A content was withdrawn while it was being fetched. Remove what is there."""
+
+
 class Fetching(Protocol):
     """What gets contents into the store: ``mirror.fetch.Fetcher``, which tells what it raises."""
 
-    async def fetch(self, entry: Entry, *, wanted: Callable[[], bool], trace: TraceContext | None = None) -> None:
-        """Get a content, verify it, and put it in its place in the store."""
+    def fetched(self, entry: Entry, *, trace: TraceContext | None = None) -> AbstractAsyncContextManager[None]:
+        """Get a content, verify it, and put it in its place in the store; the block is for writing its row down."""
         ...
 
 
@@ -88,8 +92,9 @@ class Keeper:
         self._rng = rng
         self._fetches: asyncio.Queue[Digest] = asyncio.Queue()
         self._removals: asyncio.Queue[Digest] = asyncio.Queue()
-        self._queued: set[Digest] = set()
+        self._queued: dict[Digest, asyncio.Queue[Digest]] = {}
         self._busy: dict[Digest, int] = {}
+        self._attempts: dict[Digest, asyncio.Timeout] = {}
         self._again: set[Digest] = set()
         self._timers: dict[Digest, asyncio.TimerHandle] = {}
         self._troubles: dict[Digest, Trouble] = {}
@@ -106,14 +111,16 @@ class Keeper:
         return dict(self._troubles)
 
     def consider(self, *sha256s: Digest) -> None:
-        """Look at these contents again, soon."""
+        """Look at these contents again, soon; an attempt to fetch what nobody wants any more ends at once."""
         for sha256 in sha256s:
+            wanted = self._store.catalogue.wanted(sha256) is not None
             if sha256 in self._busy:
                 self._again.add(sha256)
-            elif sha256 not in self._queued:
-                self._queued.add(sha256)
-                wanted = self._store.catalogue.wanted(sha256) is not None
-                (self._fetches if wanted else self._removals).put_nowait(sha256)
+                if not wanted and (attempt := self._attempts.pop(sha256, None)) is not None:
+                    attempt.reschedule(0)
+            elif self._queued.get(sha256) is not (queue := self._fetches if wanted else self._removals):
+                self._queued[sha256] = queue  # the other one passes it over: removals never wait for fetches
+                queue.put_nowait(sha256)
 
     def want(self, sha256: Digest, *, trace: TraceContext | None) -> None:
         """Look at a content that was told of just now; ``trace`` led to it, and to what becomes of it."""
@@ -154,19 +161,21 @@ class Keeper:
     async def _work(self, queue: asyncio.Queue[Digest]) -> None:
         while True:
             sha256 = await queue.get()
-            self._queued.discard(sha256)
-            if sha256 in self._busy:
+            if self._queued.get(sha256) is queue:
+                del self._queued[sha256]
+                await self._work_on(sha256)
+            self._welcome()
+
+    async def _work_on(self, sha256: Digest) -> None:
+        with self.alone_with(sha256) as alone:
+            if not alone:
                 self._again.add(sha256)
-                continue
-            self._busy[sha256] = 0
+                return
             try:
                 await self.settle(sha256)
             except Exception as error:  # the next content may do better
                 log.exception("replica.failed", sha256=sha256.hex())
                 self._later(sha256, type(error).__name__, str(error))
-            finally:
-                self._let_go(sha256)
-                self._welcome()
 
     def _let_go(self, sha256: Digest) -> None:
         del self._busy[sha256]
@@ -226,8 +235,8 @@ class Keeper:
         try:
             await self._make_room(wanted)
             await self._in_thread(lambda: self.quarantine.salvage(wanted))
-            await self._fetcher.fetch(wanted, wanted=lambda: self._is_wanted(sha256), trace=trace)
-            await self._take_in(sha256, size_bytes, trace)
+            async with self._while_wanted(sha256), self._fetcher.fetched(wanted, trace=trace):
+                await self._take_in(sha256, size_bytes, trace)
         except UnwantedError:
             self._again.add(sha256)
         except NoRoomYetError:
@@ -248,6 +257,27 @@ class Keeper:
         else:
             self._troubles.pop(sha256, None)
 
+    @asynccontextmanager
+    async def _while_wanted(self, sha256: Digest) -> AsyncGenerator[None]:
+        """Do what is in the block as long as somebody wants the content.
+
+        Raises:
+            UnwantedError: nobody does any more.
+        """
+        if self._store.catalogue.wanted(sha256) is None:  # since room was made for it
+            raise UnwantedError(sha256.hex())
+        attempt = self._attempts[sha256] = asyncio.timeout(None)
+        try:
+            async with attempt:
+                try:
+                    yield
+                finally:
+                    self._attempts.pop(sha256, None)
+        except TimeoutError as error:
+            if attempt.expired():
+                raise UnwantedError(sha256.hex()) from error
+            raise
+
     async def _take_in(self, sha256: Digest, size_bytes: int, trace: TraceContext | None) -> None:
         """Commit what stands in its place already. Should that fail, the bytes go back among the parts."""
         try:
@@ -266,9 +296,6 @@ class Keeper:
         async with self._making_room:
             self._room_became_free |= await self._room.make(wanted, busy=self._busy)
             self._busy[wanted.sha256] = wanted.size_bytes
-
-    def _is_wanted(self, sha256: Digest) -> bool:
-        return self._store.catalogue.wanted(sha256) is not None
 
     async def _decline(self, wanted: Entry, reason: DeclineReason, error: Exception) -> None:
         detail = plain(str(error))
@@ -306,7 +333,7 @@ class Keeper:
         return delay_s
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        await finished(asyncio.get_running_loop().run_in_executor(self._executor, work))
 
 
 def _id_of(trace: TraceContext | None) -> str:

@@ -7,7 +7,7 @@ off is asked to go on where it did, inside the piece; nobody else is, so that wr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import Final, TypeVar
@@ -27,25 +27,20 @@ _GOES_NOT_ON: Final = frozenset({SourceFault.REFUSED, SourceFault.WRONG_RANGE})
 _T = TypeVar("_T")
 
 
-class UnwantedError(Exception):
-    """The file was withdrawn while it was being fetched. Stop, and remove what is there."""
-
-
 class Lander:
     """Lands pieces of one part, in threads of an executor."""
 
-    def __init__(self, part: Part, executor: Executor, limits: FetchLimits, wanted: Callable[[], bool]) -> None:
+    def __init__(self, part: Part, executor: Executor, limits: FetchLimits) -> None:
         self._part = part
         self._executor = executor
         self._limits = limits
-        self._wanted = wanted
 
     async def land_whole(self, source: Source) -> None:
         """Get a content of one piece in one go, without a range.
 
         Raises:
             SourceFaultError: the source did not send it.
-            DiskFullError: there is no room. UnwantedError: nobody wants it any more.
+            DiskFullError: there is no room.
         """
         landing = self._part.land(0)
         await self._receive(landing, source, None)
@@ -56,7 +51,7 @@ class Lander:
 
         Raises:
             SourceFaultError: the source did not send it.
-            DiskFullError: there is no room. UnwantedError: nobody wants it any more.
+            DiskFullError: there is no room.
         """
         landing = self._part.land(piece)
         may_restart = True
@@ -74,15 +69,6 @@ class Lander:
                 return await self._finish(landing, source)
         raise SourceFaultError(SourceFault.BROKEN_OFF, f"piece {piece}: broke off {RESUMES_MAX} times")
 
-    def check_wanted(self) -> None:
-        """Go on only with what is still wanted.
-
-        Raises:
-            UnwantedError: it is not.
-        """
-        if not self._wanted():
-            raise UnwantedError(self._part.layout.sha256.hex())
-
     async def _receive(self, landing: Landing, source: Source, span: Span | None) -> None:
         size_bytes = self._part.layout.size_bytes
         async with aclosing(receive(source, span, size_bytes=size_bytes, limits=self._limits)) as batches:
@@ -95,7 +81,6 @@ class Lander:
             async for batch in batches:
                 if writing is not None:
                     await finished(writing)
-                self.check_wanted()
                 writing = loop.run_in_executor(self._executor, landing.append, batch)
         finally:
             if writing is not None:
@@ -111,9 +96,14 @@ class Lander:
 
 
 async def finished(working: asyncio.Future[_T]) -> _T:
-    """Wait for a thread even when cancelled: it uses a descriptor that is closed after this."""
-    try:
-        return await asyncio.shield(working)
-    except asyncio.CancelledError:
-        await asyncio.wait([working])
-        raise
+    """Wait for a thread even when cancelled, however often: it uses a descriptor that is closed after this."""
+    cancelled: asyncio.CancelledError | None = None
+    while not working.done():
+        try:
+            await asyncio.wait([working])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return working.result()
+    working.exception()  # seen, and of no use to one who was cancelled
+    raise cancelled

@@ -50,7 +50,8 @@ async def main(folder: Path, master_url: str, told: dict[str, object]) -> None:
                 say=say_nothing,
             )
             rng = random.Random(1)  # noqa: S311 - jitter
-            await Fetcher(around, Objects(folder), executor, limits, rng).fetch(entry, wanted=lambda: True)
+            async with Fetcher(around, Objects(folder), executor, limits, rng).fetched(entry):
+                pass
 
 
 async def say_nothing(said: Said) -> None:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from events.names import ChannelName
 from events.schemas import (
+    ChannelFollowed,
     DeclineReason,
     FilePublished,
     LossReason,
@@ -23,6 +24,7 @@ from events.schemas import (
     ReplicaReady,
 )
 from mirror import parts
+from mirror.config import FetchLimits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -226,23 +228,25 @@ async def test_a_withdrawn_file_is_said_to_be_lost_and_its_bytes_go(stage: Stage
         await stage.until(lambda: not stage.object_path(event.sha256).exists())
 
 
-async def test_a_file_withdrawn_while_it_is_fetched_is_never_announced(stage: Stage) -> None:
-    going, go_on = asyncio.Event(), asyncio.Event()
+async def test_a_fetch_of_what_is_withdrawn_ends_at_once_and_gives_its_lease_back(stage: Stage) -> None:
+    going = asyncio.Event()
 
-    async def slow(request: web.Request, content: bytes) -> web.StreamResponse:
+    async def says_nothing(request: web.Request, content: bytes) -> web.StreamResponse:
+        del request, content
         going.set()
-        await go_on.wait()
-        return await honest(request, content)
+        await asyncio.Event().wait()
+        raise AssertionError
 
-    stage.master.answers.append(slow)
+    stage.reconfigure(limits=FetchLimits(stall_after_s=3600))
+    stage.master.answers.append(says_nothing)
     async with stage.running():
         event = await stage.publish("a", random_bytes(3_000_000))
         await going.wait()
         await stage.say(stage.master.withdraw("a"))
-        await stage.publish_ready("b", b"later")
-        go_on.set()
         part = stage.config.data_folder / "tmp" / f"{event.sha256.hex()}.part"
         await stage.until(lambda: not part.exists())
+        await stage.log.until_true(lambda: any(one.channel_sequence == 2 for one in stage.log.of(ChannelFollowed)))
+        assert [one["fault"] for one in stage.master.tracker.results] == ["other"]
         assert event.sha256 not in {ready.sha256 for ready in stage.log.of(ReplicaReady)}
         assert not stage.object_path(event.sha256).exists()
 

@@ -12,8 +12,10 @@ import pytest
 from aiohttp import web
 
 from events.grants import Grant, bind, derive_key, mint
-from events.names import MirrorName
+from events.names import Digest, MirrorName
 from events.schemas import FilePublished, ReplicaReady
+from events.trace import TraceContext
+from mirror.store import Store
 
 if TYPE_CHECKING:
     import aiohttp
@@ -140,6 +142,24 @@ async def test_verified_pieces_are_given_while_the_rest_is_on_its_way(
         go_on.set()
         await stage.log.until(ReplicaReady)
         assert (await ask(stage, http, event, asked[1]))[0] == 206
+
+
+async def test_a_content_is_given_while_its_row_is_being_written(
+    stage: Stage, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[tuple[int, bytes]] = []
+    event = stage.master.publish("a", CONTENT)
+    add_replica = Store.add_replica
+
+    async def asked_meanwhile(store: Store, sha256: Digest, size_bytes: int, *, trace: TraceContext | None) -> bool:
+        status, _, body = await ask(stage, http, event, "bytes=0-999999")
+        answers.append((status, body))
+        return await add_replica(store, sha256, size_bytes, trace=trace)
+
+    monkeypatch.setattr(Store, "add_replica", asked_meanwhile)
+    async with stage.running():
+        await stage.log.until(ReplicaReady)
+    assert answers == [(206, CONTENT)]
 
 
 async def test_only_a_peers_token_for_this_mirror_content_and_address_opens(

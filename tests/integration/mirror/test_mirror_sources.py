@@ -218,7 +218,8 @@ class Workshop:
         self.master.tracker.sources = [(animal.name, animal.url) for animal in self.animals.values()]
 
     async def fetch(self, event: FilePublished) -> None:
-        await self.fetcher.fetch(entry_of(event), wanted=lambda: True)
+        async with self.fetcher.fetched(entry_of(event)):
+            pass
 
     @property
     def sent_bytes(self) -> int:
@@ -362,7 +363,8 @@ async def test_right_pieces_of_a_wrong_whole_are_refused(workshop: Workshop) -> 
         piece_digests=entry.piece_digests,
     )
     with pytest.raises(DigestMismatchError, match=other.hex()):
-        await workshop.fetcher.fetch(lie, wanted=lambda: True)
+        async with workshop.fetcher.fetched(lie):
+            pass
     assert not workshop.objects.path(other).exists()
     assert workshop.objects.parts() == []
 

@@ -46,7 +46,6 @@ class Ground:
     quarantine: Quarantine = field(init=False)
     store: Store = field(init=False)
     now_s: int = 1000
-    _sequence: int = 0
 
     def __post_init__(self) -> None:
         self.disk = Disk(self.folder)
@@ -54,11 +53,10 @@ class Ground:
 
     async def tell(self, name: str, content: bytes, *, piece_bytes: int = 0) -> Entry:
         """Tell the mirror of a file."""
-        self._sequence += 1
         at = range(0, len(content), piece_bytes) if piece_bytes else ()
         published = FilePublished(
             channel=ISO,
-            channel_sequence=self._sequence,
+            channel_sequence=self.store.catalogue.positions[ISO] + 1,
             path=FilePath(name),
             generation=1,
             size_bytes=len(content),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -24,8 +26,6 @@ from mirror.scrub import Scrubber, Verdict
 from mirror.upkeep import Care
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from conftest import Ground
 
 PIECE = 64 << 10
@@ -41,10 +41,11 @@ class Source:
     contents: dict[Digest, bytes] = field(default_factory=dict[Digest, bytes])
     landed: list[int] = field(default_factory=list[int])
 
-    async def fetch(self, entry: Entry, *, wanted: Callable[[], bool], trace: TraceContext | None = None) -> None:
-        assert wanted()
+    @asynccontextmanager
+    async def fetched(self, entry: Entry, *, trace: TraceContext | None = None) -> AsyncGenerator[None]:
         del trace
         self.landed += self.ground.land(entry, self.contents[entry.sha256])
+        yield
 
 
 @dataclass
