@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from distributary.answers import inside, objects, text
@@ -12,6 +14,8 @@ from distributary.cli.shortfall import held_of_wanted, shortfalls
 from distributary.client import Api, JsonObject
 from distributary.errors import CommandError
 from distributary.exits import ExitCode
+
+RESTING: Final = frozenset({"paused", "closed", "draining"})  # as their operators want it: nothing is to be mended
 
 
 @click.command(cls=Command, name="status")
@@ -60,7 +64,9 @@ def _problems(roles: dict[str, JsonObject], mirrors: list[JsonObject]) -> list[s
             if not check.get("ok")
         ]
     return problems + [
-        f"mirror {text(each, 'mirror')}: {text(each, 'reason')}" for each in mirrors if text(each, "reason")
+        f"mirror {text(each, 'mirror')}: {text(each, 'reason')}"
+        for each in mirrors
+        if text(each, "reason") and text(each, "state") not in RESTING
     ]
 
 

@@ -73,24 +73,32 @@ class StandIn:
 
     url = "http://127.0.0.1:1"
 
+    def __init__(self, *mirrors: JsonObject) -> None:
+        self._mirrors = mirrors
+
     def readiness(self) -> JsonObject:
         """Answer that all is well."""
         return {"ready": True, "checks": []}
 
     def get(self, path: str) -> JsonObject:
         """Answer with the fleet."""
-        return {"mirrors": [SHORT], "files": [file("a.iso", "ana")]} if "status" not in path else {}
+        return {"mirrors": list(self._mirrors), "files": [file("a.iso", "ana")]} if "status" not in path else {}
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, *mirrors: JsonObject) -> None:
+    """Let master and selector be stand-ins, with this fleet."""
+
+    def of(_invocation: Invocation) -> StandIn:
+        return StandIn(*mirrors)
+
+    monkeypatch.setattr(Invocation, "master", of)
+    monkeypatch.setattr(Invocation, "selector", of)
 
 
 @pytest.fixture
 def fleet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let master and selector be stand-ins."""
-
-    def stand_in(_invocation: Invocation) -> StandIn:
-        return StandIn()
-
-    monkeypatch.setattr(Invocation, "master", stand_in)
-    monkeypatch.setattr(Invocation, "selector", stand_in)
+    """Let a mirror lack something."""
+    stand_in(monkeypatch, SHORT)
 
 
 @pytest.mark.usefixtures("fleet")
@@ -106,3 +114,26 @@ def test_list_of_mirrors_tells_what_each_lacks() -> None:
     told = CliRunner().invoke(root, ["mirror", "ls"]).stdout
     assert "2 of 4" in told
     assert "could not fetch a.iso" in told
+
+
+@pytest.mark.parametrize("state", ["paused", "closed", "draining"])
+def test_check_is_not_degraded_by_a_mirror_that_rests_as_its_operator_wants(
+    monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    stand_in(monkeypatch, {**WHOLE, "mirror": "ana"}, {**WHOLE, "state": state, "reason": "its operator's words"})
+    result = CliRunner().invoke(root, ["status", "--check"])
+    assert (result.exit_code, result.stderr) == (ExitCode.OK, "")
+    assert "its operator's words" in result.stdout
+
+
+def test_check_is_degraded_where_all_holders_of_a_file_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, {**WHOLE, "mirror": "ana", "state": "closed", "reason": "it is outside its hours"})
+    result = CliRunner().invoke(root, ["status", "--check", "--json"])
+    assert result.exit_code == ExitCode.DEGRADED
+    assert json.loads(result.stdout)["degraded"] == ["no ready mirror holds a.iso"]
+
+
+def test_check_is_degraded_by_a_mirror_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    away: JsonObject = {**WHOLE, "state": "silent", "reason": "it has not reported its load lately"}
+    stand_in(monkeypatch, {**WHOLE, "mirror": "ana"}, away)
+    assert CliRunner().invoke(root, ["status", "--check"]).exit_code == ExitCode.DEGRADED
