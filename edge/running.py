@@ -20,11 +20,6 @@ class Cut:
     def __init__(self, task: asyncio.Task[object]) -> None:
         self._task = task
         self.reason = ""
-        self.is_over = False
-
-    def over(self) -> None:
-        """Let nothing be cut any more: the bytes have left, and what is yet to be done shall be done."""
-        self.is_over = True
 
     def cut(self, reason: str) -> None:
         """End the transfer, once."""
@@ -57,7 +52,7 @@ class Running(Generic[T]):
 
     def cut(self, matches: Callable[[T], bool], reason: str) -> int:
         """Cut the transfers that match; give how many."""
-        live = [(cut, transfer) for cut, transfer in self._running.items() if not (cut.reason or cut.is_over)]
+        live = [(cut, transfer) for cut, transfer in self._running.items() if not cut.reason]
         matching = [cut for cut, transfer in live if matches(transfer)]
         for cut in matching:
             cut.cut(reason)

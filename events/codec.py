@@ -7,10 +7,10 @@ from typing import Final, cast
 import msgpack
 import msgspec
 
-from events.envelope import Envelope, Source, Traceparent
+from events.envelope import Envelope, Source
 from events.errors import UnknownEventTypeError, UnreadableEventError, UnspeakableEventError
 from events.schemas import TAGS, tag_of
-from events.schemas.fields import Count, Sequence, TimeNs
+from events.schemas.fields import Count, Sequence, TimeNs, Traceparent
 
 CONTENT_TYPE: Final = "application/msgpack"
 

@@ -13,14 +13,12 @@ from msgspec import Meta, Struct
 
 from events.names import MirrorName, SelectorName
 from events.schemas import Event
-from events.schemas.fields import Count, Sequence, TimeNs
+from events.schemas.fields import Count, Sequence, TimeNs, Traceparent
 
 MASTER_SOURCE: Final = "master"
 SOURCE_LENGTH_MAX: Final = 64  # "selector/" and "mirror/…/load" around a name of 31
-TRACEPARENT_LENGTH_MAX: Final = 55  # W3C Trace Context §3.2.2, version 00
 
 Source: TypeAlias = Annotated[str, Meta(min_length=1, max_length=SOURCE_LENGTH_MAX)]
-Traceparent: TypeAlias = Annotated[str, Meta(max_length=TRACEPARENT_LENGTH_MAX)]
 
 
 class Version(NamedTuple):

@@ -20,10 +20,10 @@ from events.schemas import (
     ChannelFollowed,
     ChannelRemoved,
     DeclineReason,
-    DownloadAborted,
-    DownloadFinished,
+    Download,
     DownloadGranted,
-    DownloadStarted,
+    DownloadOutcome,
+    DownloadsReported,
     Event,
     EventUnreadable,
     FilePublished,
@@ -66,6 +66,7 @@ _SHA256 = Digest(bytes.fromhex("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822c
 _OTHER_SHA256 = Digest(bytes.fromhex("60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752"))
 _GRANT_ID = bytes.fromhex("00112233445566778899aabbccddeeff")
 _VISITOR = "203.0.113.9"
+_TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 _TIME_NS = 1_763_800_000_000_000_000
 _PROFILE = Profile(
     url="https://ana.example/mirror",
@@ -177,16 +178,29 @@ _EVENTS: tuple[Event, ...] = (
         finish_by_s=1_763_806_600,
         rejected={MirrorName("bob"): "quota_spent"},
     ),
-    DownloadStarted(mirror=_ANA, grant_id=_GRANT_ID, sha256=_SHA256, address=_VISITOR),
-    DownloadFinished(mirror=_ANA, grant_id=_GRANT_ID, sha256=_SHA256, first_byte=0, sent_bytes=658_505_728),
-    DownloadAborted(
+    DownloadsReported(
         mirror=_ANA,
-        grant_id=_GRANT_ID,
-        sha256=_SHA256,
-        first_byte=4_194_304,
-        wanted_bytes=654_311_424,
-        sent_bytes=1_343_488,
-        reason="the visitor left",
+        downloads=(
+            Download(
+                grant_id=_GRANT_ID,
+                sha256=_SHA256,
+                outcome=DownloadOutcome.STARTED,
+                at_ns=_TIME_NS,
+                address=_VISITOR,
+                traceparent=_TRACEPARENT,
+            ),
+            Download(
+                grant_id=_GRANT_ID,
+                sha256=_SHA256,
+                outcome=DownloadOutcome.ABORTED,
+                at_ns=_TIME_NS,
+                first_byte=4_194_304,
+                wanted_bytes=654_311_424,
+                sent_bytes=1_343_488,
+                reason="the visitor left",
+                traceparent=_TRACEPARENT,
+            ),
+        ),
     ),
     GrantClaimed(mirror=_ANA, grant_id=_GRANT_ID, address="2001:db8::9"),
     GrantsRevoked(
@@ -217,7 +231,7 @@ def _said(event: Event) -> Envelope:
         epoch=2,
         sequence=17,
         time_ns=_TIME_NS,
-        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        traceparent=_TRACEPARENT,
         event=event,
     )
 

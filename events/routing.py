@@ -23,10 +23,8 @@ from events.schemas import (
     ChannelDefined,
     ChannelFollowed,
     ChannelRemoved,
-    DownloadAborted,
-    DownloadFinished,
     DownloadGranted,
-    DownloadStarted,
+    DownloadsReported,
     Event,
     EventUnreadable,
     FilePublished,
@@ -99,7 +97,7 @@ def address_of(event: Event) -> Address:  # noqa: C901, PLR0911, PLR0912 - one c
             return _by_mirror(event.mirror, _action(event))
         case ReplicaDeclined() | SourceBanned() | QuotaReached() | AvailabilityChanged() | ChannelFollowed():
             return _by_mirror(event.mirror, _action(event))
-        case DownloadStarted() | DownloadFinished() | DownloadAborted() | GrantClaimed():
+        case DownloadsReported() | GrantClaimed():
             if event.mirror == ORIGIN:
                 return _by_master(f"{ORIGIN}.{_action(event)}")
             return _by_mirror(event.mirror, _action(event))

@@ -122,6 +122,7 @@ class Master:
         channels = Channels(store, self._provisioner, wake=wake)
         joining = Joining(store, self._provisioner, secret=config.secret, wake=wake)
         serving, proxies = self._serving, parse_proxies(config.proxies)
+        downloads = Downloads(store, slots=config.slots, wake=wake, clock_s=time.time)
         routes = Routes(
             files=FileRoutes(Publisher(store, wake=wake), Withdrawing(store, self._running, wake=wake), channels),
             channels=ChannelRoutes(channels),
@@ -130,14 +131,15 @@ class Master:
             revocations=RevocationRoutes(self.revoking),
             pieces=PiecesRoutes(joining, self.seeding, proxies=proxies),
             origin=OriginRoutes(joining, serving, self.seeding, self._running, pacing=Pacing(config.mirror_rate)),
-            fallback=self._fallback(serving),
+            fallback=self._fallback(serving, downloads),
             status=StatusRoutes(store, self.connection, self.following, self.seeding),
         )
-        return build_app(routes, admin_token=config.admin_token, checks=self.connection.checks)
+        app = build_app(routes, admin_token=config.admin_token, checks=self.connection.checks)
+        app.cleanup_ctx.append(downloads.reporting)
+        return app
 
-    def _fallback(self, serving: Serving) -> FallbackRoutes:
+    def _fallback(self, serving: Serving, downloads: Downloads) -> FallbackRoutes:
         config = self._config
-        downloads = Downloads(self._store, slots=config.slots, wake=self.connection.wake, clock_s=time.time)
         settings = FallbackSettings(
             keys=FIRST_KEY.keys(config.secret, ORIGIN), proxies=parse_proxies(config.proxies), site_url=config.site_url
         )

@@ -12,16 +12,16 @@ from typing import Final
 import msgspec
 import structlog
 
+from edge.reports import SAY_EVERY_S, Reports
 from events.names import MirrorName
-from events.schemas import QuotaReached
+from events.schemas import Download, QuotaReached
 from mirror.books import Books
 from mirror.database import StoreError
 from mirror.quota import Ledger, Limits, Quota
 from mirror.traces import Said
 
 FLUSH_EVERY_S: Final = 5.0  # what the status page of a restarted mirror may be behind
-SAY_EVERY_S: Final = 0.25  # many events in one transaction: each takes a millisecond of processor time, not each event
-EVENTS_WAITING_MAX: Final = 10_000  # a minute of a very busy mirror with a full disk; then the oldest go unsaid
+EVENTS_WAITING_MAX: Final = 1_000  # limits and claims of an hour with a full disk; then the oldest go unsaid
 _TOLD: Final = "told"  # under which it is kept which limits the operator was told of
 
 log = structlog.stdlib.get_logger()
@@ -38,6 +38,7 @@ class Bookkeeper:
         self._booking = asyncio.Lock()
         self._written = quota.closing_ledgers()
         self._unsaid: list[Said] = []
+        self._reports = Reports(mirror)
         self._told: dict[str, str] | None = None
         self._awake = asyncio.Event()
 
@@ -88,6 +89,11 @@ class Bookkeeper:
         self._unsaid.append(said)
         if len(self._unsaid) > EVENTS_WAITING_MAX:
             del self._unsaid[0]
+        self._awake.set()
+
+    def tell(self, download: Download) -> None:
+        """Tell of a download soon, together with others."""
+        self._reports.note(download)
         self._awake.set()
 
     async def run(self) -> None:
@@ -146,12 +152,15 @@ class Bookkeeper:
     async def _say_waiting(self) -> None:
         waiting, self._unsaid = self._unsaid, []
         told, self._told = self._told, None
-        if not waiting:
+        reports = self._reports.take()
+        if not waiting and not reports:
             return
         try:
-            await self._books.save(said=waiting, kept={} if told is None else {_TOLD: told})
+            said = [*waiting, *map(Said, reports)]
+            await self._books.save(said=said, kept={} if told is None else {_TOLD: told})
         except StoreError as error:
-            log.warning("downloads.unsaid", events=len(waiting), error=str(error))
+            log.warning("downloads.unsaid", events=len(waiting) + len(reports), error=str(error))
+            self._reports.put_back(reports)
             self._unsaid = (waiting + self._unsaid)[-EVENTS_WAITING_MAX:]  # tried again with the next one
             self._told = self._told or told
 

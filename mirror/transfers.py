@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from edge.files import Sent
 from edge.ranges import Part
 from events.grants import Grant, IPAddress
-from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted, Event
-from mirror.traces import Said
+from events.schemas import Download, DownloadOutcome
 
 if TYPE_CHECKING:
     from mirror.traffic import Traffic
 
 VISITOR_LEFT: Final = "the visitor left"
 MIRROR_STOPPED: Final = "the mirror stopped"
+NS_PER_S: Final = 1_000_000_000
 
 
 class Transfer:
@@ -72,43 +72,20 @@ class Visit(Transfer):
 
     def meter(self, sent_bytes: int) -> None:
         """Count bytes that left. The first ones of a grant, whichever connection they take, begin its download."""
-        if sent_bytes > 0 and not self._traffic.slots.visits.started(self.grant.grant_id):
-            self._say(
-                DownloadStarted(
-                    mirror=self._traffic.mirror,
-                    grant_id=self.grant.grant_id,
-                    sha256=self.grant.sha256,
-                    address=str(self.address),
-                )
-            )
-        self._traffic.slots.visits.count(self.grant.grant_id, sent_bytes)
+        visits = self._traffic.slots.visits
+        if sent_bytes > 0 and not visits.started(self.grant.grant_id):
+            self._tell(DownloadOutcome.STARTED, address=str(self.address))
+        visits.count(self.grant.grant_id, sent_bytes)
         super().meter(sent_bytes)
 
     def end(self, *, cut_because: str = "") -> None:
         """Give back what was not used and tell how it ended: finished, left by the visitor, or cut by us and why."""
         super().end(cut_because=cut_because)
         if self._completed:
-            self._say(
-                DownloadFinished(
-                    mirror=self._traffic.mirror,
-                    grant_id=self.grant.grant_id,
-                    sha256=self.grant.sha256,
-                    first_byte=self.asked.start,
-                    sent_bytes=self.sent_bytes,
-                )
-            )
+            self._tell_end(DownloadOutcome.FINISHED)
         elif self.sent_bytes > 0:
-            self._say(
-                DownloadAborted(
-                    mirror=self._traffic.mirror,
-                    grant_id=self.grant.grant_id,
-                    sha256=self.grant.sha256,
-                    first_byte=self.asked.start,
-                    wanted_bytes=self.asked_bytes,
-                    sent_bytes=self.sent_bytes,
-                    reason=cut_because or (VISITOR_LEFT if self._completed is False else MIRROR_STOPPED),
-                )
-            )
+            reason = cut_because or (VISITOR_LEFT if self._completed is False else MIRROR_STOPPED)
+            self._tell_end(DownloadOutcome.ABORTED, reason)
 
     def _leave(self, *, was_cut: bool) -> None:
         self._traffic.slots.leave(
@@ -119,5 +96,37 @@ class Visit(Transfer):
             keep=not was_cut,
         )
 
-    def _say(self, event: Event) -> None:
-        self._traffic.bookkeeper.say(Said(event, self._traffic.traces.of(self.grant.grant_id)))
+    def _tell_end(self, outcome: DownloadOutcome, reason: str = "") -> None:
+        self._tell(
+            outcome,
+            first_byte=self.asked.start,
+            wanted_bytes=self.asked_bytes,
+            sent_bytes=self.sent_bytes,
+            reason=reason,
+        )
+
+    def _tell(
+        self,
+        outcome: DownloadOutcome,
+        *,
+        address: str = "",
+        first_byte: int = 0,
+        wanted_bytes: int = 0,
+        sent_bytes: int = 0,
+        reason: str = "",
+    ) -> None:
+        trace = self._traffic.traces.of(self.grant.grant_id)
+        self._traffic.bookkeeper.tell(
+            Download(
+                grant_id=self.grant.grant_id,
+                sha256=self.grant.sha256,
+                outcome=outcome,
+                at_ns=round(self._traffic.now_s() * NS_PER_S),
+                address=address,
+                first_byte=first_byte,
+                wanted_bytes=wanted_bytes,
+                sent_bytes=sent_bytes,
+                reason=reason,
+                traceparent="" if trace is None else trace.traceparent,
+            )
+        )

@@ -23,10 +23,8 @@ from events.schemas import (
     ChannelDefined,
     ChannelFollowed,
     ChannelRemoved,
-    DownloadAborted,
-    DownloadFinished,
     DownloadGranted,
-    DownloadStarted,
+    DownloadsReported,
     Event,
     EventUnreadable,
     FilePublished,
@@ -201,9 +199,7 @@ class FleetView:
             case (
                 MirrorInvited()
                 | DownloadGranted()
-                | DownloadStarted()
-                | DownloadFinished()
-                | DownloadAborted()
+                | DownloadsReported()
                 | SelectorCameOnline()
                 | EventUnreadable()
                 | SourceBanned()

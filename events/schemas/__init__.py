@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Final, TypeAlias, get_args
 
 from events.schemas.downloads import (
-    DownloadAborted,
-    DownloadFinished,
+    Download,
     DownloadGranted,
-    DownloadStarted,
+    DownloadOutcome,
+    DownloadsReported,
     GrantClaimed,
     GrantsRevoked,
 )
@@ -76,9 +76,7 @@ FleetEvent: TypeAlias = (
     | QuotaReached
     | LoadReported
 )
-DownloadEvent: TypeAlias = (
-    DownloadGranted | DownloadStarted | DownloadFinished | DownloadAborted | GrantClaimed | GrantsRevoked
-)
+DownloadEvent: TypeAlias = DownloadGranted | DownloadsReported | GrantClaimed | GrantsRevoked
 SystemEvent: TypeAlias = LogOpened | CatalogueRestated | SelectorCameOnline | EventUnreadable
 Event: TypeAlias = CatalogueEvent | FleetEvent | DownloadEvent | SystemEvent
 
@@ -105,11 +103,11 @@ __all__ = [
     "ChannelFollowed",
     "ChannelRemoved",
     "DeclineReason",
-    "DownloadAborted",
+    "Download",
     "DownloadEvent",
-    "DownloadFinished",
     "DownloadGranted",
-    "DownloadStarted",
+    "DownloadOutcome",
+    "DownloadsReported",
     "Event",
     "EventUnreadable",
     "FilePublished",

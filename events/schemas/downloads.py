@@ -1,7 +1,8 @@
-"""What is said about downloads: granted by a selector, revoked by the master, begun and ended where they are served."""
+"""What is said about downloads: granted by a selector, revoked by the master, reported where they are served."""
 
 from __future__ import annotations
 
+from enum import Enum
 from ipaddress import ip_network
 from typing import Annotated
 
@@ -10,8 +11,10 @@ from msgspec import Meta, Struct
 from events.grants import normalise
 from events.names import parse_path
 from events.schemas.fields import (
+    DOWNLOADS_MAX,
     MIRRORS_MAX,
     Address,
+    AddressOrNone,
     Bytes,
     Code,
     Count,
@@ -22,7 +25,9 @@ from events.schemas.fields import (
     Path,
     Selector,
     Sha256,
+    TimeNs,
     TimeS,
+    Traceparent,
     tidy,
 )
 
@@ -52,46 +57,59 @@ class DownloadGranted(Struct, frozen=True, kw_only=True, array_like=True, tag="d
         normalise(self.address)
 
 
-class DownloadStarted(Struct, frozen=True, kw_only=True, array_like=True, tag="download.started/1"):
-    """The first transfer under a grant began at the mirror (or at the master, as ``origin``). Said once a grant."""
+class DownloadOutcome(Enum):
+    """What became of a download.
 
-    mirror: Mirror
+    ``STARTED``: the first byte under its grant left, and nothing has ended yet. ``FINISHED``: all that was asked for in
+    one request was sent. ``ABORTED``: a request ended early. What a newer version knows is read as ``OTHER``.
+    """
+
+    STARTED = "started"
+    FINISHED = "finished"
+    ABORTED = "aborted"
+    OTHER = "other"
+
+    @classmethod
+    def _missing_(cls, value: object) -> DownloadOutcome | None:
+        return cls.OTHER if isinstance(value, str) else None
+
+
+class Download(Struct, frozen=True, kw_only=True, array_like=True):
+    """What is told of one download: that it began, or how one request under its grant ended.
+
+    A resumed or segmented download ends several times under one ``grant_id``. ``at_ns`` is when it happened, by the
+    speaker's clock. ``address`` is the visitor's, as text, in the first that is told of a grant, and empty afterwards:
+    a download that ended before its start was told is told once, as its end. ``sent_bytes`` of the ``wanted_bytes``
+    from ``first_byte`` (from 0) on is what really left; all three are 0 for a start. ``reason`` says why it was
+    aborted. ``traceparent`` is the download's own span; the envelope around many of them has none.
+    """
+
     grant_id: GrantId
     sha256: Sha256
-    address: Address
+    outcome: DownloadOutcome
+    at_ns: TimeNs
+    address: AddressOrNone = ""
+    first_byte: Bytes = 0
+    wanted_bytes: Bytes = 0
+    sent_bytes: Bytes = 0
+    reason: str = ""
+    traceparent: Traceparent = ""
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
-        normalise(self.address)
+        if self.address:
+            normalise(self.address)
+        tidy(self, "reason")
 
 
-class DownloadFinished(Struct, frozen=True, kw_only=True, array_like=True, tag="download.finished/1"):
-    """All bytes that the visitor asked for in one request were sent: ``sent_bytes`` from ``first_byte`` (from 0) on.
+class DownloadsReported(Struct, frozen=True, kw_only=True, array_like=True, tag="downloads.reported/1"):
+    """What became of downloads at the mirror (or at the master, as ``origin``) since it last said so, oldest first.
 
-    A resumed or segmented download is several of these under one ``grant_id``.
+    Said soon, but not for each: a report holds all that happened since the one before.
     """
 
     mirror: Mirror
-    grant_id: GrantId
-    sha256: Sha256
-    first_byte: Bytes
-    sent_bytes: Bytes
-
-
-class DownloadAborted(Struct, frozen=True, kw_only=True, array_like=True, tag="download.aborted/1"):
-    """A transfer ended early; of the ``wanted_bytes`` from ``first_byte`` on, ``sent_bytes`` is what really left."""
-
-    mirror: Mirror
-    grant_id: GrantId
-    sha256: Sha256
-    first_byte: Bytes
-    wanted_bytes: Bytes
-    sent_bytes: Bytes
-    reason: str
-
-    def __post_init__(self) -> None:
-        """Keep the text short and plain, whoever wrote it."""
-        tidy(self, "reason")
+    downloads: Annotated[tuple[Download, ...], Meta(max_length=DOWNLOADS_MAX)]
 
 
 class GrantClaimed(Struct, frozen=True, kw_only=True, array_like=True, tag="grant.claimed/1"):

@@ -31,6 +31,7 @@ TEXT_LENGTH_MAX: Final = 500  # a sentence or two for people; the details belong
 URL_LENGTH_MAX: Final = 2000  # what all browsers and proxies take
 NETWORK_LENGTH_MAX: Final = 49  # an IPv6 address written out, with a prefix
 ADDRESS_LENGTH_MAX: Final = 45  # an IPv4-mapped IPv6 address written out
+TRACEPARENT_LENGTH_MAX: Final = 55  # W3C Trace Context §3.2.2, version 00
 TAGS_MAX: Final = 64  # a handful each; a rule of a filter may name a few dozen
 MEDIA_TYPES_MAX: Final = 100  # whole families can be named by one pattern
 NETWORKS_MAX: Final = 1000  # a university has dozens
@@ -40,6 +41,7 @@ SELECTORS_MAX: Final = 1000  # one process each
 MIRRORS_MAX: Final = 10_000  # beyond the largest fleets known, about 1,000
 INVENTORY_PAGE_MAX: Final = 10_000  # digests; speakers write 1,000
 INVENTORY_PAGES_MAX: Final = 1_000_000
+DOWNLOADS_MAX: Final = 1000  # in one report; speakers write 400
 SLOTS_MAX: Final = 1_000_000  # no server holds more connections
 RETRY_AFTER_S_MAX: Final = 366 * 24 * 3600
 
@@ -78,6 +80,8 @@ TimeNs: TypeAlias = Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
 TimeS: TypeAlias = Annotated[int, Meta(ge=0, le=TIMESTAMP_S_MAX)]
 RetryAfterS: TypeAlias = Annotated[float, Meta(ge=0, le=RETRY_AFTER_S_MAX)]
 Address: TypeAlias = Annotated[str, Meta(min_length=2, max_length=ADDRESS_LENGTH_MAX)]
+AddressOrNone: TypeAlias = Annotated[str, Meta(max_length=ADDRESS_LENGTH_MAX)]
+Traceparent: TypeAlias = Annotated[str, Meta(max_length=TRACEPARENT_LENGTH_MAX)]
 Url: TypeAlias = Annotated[str, Meta(pattern=r"^https?://[!-~]+$(?!\n)", max_length=URL_LENGTH_MAX)]
 Country: TypeAlias = Annotated[str, Meta(pattern=r"^([A-Z]{2})?$(?!\n)")]
 Latitude: TypeAlias = Annotated[float, Meta(ge=-90, le=90)]

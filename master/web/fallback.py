@@ -81,7 +81,7 @@ class FallbackRoutes:
         await self._downloads.prove(grant, address, trace=trace)
         content = await self._serving.for_visitor(grant.sha256)
         asked = asked_part(request, content)
-        async with self._downloads.transfer(grant, address, asked, cut, trace=trace) as transfer:
+        with self._downloads.transfer(grant, address, asked, cut, trace=trace) as transfer:
             try:
                 sent = await send_file(request, content, meter=transfer.meter)
             except ContentGoneError as error:

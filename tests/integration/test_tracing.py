@@ -24,9 +24,8 @@ from events.names import MirrorName, SelectorName
 from events.schemas import (
     ChannelDefined,
     ChannelRemoved,
-    DownloadFinished,
     DownloadGranted,
-    DownloadStarted,
+    DownloadsReported,
     Event,
     FilePublished,
     FileWithdrawn,
@@ -122,6 +121,19 @@ class Site:
                         return span
                 self.heard.clear()
                 await self.heard.wait()
+
+    async def download(self, trace_id: str) -> TraceContext:
+        """The span of the first download that belongs to a trace, as soon as one is told of."""
+        found: list[TraceContext] = []
+
+        def is_told() -> bool:
+            reports = [each.event for each in self.said if isinstance(each.event, DownloadsReported)]
+            spans = [parse(told.traceparent) for report in reports for told in report.downloads]
+            found[:] = [span for span in spans if span is not None and span.trace_id == trace_id]
+            return bool(found)
+
+        await self.until(is_told)
+        return found[0]
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE_S):
@@ -231,10 +243,8 @@ async def test_grant_and_download_are_spans_of_the_trace_of_the_visitor(site: Si
         await until_page(site, f"{mirror_url}{API}/status", lambda page: page["serves"]["reserved"] == 1)
         async with site.http.get(location) as answer:
             assert await answer.text() == "before"
-        started = await site.first(DownloadStarted, visiting.trace_id)
-        finished = await site.first(DownloadFinished, visiting.trace_id)
-    assert started == finished
-    assert len({visiting.span_id, granted.span_id, started.span_id}) == 3
+        downloaded = await site.download(visiting.trace_id)
+    assert len({visiting.span_id, granted.span_id, downloaded.span_id}) == 3
 
 
 async def test_whatever_an_administrator_changes_is_a_span_of_his_trace(site: Site) -> None:
@@ -288,7 +298,6 @@ async def test_a_download_from_the_master_itself_is_a_span_of_the_visitors_trace
             async with site.http.get(location, headers={HEADER: action.traceparent}) as answer:
                 assert await answer.text() == "a"
         granted = await site.first(DownloadGranted, visiting.trace_id)
-        started = await site.first(DownloadStarted, visiting.trace_id)
-        assert started == await site.first(DownloadFinished, visiting.trace_id)
-        await site.first(DownloadFinished, resuming.trace_id)
-    assert len({visiting.span_id, granted.span_id, started.span_id}) == 3
+        downloaded = await site.download(visiting.trace_id)
+        await site.download(resuming.trace_id)
+    assert len({visiting.span_id, granted.span_id, downloaded.span_id}) == 3

@@ -36,7 +36,7 @@ from events.envelope import Envelope
 from events.grants import Binding, Grant, bind, derive_key, mint
 from events.invitation import read_invitation
 from events.names import ORIGIN, Digest, MirrorName
-from events.schemas import Event
+from events.schemas import Download, DownloadOutcome, DownloadsReported, Event
 from events.terms import START_BY_S, finish_by_s
 from master import app
 from master.config import MasterConfig
@@ -135,6 +135,11 @@ class Desk:
         """All events of these kinds that the log has, each once, in the order of their numbers."""
         unique = {envelope.version: envelope.event for envelope in self.said}
         return [event for _, event in sorted(unique.items()) if not kinds or isinstance(event, kinds)]
+
+    def downloads(self, outcome: DownloadOutcome | None = None) -> list[Download]:
+        """All that was told of downloads; with an ``outcome`` those alone."""
+        told = [each for report in self.events(DownloadsReported) for each in report.downloads]
+        return [each for each in told if outcome in {None, each.outcome}]
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the log says what it must."""

@@ -16,7 +16,7 @@ from yarl import URL
 from edge.visits import GRANT_CONNECTIONS_MAX
 from events.grants import Binding, Grant, bind, derive_key, mint
 from events.names import ORIGIN, Digest, MirrorName
-from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted, GrantClaimed
+from events.schemas import DownloadOutcome, DownloadsReported, GrantClaimed
 from master.web.fallback import FULL_RETRY_AFTER_S
 
 if TYPE_CHECKING:
@@ -63,12 +63,13 @@ async def test_a_granted_download_is_served_counted_and_told_of(memory_theatre: 
         assert await download(desk, token, method="HEAD") == (200, b"", "")
         assert await download(desk, token) == (200, CONTENT, "")
         assert await download(desk, token, Range="bytes=990-") == (206, CONTENT[990:], "")
-        await desk.until(lambda: len(desk.events(DownloadFinished)) == 2)
-        assert desk.events(DownloadStarted, DownloadFinished) == [
-            DownloadStarted(mirror=ORIGIN, grant_id=b"g" * 16, sha256=SHA256, address="127.0.0.1"),
-            DownloadFinished(mirror=ORIGIN, grant_id=b"g" * 16, sha256=SHA256, first_byte=0, sent_bytes=len(CONTENT)),
-            DownloadFinished(mirror=ORIGIN, grant_id=b"g" * 16, sha256=SHA256, first_byte=990, sent_bytes=10),
-        ]
+        await desk.until(lambda: len(desk.downloads()) == 2)
+        whole, rest = desk.downloads()
+        assert {whole.outcome, rest.outcome} == {DownloadOutcome.FINISHED}
+        assert {(one.grant_id, one.sha256) for one in (whole, rest)} == {(b"g" * 16, SHA256)}
+        assert (whole.address, rest.address) == ("127.0.0.1", ""), "it is told once a grant"
+        assert (whole.first_byte, whole.sent_bytes, rest.first_byte, rest.sent_bytes) == (0, len(CONTENT), 990, 10)
+        assert {report.mirror for report in desk.events(DownloadsReported)} == {ORIGIN}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ async def test_more_downloads_than_slots_are_told_to_come_again(
         async with desk.slow_download(link), desk.slow_download(link), desk.session.get(one_more) as response:
             assert (response.status, response.headers["Retry-After"]) == (503, str(FULL_RETRY_AFTER_S))
             assert b'"slots_full"' in await response.read()
-        await desk.until(lambda: len(desk.events(DownloadAborted)) == 2)
+        await desk.until(lambda: len(desk.downloads(DownloadOutcome.ABORTED)) == 2)
         async with desk.slow_download(replace(link, number=2)):
             pass
 

@@ -12,7 +12,7 @@ import pytest
 
 from broker.topology import mirror_queue
 from events.names import ORIGIN, MirrorName
-from events.schemas import CatalogueRestated, DownloadAborted, GrantsRevoked
+from events.schemas import CatalogueRestated, DownloadOutcome, GrantsRevoked
 from events.terms import FINISH_WITHIN_S
 from master import revoking
 from master.revoking import CUT_REASON
@@ -46,8 +46,8 @@ async def test_a_revoked_download_is_cut_refused_from_then_on_and_gives_its_slot
                 await response.read()
         status, body = await fetch(desk, link.path, method="GET")
         assert (status, b'"revoked"' in body) == (403, True)
-        await desk.until(lambda: bool(desk.events(DownloadAborted)))
-        assert [event.reason for event in desk.events(DownloadAborted)] == [CUT_REASON]
+        await desk.until(lambda: bool(desk.downloads(DownloadOutcome.ABORTED)))
+        assert [event.reason for event in desk.downloads(DownloadOutcome.ABORTED)] == [CUT_REASON]
         async with desk.slow_download(replace(link, number=2)):
             pass
 

@@ -15,7 +15,7 @@ from events import trace
 from events.envelope import Envelope, mirror_source
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName
 from events.pieces import PIECE_BYTES_MIN
-from events.schemas import ChannelFollowed, DownloadAborted, FileWithdrawn, Filter, WithdrawMode
+from events.schemas import ChannelFollowed, DownloadOutcome, FileWithdrawn, Filter, WithdrawMode
 from master import catalogue
 from master.catalogue import Wish
 from master.downloads import Outgoing
@@ -99,8 +99,8 @@ async def test_a_withdrawal_that_cuts_ends_what_runs_and_says_so(
             assert answer["mirrors"] == [{"mirror": "ana", "acknowledged": False, "missing": ["iso"]}]
             with pytest.raises(aiohttp.ClientError):
                 await response.read()
-        await desk.until(lambda: bool(desk.events(DownloadAborted)))
-        (aborted,) = desk.events(DownloadAborted)
+        await desk.until(lambda: bool(desk.downloads(DownloadOutcome.ABORTED)))
+        (aborted,) = desk.downloads(DownloadOutcome.ABORTED)
         assert (aborted.reason, aborted.sent_bytes < link.size_bytes) == (CUT_REASON, True)
         assert [(event.channel, event.mode) for event in desk.events(FileWithdrawn)] == [
             (ISO, WithdrawMode.CUT), (ORIGIN_CHANNEL, WithdrawMode.CUT),

@@ -30,7 +30,17 @@ from events.errors import UnreadableEventError
 from events.grants import Grant, bind, derive_key, mint
 from events.names import ChannelName, Digest, FilePath, MirrorName, SelectorName
 from events.pieces import piece_bytes_for
-from events.schemas import DownloadGranted, Event, FilePublished, FileWithdrawn, ReplicaReady, WithdrawMode
+from events.schemas import (
+    Download,
+    DownloadGranted,
+    DownloadOutcome,
+    DownloadsReported,
+    Event,
+    FilePublished,
+    FileWithdrawn,
+    ReplicaReady,
+    WithdrawMode,
+)
 from mirror.app import run
 from mirror.config import FetchLimits, MirrorConfig, MirrorCredentials
 from mirror.link import Connect
@@ -258,6 +268,15 @@ class Log:
     async def until(self, kind: type[EventT], count: int = 1) -> list[EventT]:
         await self.until_true(lambda: len(self.of(kind)) >= count)
         return self.of(kind)
+
+    def downloads(self, outcome: DownloadOutcome | None = None) -> list[Download]:
+        """All that was told of downloads; with an ``outcome`` those alone."""
+        told = [each for report in self.of(DownloadsReported) for each in report.downloads]
+        return [each for each in told if outcome in {None, each.outcome}]
+
+    async def until_told(self, outcome: DownloadOutcome, count: int = 1) -> list[Download]:
+        await self.until_true(lambda: len(self.downloads(outcome)) >= count)
+        return self.downloads(outcome)
 
     async def until_true(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(DEADLINE_S):

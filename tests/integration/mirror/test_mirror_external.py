@@ -17,7 +17,7 @@ import mirror.external
 from bench.nginx import PrivateNginx
 from broker.ports import draw_ports
 from events.names import Digest
-from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted
+from events.schemas import DownloadOutcome
 from mirror.config import Serving, open_connections
 from mirror.external import FOLDER_NAME, LOG_NAME, SOCKET_NAME
 from mirror.nginx import REQUEST_FIELD, NginxPlan, place_of, snippet
@@ -86,10 +86,9 @@ async def test_nginx_sends_the_file_as_the_mirror_would(
         assert response.headers["Cache-Control"] == "private, no-transform"
         assert response.headers["Accept-Ranges"] == "bytes"
         assert not {"Last-Modified", "X-Accel-Redirect", "Location"} & set(response.headers)
-        (finished,) = await stage.log.until(DownloadFinished)
-        (started,) = await stage.log.until(DownloadStarted)
+        (finished,) = await stage.log.until_told(DownloadOutcome.FINISHED)
         assert (finished.grant_id, finished.sent_bytes) == (grant.grant_id, len(CONTENT))
-        assert started.address == "127.0.0.1"  # whom nginx saw, whatever the visitor wrote
+        assert finished.address == "127.0.0.1"  # whom nginx saw, whatever the visitor wrote
 
 
 TAG = "the right tag"
@@ -128,7 +127,7 @@ async def test_conditions_and_ranges_hold_as_without_nginx(
             body = await response.read()
         assert (response.status, body) == (status, CONTENT[start:stop])
         if body:
-            (finished,) = await stage.log.until(DownloadFinished)
+            (finished,) = await stage.log.until_told(DownloadOutcome.FINISHED)
             assert (finished.first_byte, finished.sent_bytes) == (start, len(body))
 
 
@@ -158,7 +157,7 @@ async def test_download_that_is_broken_off_is_counted_and_its_slot_is_free(
         response = await http.get(link)
         read_bytes = len(await response.content.readany())
         response.close()
-        (aborted,) = await stage.log.until(DownloadAborted)
+        (aborted,) = await stage.log.until_told(DownloadOutcome.ABORTED)
         assert read_bytes <= aborted.sent_bytes < len(CONTENT)
         async with http.get(link, headers={"Range": "bytes=0-9"}) as second:
             assert second.status == 206
@@ -174,7 +173,7 @@ async def test_many_small_downloads_are_all_counted(stage: Stage, http: aiohttp.
 
         for _ in range(5):
             assert set(await asyncio.gather(*(visit() for _ in range(20)))) == {CONTENT[:10_000]}
-        assert sum(one.sent_bytes for one in await stage.log.until(DownloadFinished, 100)) == 1_000_000
+        assert sum(one.sent_bytes for one in await stage.log.until_told(DownloadOutcome.FINISHED, 100)) == 1_000_000
 
 
 async def test_lost_datagram_is_made_up_for_by_the_log(
@@ -186,7 +185,7 @@ async def test_lost_datagram_is_made_up_for_by_the_log(
         (stage.config.data_folder / FOLDER_NAME / SOCKET_NAME).unlink()
         async with http.get(stage.link(stage.grant(event))) as response:
             assert await response.read() == CONTENT
-        (finished,) = await stage.log.until(DownloadFinished)
+        (finished,) = await stage.log.until_told(DownloadOutcome.FINISHED)
         assert finished.sent_bytes == len(CONTENT)
 
 
@@ -209,7 +208,7 @@ async def test_no_log_of_nginx_holds_a_token(stage: Stage, http: aiohttp.ClientS
         stage.object_path(event.sha256).chmod(0)
         async with http.get(link, headers={"Range": "bytes=0-9"}) as response:
             await response.read()
-        await stage.log.until(DownloadFinished)
+        await stage.log.until_told(DownloadOutcome.FINISHED)
     token = link.rsplit("/", 2)[1].encode()
     logs = [path for folder in (nginx.folder, stage.config.data_folder / FOLDER_NAME) for path in folder.glob("*.log")]
     assert len(logs) == 2

@@ -20,7 +20,7 @@ from yarl import URL
 from events.codec import encode
 from events.grants import Binding, Grant, bind, derive_key, mint
 from events.names import InvalidNameError, MirrorName, parse_digest
-from events.schemas import DownloadAborted, DownloadFinished, GrantClaimed, GrantsRevoked
+from events.schemas import DownloadOutcome, GrantClaimed, GrantsRevoked
 from mirror.objects import Objects
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ async def test_a_revoked_download_is_cut_and_its_slot_is_free_at_once(
             await stage.say(revoked(grant))
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.read()
-        (aborted,) = await stage.log.until(DownloadAborted)
+        (aborted,) = await stage.log.until_told(DownloadOutcome.ABORTED)
         assert (aborted.grant_id, aborted.reason) == (grant.grant_id, "a copyright claim")
         async with http.get(stage.link(grant)) as response:
             assert response.status == 403
@@ -228,7 +228,7 @@ async def test_a_download_that_is_broken_off_is_counted_as_the_visitors_tcp_took
             while left > 0:
                 left -= len(await loop.sock_recv(visitor, min(left, 1 << 20)))
             received = await settled(visitor)
-        aborted = await stage.log.until(DownloadAborted)
+        aborted = await stage.log.until_told(DownloadOutcome.ABORTED)
         assert sum(one.sent_bytes for one in aborted) == pytest.approx(received, abs=1_000_000)
 
 
@@ -335,7 +335,7 @@ async def test_tokens_are_in_nothing_that_is_said_written_or_shown(
                 said += [b"" if response.status < 300 else await response.read(), repr(response.raw_headers).encode()]
         stage.object_path(event.sha256).unlink()
         await status_of(http, links[0])
-        await stage.log.until(DownloadFinished)
+        await stage.log.until_told(DownloadOutcome.FINISHED)
         said.append(json.dumps(await stage.status(http)).encode())
         async with http.get(f"{stage.url}/-/status") as response:
             said.append(await response.read())

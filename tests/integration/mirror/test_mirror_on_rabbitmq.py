@@ -21,7 +21,7 @@ from broker.rabbitmq import RabbitAdmin, RabbitBroker
 from broker.topology import load_stream, log_stream, mirror_queue
 from events.names import ChannelName, MirrorName
 from events.schemas import (
-    DownloadFinished,
+    DownloadOutcome,
     FilePublished,
     InventoryAnnounced,
     LoadReported,
@@ -79,7 +79,7 @@ async def test_publish_fetch_serve_and_stop_over_rabbitmq(
         await stage.load.until(LoadReported)
         async with http.get(stage.link(stage.grant(event))) as response:
             assert hashlib.sha256(await response.read()).digest() == event.sha256
-        (finished,) = await stage.log.until(DownloadFinished)
+        (finished,) = await stage.log.until_told(DownloadOutcome.FINISHED)
         assert finished.sent_bytes == 10_000_000
     await stage.log.until(MirrorWentOffline)
 

@@ -15,7 +15,7 @@ from events.names import MirrorName
 from events.schemas import (
     AvailabilityChanged,
     ChannelFollowed,
-    DownloadAborted,
+    DownloadOutcome,
     GrantsRevoked,
     InventoryAnnounced,
     KeysRotated,
@@ -76,7 +76,7 @@ async def test_a_withdrawal_cuts_running_downloads_where_it_says_so_and_else_let
             else:
                 with pytest.raises(aiohttp.ClientError):
                     await response.read()
-                (aborted,) = await stage.log.until(DownloadAborted)
+                (aborted,) = await stage.log.until_told(DownloadOutcome.ABORTED)
                 assert aborted.reason == "the file was withdrawn"
         async with http.get(stage.link(grant), allow_redirects=False) as response:
             assert response.status == 302, "nobody is sent it any more"

@@ -18,7 +18,7 @@ import pytest
 
 from events.grants import derive_key
 from events.names import MirrorName
-from events.schemas import DownloadAborted, DownloadFinished, DownloadStarted, LossReason, ReplicaLost, ReplicaReady
+from events.schemas import DownloadOutcome, LossReason, ReplicaLost, ReplicaReady
 
 if TYPE_CHECKING:
     from conftest import Stage
@@ -42,10 +42,20 @@ async def test_a_token_gets_the_file_and_the_download_is_told(stage: Stage, http
             assert 'filename="a.iso"' in response.headers["Content-Disposition"]
             assert response.headers["Content-Type"] == "application/zip"
             assert await response.read() == CONTENT
-        (finished,) = await stage.log.until(DownloadFinished)
-        (started,) = stage.log.of(DownloadStarted)
-        assert (started.grant_id, started.address) == (grant.grant_id, "127.0.0.1")
+        (finished,) = await stage.log.until_told(DownloadOutcome.FINISHED)
+        (first, *_) = stage.log.downloads()
+        assert (first.grant_id, first.address) == (grant.grant_id, "127.0.0.1")
         assert (finished.grant_id, finished.first_byte, finished.sent_bytes) == (grant.grant_id, 0, len(CONTENT))
+
+
+async def test_a_download_that_is_over_at_once_is_told_once(stage: Stage, http: aiohttp.ClientSession) -> None:
+    async with stage.running():
+        grant = stage.grant(await stage.publish_ready("a", b"short"))
+        async with http.get(stage.link(grant)) as response:
+            await response.read()
+        (told,) = await stage.log.until_told(DownloadOutcome.FINISHED)
+        assert (told.address, told.wanted_bytes, told.sent_bytes) == ("127.0.0.1", 5, 5)
+        assert stage.log.downloads() == [told]
 
 
 async def test_a_download_in_several_requests_begins_once(stage: Stage, http: aiohttp.ClientSession) -> None:
@@ -56,9 +66,9 @@ async def test_a_download_in_several_requests_begins_once(stage: Stage, http: ai
             async with http.get(link, headers={"Range": asked}) as response:
                 assert response.status == 206
                 await response.read()
-        finished = await stage.log.until(DownloadFinished, 3)
+        finished = await stage.log.until_told(DownloadOutcome.FINISHED, 3)
         assert sorted((one.first_byte, one.sent_bytes) for one in finished) == [(0, 100), (100, 200), (300, 999_700)]
-        assert len(stage.log.of(DownloadStarted)) == 1
+        assert [one.address for one in stage.log.downloads() if one.address] == ["127.0.0.1"]
 
 
 async def test_a_download_can_be_resumed_under_the_same_token(stage: Stage, http: aiohttp.ClientSession) -> None:
@@ -69,7 +79,7 @@ async def test_a_download_can_be_resumed_under_the_same_token(stage: Stage, http
         async with http.get(link, headers=headers) as response:
             assert response.status == 206
             assert await response.read() == CONTENT[600_000:]
-        (finished,) = await stage.log.until(DownloadFinished)
+        (finished,) = await stage.log.until_told(DownloadOutcome.FINISHED)
         assert (finished.first_byte, finished.sent_bytes) == (600_000, 400_000)
 
 
@@ -222,7 +232,7 @@ async def test_a_visitor_who_left_is_counted_for_what_he_took_and_frees_his_slot
         response = await http.get(stage.link(grant), headers={"Range": "bytes=1000000-"})
         await response.content.readexactly(5_000_000)
         response.close()
-        (aborted,) = await stage.log.until(DownloadAborted)
+        (aborted,) = await stage.log.until_told(DownloadOutcome.ABORTED)
         assert aborted.grant_id == grant.grant_id
         assert (aborted.first_byte, aborted.wanted_bytes) == (1_000_000, 31_000_000)
         assert 5_000_000 <= aborted.sent_bytes < 31_000_000
@@ -294,7 +304,7 @@ async def test_curl_goes_on_where_it_was(stage: Stage, tmp_path: Path) -> None:
         target.write_bytes(CONTENT[:300_000])
         await _command("curl", "-fsS", "-C", "-", "-o", str(target), stage.link(stage.grant(event)))
         assert target.read_bytes() == CONTENT
-        (finished,) = await stage.log.until(DownloadFinished)
+        (finished,) = await stage.log.until_told(DownloadOutcome.FINISHED)
         assert finished.sent_bytes == 700_000
 
 
@@ -305,7 +315,7 @@ async def test_aria2_fetches_segments_in_parallel(stage: Stage, tmp_path: Path) 
         options = ["--no-conf", "-q", "-x4", "-s4", "-k1M", "-d", str(tmp_path), "-o", "a"]
         await _command("aria2c", *options, stage.link(stage.grant(event)))
         assert hashlib.sha256((tmp_path / "a").read_bytes()).digest() == event.sha256
-        finished = await stage.log.until(DownloadFinished)
+        finished = await stage.log.until_told(DownloadOutcome.FINISHED)
         assert len({one.grant_id for one in finished}) == 1
 
 

@@ -10,9 +10,8 @@ import aiohttp
 from aiohttp import web
 
 from events.schemas import (
-    DownloadFinished,
     DownloadGranted,
-    DownloadStarted,
+    DownloadOutcome,
     Event,
     FilePublished,
     LoadReported,
@@ -36,6 +35,11 @@ async def span_of(stage: Stage, kind: type[Event], *, parent: str) -> TraceConte
     """The span that the first event of a kind carries: a child of the parent's."""
     await stage.log.until(kind)
     carried = next(envelope for envelope in stage.log.envelopes if isinstance(envelope.event, kind)).traceparent
+    return child_of(parent, carried)
+
+
+def child_of(parent: str, carried: str) -> TraceContext:
+    """Read a span, and see that it is a child of the parent's."""
     span, above = parse(carried), parse(parent)
     assert span is not None
     assert above is not None
@@ -107,10 +111,11 @@ async def test_a_download_is_one_span_of_the_grant_that_was_announced(
         await stage.load.until_true(
             lambda: any(stage.selector in report.grants_seen for report in stage.load.of(LoadReported))
         )
-        async with http.get(stage.link(grant)) as response:
-            assert await response.read() == b"content"
-        span = await span_of(stage, DownloadStarted, parent=VISITING)
-        assert await span_of(stage, DownloadFinished, parent=VISITING) == span
+        for asked in ("bytes=0-2", "bytes=3-"):
+            async with http.get(stage.link(grant), headers={"Range": asked}) as response:
+                await response.read()
+        first, second = await stage.log.until_told(DownloadOutcome.FINISHED, 2)
+        assert child_of(VISITING, first.traceparent) == child_of(VISITING, second.traceparent)
 
 
 async def test_a_download_that_nobody_announced_carries_no_trace(stage: Stage, http: aiohttp.ClientSession) -> None:
@@ -118,6 +123,5 @@ async def test_a_download_that_nobody_announced_carries_no_trace(stage: Stage, h
         grant = stage.grant(await stage.publish_ready("a", b"content"))
         async with http.get(stage.link(grant)) as response:
             assert await response.read() == b"content"
-        await stage.log.until(DownloadFinished)
-    ends = [each.traceparent for each in stage.log.envelopes if isinstance(each.event, DownloadFinished)]
-    assert ends == [""]
+        (finished,) = await stage.log.until_told(DownloadOutcome.FINISHED)
+        assert finished.traceparent == ""

@@ -32,20 +32,3 @@ async def test_only_what_matches_is_cut_and_knows_why() -> None:
     other.cancel()
     await asyncio.wait([other])
     assert (reasons["other"], len(running)) == ("", 0)
-
-
-async def test_what_is_over_is_not_cut_while_it_clears_up() -> None:
-    running, told, entered = Running[str](), asyncio.Event(), asyncio.Event()
-
-    async def send() -> str:
-        with running.entered("one") as cut:
-            cut.over()
-            entered.set()
-            await told.wait()
-            return cut.reason
-
-    sending = asyncio.create_task(send())
-    await entered.wait()
-    assert running.cut(lambda _name: True, "withdrawn") == 0
-    told.set()
-    assert await sending == ""

@@ -14,7 +14,7 @@ from events.errors import ForgedEventError
 from events.examples import EXAMPLES
 from events.names import ORIGIN, ChannelName, MirrorName
 from events.routing import EXCHANGES, LOGGED_EXCHANGES, Address, Binding, address_of, mirror_bindings, verify_address
-from events.schemas import EVENT_TYPES, DownloadFinished, GrantClaimed, GrantsRevoked
+from events.schemas import EVENT_TYPES, DownloadsReported, GrantClaimed, GrantsRevoked
 
 ROUTING_KEY_BYTES_MAX = 255  # AMQP 0-9-1's short string
 
@@ -64,9 +64,9 @@ def test_mirror_cannot_speak_for_another(tag: str) -> None:
 
 
 def test_master_speaks_for_its_own_downloads() -> None:
-    event = EXAMPLES["download.finished/1"].event
-    assert isinstance(event, DownloadFinished)
-    assert address_of(replace(event, mirror=ORIGIN)) == Address("files", "origin.finished", "master")
+    event = EXAMPLES["downloads.reported/1"].event
+    assert isinstance(event, DownloadsReported)
+    assert address_of(replace(event, mirror=ORIGIN)) == Address("files", "origin.reported", "master")
     claimed = EXAMPLES["grant.claimed/1"].event
     assert isinstance(claimed, GrantClaimed)
     assert address_of(replace(claimed, mirror=ORIGIN)) == Address("files", "origin.claimed", "master")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.envelope import TRACEPARENT_LENGTH_MAX
+from events.schemas.fields import TRACEPARENT_LENGTH_MAX
 from events.trace import RANDOM_BYTES, SPAN_ID_BYTES, TraceContext, child, continued, parse, root
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
