@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from random import Random
 from typing import Final
 
@@ -30,7 +31,7 @@ from master.tracker.tracker import Rules, Tracker
 
 LOOK_AFTER_S: Final = 0.02  # what changes together is looked at once
 LOOK_AGAIN_S: Final = 0.25  # time alone frees places, too: leases end, and the master's rate lets more out
-LOOKED_AT_MAX: Final = 64  # waiting askers in one go: some 5 ms of the loop
+LOOKED_AT_MAX: Final = 64  # waiting askers in one go, of all contents: some 5 ms of the loop
 LEAVE_KEPT_S: Final = 10.0  # whether a mirror may have a content is asked so often at most; bytes are checked each time
 LEAVES_KEPT_MAX: Final = 100_000
 
@@ -57,6 +58,11 @@ class Question:
     wait_s: float
     results: tuple[Settled, ...] = ()
     is_gone: Callable[[], bool] = lambda: False
+
+    @property
+    def place(self) -> tuple[MirrorName, Digest]:
+        """Say who waits for what."""
+        return self.mirror, self.sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +119,15 @@ class Seeding:
         self._serving = serving
         self._secret = secret
         self._tracker = Tracker(rules, rng=rng)
-        self._waiting: dict[Digest, deque[_Waiting]] = {}
+        self._waiting: OrderedDict[tuple[MirrorName, Digest], _Waiting] = (
+            OrderedDict()
+        )  # the next to be looked at first
+        self._unseen = 0  # those who wait and were not looked at since something changed
         self._look: asyncio.TimerHandle | None = None
         self._leaves = _Leaves()
-        self._heard = 0
-        self._outdated = False
+        self._outdated: set[MirrorName] = set()
+        self._meanwhile: list[Heard] = []
+        self._reading = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._sent_bytes = 0
 
@@ -129,17 +139,14 @@ class Seeding:
 
     def hear(self, heard: Heard) -> None:
         """Take up what the log said."""
-        self._heard += 1
+        if self._reading.locked():
+            self._meanwhile.append(heard)
         for mirror in heard.left:
             self._tracker.leave(mirror)
         for announced in heard.announced:
             self._tracker.announce(announced)
-        for (mirror, sha256), held in heard.replicas.items():
-            self._tracker.hold(mirror, sha256, held=held)
-        for ban in heard.bans:
-            self._tracker.ban(ban)
-        self._outdated = self._outdated or bool(heard.replaced)
-        self._look_after(LOOK_AFTER_S)
+        self._take_up(heard)
+        self._look_for_change()
 
     async def ask(self, question: Question) -> Answer:
         """Answer a mirror; wait for its time where there is nothing to be had at once.
@@ -152,8 +159,9 @@ class Seeding:
         await self._prepare(question)
         for settled in question.results:
             self._tracker.settle(question.mirror, settled.lease_id, settled.fault, now_s=self._loop.time())
+        self._dismiss(question.place, [])  # what it asked before is answered by this
         leases = self._lease(question)
-        self._look_after(LOOK_AFTER_S)  # its pieces, or the places that it gave back, are what others wait for
+        self._look_for_change()  # its pieces, or the places that it gave back, are what others wait for
         if not leases and question.want_max and question.wait_s > 0:
             leases = await self._wait(question)
         return Answer(
@@ -176,7 +184,7 @@ class Seeding:
             "peers": self._tracker.sources(self._loop.time()),
             "contents": len(self._tracker.contents),
             "leases": self._tracker.leases,
-            "waiting": sum(len(waiting) for waiting in self._waiting.values()),
+            "waiting": len(self._waiting),
         }
 
     async def _prepare(self, question: Question) -> None:
@@ -186,30 +194,51 @@ class Seeding:
             file = await self._serving.file_for_mirror(question.mirror, question.sha256)
             content = Content(sha256=file.sha256, size_bytes=file.size_bytes, piece_bytes=file.pieces.piece_bytes)
             self._leaves.keep(question.mirror, content, self._loop.time())
-        while self._outdated:
-            await self._reload()
-        while not self._tracker.has(content.sha256):
-            await self._open(content)
+        if self._outdated or not self._tracker.has(content.sha256):
+            async with self._reading:
+                await self._reload()
+                await self._open(content)
 
     async def _open(self, content: Content) -> None:
-        """Begin a swarm with what the database says, unless the log says something new meanwhile."""
-        heard = self._heard
+        """Begin a swarm with what the database says, and what the log says meanwhile."""
+        if self._tracker.has(content.sha256):
+            return
+        self._meanwhile.clear()
         async with self._store.reading() as transaction:
             holders = await transaction.heard.holders(content.sha256)
             bans = await transaction.heard.bans(content.sha256)
-        if heard == self._heard and not self._tracker.has(content.sha256):
-            self._tracker.put_away(self._loop.time())
-            self._tracker.open(content, holders=holders, bans=bans)
+        self._tracker.put_away(self._loop.time())
+        self._tracker.open(content, holders=holders, bans=bans)
+        self._take_up_meanwhile()
 
     async def _reload(self) -> None:
-        """Read anew who holds what is being fetched, after an inventory came."""
-        heard, contents = self._heard, self._tracker.contents
+        """Read anew which of the contents that are being fetched some mirrors hold, after inventories of theirs came.
+
+        Once is enough, however many more come: this reading is at least as new as what made it needed.
+        """
+        if not self._outdated:
+            return
+        self._meanwhile.clear()
+        mirrors, contents = frozenset(self._outdated), self._tracker.contents
         async with self._store.reading() as transaction:
-            holders = {sha256: await transaction.heard.holders(sha256) for sha256 in contents}
-        if heard == self._heard:
-            self._outdated = False
-            for sha256, mirrors in holders.items():
-                self._tracker.replace(sha256, mirrors)
+            held = {mirror: await transaction.heard.held_by(mirror, contents) for mirror in mirrors}
+        self._outdated -= mirrors
+        for mirror, sha256s in held.items():
+            self._tracker.replace(mirror, sha256s)
+        self._take_up_meanwhile()
+
+    def _take_up_meanwhile(self) -> None:
+        """Take up once more what was heard while the database was read: it may be newer than what was read."""
+        for heard in self._meanwhile:
+            self._take_up(heard)
+        self._meanwhile.clear()
+
+    def _take_up(self, heard: Heard) -> None:
+        for (mirror, sha256), held in heard.replicas.items():
+            self._tracker.hold(mirror, sha256, held=held)
+        for ban in heard.bans:
+            self._tracker.ban(ban)
+        self._outdated |= heard.replaced
 
     def _lease(self, question: Question) -> list[Lease]:
         return self._tracker.ask(
@@ -222,14 +251,23 @@ class Seeding:
 
     async def _wait(self, question: Question) -> list[Lease]:
         waiting = _Waiting(question, self._loop.create_future())
-        line = self._waiting.setdefault(question.sha256, deque())
-        line.append(waiting)
+        self._waiting[question.place] = waiting
         try:
             await asyncio.wait([waiting.leases], timeout=question.wait_s)
             return waiting.leases.result() if waiting.leases.done() else []
         finally:
-            if not waiting.leases.done():
-                waiting.leases.cancel()
+            if self._waiting.get(question.place) is waiting:
+                del self._waiting[question.place]
+
+    def _dismiss(self, place: tuple[MirrorName, Digest], leases: list[Lease]) -> None:
+        """Let one who waits go."""
+        waiting = self._waiting.pop(place, None)
+        if waiting is not None:
+            waiting.leases.set_result(leases)
+
+    def _look_for_change(self) -> None:
+        self._unseen = len(self._waiting)
+        self._look_after(LOOK_AFTER_S)
 
     def _look_after(self, after_s: float) -> None:
         """Look at those who wait, soon; sooner than was planned if need be."""
@@ -242,22 +280,21 @@ class Seeding:
 
     def _look_at_waiting(self) -> None:
         self._look = None
-        for sha256, line in list(self._waiting.items()):
-            for _ in range(min(len(line), LOOKED_AT_MAX)):
-                self._look_at(line.popleft(), line)
-            if not line:
-                del self._waiting[sha256]
-        self._look_after(LOOK_AGAIN_S)
+        looked_at = list(islice(self._waiting, LOOKED_AT_MAX))
+        for place in looked_at:
+            self._look_at(place)
+        self._unseen = max(0, self._unseen - len(looked_at))
+        self._look_after(LOOK_AFTER_S if self._unseen else LOOK_AGAIN_S)
 
-    def _look_at(self, waiting: _Waiting, line: deque[_Waiting]) -> None:
+    def _look_at(self, place: tuple[MirrorName, Digest]) -> None:
         """Lease to one who waits, or let him queue up again; one who is gone gets nothing."""
-        if waiting.leases.done():
-            return
-        leases = [] if waiting.question.is_gone() else self._lease(waiting.question)
-        if leases or waiting.question.is_gone():
-            waiting.leases.set_result(leases)
+        question = self._waiting[place].question
+        over = question.is_gone() or not self._tracker.has(question.sha256)
+        leases = [] if over else self._lease(question)
+        if leases or over:
+            self._dismiss(place, leases)
         else:
-            line.append(waiting)
+            self._waiting.move_to_end(place)
 
     def _told(self, lease: Lease, address: IPAddress) -> Leased:
         name = self._tracker.stations.name(lease.source)

@@ -92,6 +92,13 @@ class HeardTables:
         held = select(ReplicaRow.mirror).where(ReplicaRow.sha256 == sha256, ReplicaRow.held)
         return [MirrorName(name) for name in await self._session.scalars(held.order_by(ReplicaRow.mirror))]
 
+    async def held_by(self, mirror: MirrorName, sha256s: Collection[Digest]) -> set[Digest]:
+        """Give those of some contents (thousands at the most) that a mirror says it holds."""
+        those = select(ReplicaRow.sha256).where(
+            ReplicaRow.mirror == mirror, ReplicaRow.sha256.in_(sha256s), ReplicaRow.held
+        )
+        return {Digest(sha256) for sha256 in await self._session.scalars(those)}
+
     async def copies(self) -> Mapping[MirrorName, int]:
         """Count the contents that each mirror holds."""
         grouped = select(ReplicaRow.mirror, func.count()).where(ReplicaRow.held).group_by(ReplicaRow.mirror)

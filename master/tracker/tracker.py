@@ -8,7 +8,7 @@ that nobody can give and that is not under way leaves the master once more after
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from random import Random
 from typing import Final
@@ -129,14 +129,11 @@ class Tracker:
         if swarm is not None:
             swarm.hold(self.stations.number(mirror), held=held)
 
-    def replace(self, sha256: Digest, holders: Iterable[MirrorName]) -> None:
-        """Take it from the log who has a content, all of them."""
-        swarm = self._swarms.get(sha256)
-        if swarm is None:
-            return
-        now = {self.stations.number(holder) for holder in holders}
-        for number in (*bits_of(swarm.whole), *now):
-            swarm.hold(number, held=number in now)
+    def replace(self, mirror: MirrorName, sha256s: Collection[Digest]) -> None:
+        """Take it from the log which of the contents that have a swarm a mirror holds, all of them."""
+        number = self.stations.number(mirror)
+        for sha256, swarm in self._swarms.items():
+            swarm.hold(number, held=sha256 in sha256s)
 
     def ban(self, ban: Ban) -> None:
         """Note that a source sent a mirror wrong bytes."""

@@ -320,7 +320,8 @@ def test_a_mirror_that_asks_for_everything_leaves_each_source_a_place_for_others
     tracker.ask(bob, SHA256, have=0, want_max=0, now_s=0.0)
     hoarded = ask_for_everything(tracker, ana, cat, dan)
     assert Counter(tracker.stations.name(lease.source) for lease in hoarded)[cat] == 1
-    tracker.replace(SHA256, [cat, dan])
+    for holder in (cat, dan):
+        tracker.replace(holder, {SHA256})
     leases = tracker.ask(bob, SHA256, have=0, want_max=4, now_s=0.0)
     assert {cat, dan} <= {tracker.stations.name(lease.source) for lease in leases}
 
