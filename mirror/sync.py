@@ -152,22 +152,16 @@ class Sync:
         events_before = self._subscription_events
         try:
             channels = await self._origin.subscriptions()
-        except OriginError:
+            if self._subscription_events != events_before:
+                self._subscriptions_doubted = True
+                self._awake.set()
+                return
+            actions = await self._store.fold(lambda catalogue, journal: _follow_only(channels, catalogue, journal))
+        except (OriginError, StoreError):
             self._subscriptions_doubted = True
             raise
-        if self._subscription_events != events_before:
-            self._subscriptions_doubted = True
-            self._awake.set()
-            return
-
-        def change(catalogue: Catalogue, journal: Journal) -> None:
-            for channel in catalogue.positions.keys() - channels:
-                catalogue.unfollow(channel, journal)
-            for channel in channels:
-                catalogue.follow(channel, journal)
-
         self._channels |= channels
-        self._perform(await self._store.fold(change))
+        self._perform(actions)
 
     async def _read_channel(self, channel: ChannelName) -> None:
         self._channels.discard(channel)
@@ -190,3 +184,10 @@ class Sync:
         if snapshot.epoch < heard:
             raise OriginUnavailableError(f"snapshot of {channel}: of epoch {snapshot.epoch}, events are of {heard}")
         return snapshot
+
+
+def _follow_only(channels: frozenset[ChannelName], catalogue: Catalogue, journal: Journal) -> None:
+    for channel in catalogue.positions.keys() - channels:
+        catalogue.unfollow(channel, journal)
+    for channel in channels:
+        catalogue.follow(channel, journal)
