@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 import click
 
 from distributary.cli.command import Command
 from distributary.cli.invocation import current
+from distributary.errors import UsageError
 from distributary.logs import configure
 from distributary.serve import Role, serve
+
+_WITH_MIRROR: Final = {Role.MIRROR.value, Role.ALL.value}
 
 
 @click.command(cls=Command, name="serve")
 @click.argument("role", type=click.Choice([each.value for each in Role]))
-def command(role: str) -> None:
+@click.option(
+    "--serve",
+    "sends",
+    type=click.Choice(["builtin", "external"]),
+    help="Who sends a mirror's files: it itself, or nginx (docs/external.md). Default: as mirror.serve says.",
+)
+def command(role: str, sends: str | None) -> None:
     """Run a ROLE until it is told to stop: master, mirror, selector, or all in one process.
 
     One line on stdout tells when it is ready and where; with --json an object {"ready", "url"}. Logs go to stderr: text
     on a terminal, JSON lines elsewhere.
     """
     invocation = current()
+    if sends is not None:
+        if role not in _WITH_MIRROR:
+            raise UsageError("option_misplaced", f"--serve is a mirror's, and a {role} is none", hint="leave it out")
+        invocation.overrides.append(f"mirror.serve={sends}")
     configure(role=role, console=sys.stderr.isatty(), colours=invocation.wants_colour(sys.stderr))
     serve(Role(role), invocation.settings, announce)
 

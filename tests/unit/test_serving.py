@@ -10,9 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from broker.port import AccessRefusedError
-from distributary.config.load import load
+from distributary.cli.app import root
+from distributary.config.load import Settings, load
 from distributary.errors import CommandError
 from distributary.exits import ExitCode
 from distributary.serve import Role, Service, raise_descriptor_limit, run_until_signal, services_of
@@ -139,3 +141,29 @@ def test_process_takes_the_descriptors_that_the_system_grants_it() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] == hard
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("role", ["mirror", "all"])
+def test_who_sends_a_mirrors_files_can_be_said_when_it_is_started(
+    role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Settings] = []
+
+    def serve(_role: Role, settings: Settings, _announce: object) -> None:
+        served.append(settings)
+
+    def quiet(**_how: object) -> None:
+        """Leave the log of the tests as it is."""
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("distributary.cli.serve.serve", serve)
+    monkeypatch.setattr("distributary.cli.serve.configure", quiet)
+    Path("distributary.toml").write_text('[mirror]\nserve = "builtin"\n')
+    assert CliRunner().invoke(root, ["serve", role, "--serve", "external"]).exit_code == ExitCode.OK
+    assert [each.mirror and each.mirror.serve for each in served] == ["external"]
+
+
+def test_a_role_that_sends_no_files_is_not_told_who_sends_them() -> None:
+    result = CliRunner().invoke(root, ["serve", "selector", "--serve", "external"])
+    assert result.exit_code == ExitCode.USAGE
+    assert "is a mirror's" in result.stderr
