@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from events.envelope import Envelope
-from events.names import ChannelName, Digest, MirrorName
+from events.names import ORIGIN, ChannelName, Digest, MirrorName
 from events.schemas import (
     ChannelFollowed,
     InventoryAnnounced,
@@ -30,12 +30,15 @@ from events.schemas import (
     SourceFault,
 )
 from master.heard import Announced, Ban, Heard, LogPosition
+from master.store.journal import channel_counter
 from master.store.profiles import read_back, stored
 from master.store.tables import (
     AnnouncedRow,
     BanRow,
+    CounterRow,
     FollowedRow,
     InventoryPageRow,
+    MirrorRow,
     ReplicaRow,
     SettingRow,
 )
@@ -54,6 +57,8 @@ FOLDED: Final = (
 
 # Twice the largest catalogue that we know of: what one mirror can make us keep, whatever it claims.
 REPLICAS_MAX: Final = 1_000_000
+# What one mirror can make us keep of others, and go through when it accuses one more. It meets a handful in its life.
+BANS_MAX: Final = 1000
 
 _GENERATION: Final = "followed_generation"
 _OFFSET: Final = "followed_offset"
@@ -212,7 +217,8 @@ class _Fold:
             self._note(row, sha256, event.as_of, held=True)
         await self._session.execute(
             delete(InventoryPageRow).where(
-                InventoryPageRow.mirror == event.mirror, InventoryPageRow.as_of < event.as_of
+                InventoryPageRow.mirror == event.mirror,
+                (InventoryPageRow.as_of < event.as_of) | (InventoryPageRow.pages != event.pages),
             )
         )
         await self._session.merge(
@@ -279,7 +285,7 @@ class _Fold:
 
     async def _follow(self, event: ChannelFollowed, sequence: int) -> None:
         """Keep how far a mirror is. A position in another numbering than ours says nothing about ours."""
-        if event.epoch != self._epoch:
+        if event.epoch != self._epoch or await self._session.get(CounterRow, channel_counter(event.channel)) is None:
             return
         known = await self._session.get(FollowedRow, (event.mirror, event.channel))
         if known is None or known.sequence < sequence:
@@ -293,9 +299,20 @@ class _Fold:
             )
 
     async def _ban(self, event: SourceBanned) -> None:
-        if event.fault is SourceFault.WRONG_BYTES:
-            await self._session.merge(BanRow(sha256=event.sha256, source=event.source, mirror=event.mirror))
-            self._bans.append(Ban(event.sha256, event.source, event.mirror))
+        """Keep who sent a mirror wrong bytes: one that may be a source, for else each name would be kept for ever."""
+        if event.fault is not SourceFault.WRONG_BYTES or not await self._may_be_source(event.source):
+            return
+        if await self._session.get(BanRow, (event.sha256, event.source, event.mirror)) is not None:
+            return
+        counted = select(func.count()).where(BanRow.mirror == event.mirror)
+        if (await self._session.scalar(counted) or 0) >= BANS_MAX:
+            log.warning("mirror.accuses_too_much", mirror=event.mirror, source=event.source)
+            return
+        self._session.add(BanRow(sha256=event.sha256, source=event.source, mirror=event.mirror))
+        self._bans.append(Ban(event.sha256, event.source, event.mirror))
+
+    async def _may_be_source(self, name: MirrorName) -> bool:
+        return name == ORIGIN or await self._session.get(MirrorRow, name) is not None
 
     async def _forget(self, mirror: MirrorName) -> None:
         """Forget all that a mirror said of itself; what it said of others stands."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from events.envelope import MASTER_SOURCE, Envelope, mirror_source
-from events.names import ChannelName, Digest, FilePath, MirrorName
+from events.names import ORIGIN, ChannelName, Digest, FilePath, MirrorName
 from events.schemas import (
     ChannelFollowed,
     Event,
@@ -24,6 +24,7 @@ from events.schemas import (
 )
 from master.errors import StoreError
 from master.heard import Announced, Ban, Heard, LogPosition
+from master.mirrors import Mirror, MirrorState
 from master.store import heard as heard_tables
 from master.store.store import Store, open_store
 
@@ -38,6 +39,19 @@ PROFILE = Profile(url="http://ana.example", slots=3)
 @pytest.fixture
 async def store(database_url: str) -> AsyncGenerator[Store]:
     async with open_store(database_url, clock_ns=lambda: EPOCH * 1_000_000) as store:
+        async with store.changing() as transaction:
+            await transaction.journal.open_channel(ISO)
+            for name in (ANA, BOB):
+                await transaction.fleet.put_mirror(
+                    Mirror(
+                        name=name,
+                        profile=PROFILE,
+                        state=MirrorState.JOINED,
+                        token_hash=name.encode(),
+                        joins=1,
+                        joined_at_ns=0,
+                    )
+                )
         yield store
 
 
@@ -177,6 +191,35 @@ async def test_only_wrong_bytes_are_held_against_a_source(store: Store) -> None:
     )
     async with store.reading() as transaction:
         assert list(heard.bans) == list(await transaction.heard.bans(ONE)) == [Ban(ONE, BOB, ANA)]
+
+
+async def test_positions_in_channels_that_never_were_are_not_kept(store: Store) -> None:
+    invented = ChannelName("invented")
+    event = ChannelFollowed(mirror=ANA, channel=invented, channel_sequence=1, epoch=EPOCH)
+    await fold(store, said(event, 1), followed(2, 3))
+    async with store.reading() as transaction:
+        assert [await transaction.heard.followed(channel) for channel in (invented, ISO)] == [{}, {ANA: 3}]
+
+
+async def test_a_mirror_accuses_only_who_can_be_a_source_and_not_without_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heard_tables, "BANS_MAX", 2)
+    accused = [(MirrorName("nobody"), ONE), (BOB, ONE), (BOB, ONE), (ORIGIN, ONE), (BOB, TWO)]
+    for sequence, (source, sha256) in enumerate(accused, start=1):
+        event = SourceBanned(mirror=ANA, source=source, sha256=sha256, fault=SourceFault.WRONG_BYTES)
+        await fold(store, said(event, sequence))
+    async with store.reading() as transaction:
+        bans = {*await transaction.heard.bans(ONE), *await transaction.heard.bans(TWO)}
+    assert bans == {Ban(ONE, BOB, ANA), Ban(ONE, ORIGIN, ANA)}
+
+
+async def test_of_an_inventory_that_changes_its_length_only_the_last_pages_are_kept(store: Store) -> None:
+    await fold(store, ready(1, THREE), page(10, ONE, page=1, pages=2), page(10, TWO, page=1, pages=3))
+    await fold(store, page(10, ONE, page=2, pages=2))
+    assert await holders(store, THREE) == [ANA]
+    await fold(store, page(10, TWO, page=1, pages=2))
+    assert await holders(store, THREE) == []  # it is complete, and lacks that
 
 
 async def test_the_position_is_kept_with_the_rows_or_not_at_all(store: Store) -> None:
