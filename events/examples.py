@@ -76,6 +76,7 @@ _PROFILE = Profile(
     software="distributary 0.1.0",
     daily_bytes=4_000_000_000,
     peers=False,
+    external=True,
 )
 
 _EVENTS: tuple[Event, ...] = (

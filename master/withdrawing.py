@@ -30,10 +30,14 @@ log = structlog.stdlib.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """How far a mirror is that followed the file's channels; ``missing`` are those in which it has yet to act."""
+    """How far a mirror is that followed the file's channels; ``missing`` are those in which it has yet to act.
+
+    One that is ``external`` refuses newcomers when it has acted; what another server sends for it goes on to its end.
+    """
 
     mirror: MirrorName
     missing: tuple[ChannelName, ...]
+    external: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,4 +100,9 @@ async def _acknowledgements(transaction: Transaction, facts: Mapping[ChannelName
             behind = missing.setdefault(mirror, [])
             if followed.get(mirror, 0) < sequence:
                 behind.append(channel)
-    return [Acknowledgement(mirror, tuple(channels)) for mirror, channels in sorted(missing.items())]
+    announced = await transaction.heard.announced()
+    external = {each.mirror for each in announced if each.profile is not None and each.profile.external}
+    return [
+        Acknowledgement(mirror, tuple(channels), external=mirror in external)
+        for mirror, channels in sorted(missing.items())
+    ]

@@ -165,6 +165,7 @@ class MirrorConfig:
             location=self.location,
             daily_bytes=now.daily_bytes,
             peers=self.peers,
+            external=self.serve is Serving.EXTERNAL,
         )
 
     @property

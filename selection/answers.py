@@ -76,6 +76,7 @@ def mirror(one: Mirror, standing: Standing, wanted: Mapping[Digest, tuple[FilePu
         "detail": rejection.detail if rejection else "",
         "url": profile.url if profile else None,
         "location": _location(profile.location if profile else None),
+        "external": profile.external if profile else None,
         "channels": list(standing.view.followed_by(one)),
         "copies": standing.view.copies(one),
         **_shortfall(one, standing.view, wanted),

@@ -19,6 +19,7 @@ from distributary.cli.output import WARNING
 from distributary.cli.own_mirror import print_own_mirror
 from distributary.cli.shortfall import declined_sentence, held_of_wanted
 from distributary.cli.types import Country, Duration, ListenAddress, Place, SiteUrl, Size
+from distributary.cli.withdraw import CANNOT_CUT
 from distributary.client import Api, JsonObject, segment
 from distributary.control import own_mirror
 from distributary.errors import CommandError, UnavailableError, UsageError
@@ -182,6 +183,8 @@ def _show_known(mirror: str) -> None:
     width = max(len(key) for key, _ in rows)
     for key, value in rows:
         output.text(f"{key:<{width}}  {value}")
+    if found.get("external"):
+        output.note(f"{mirror} {CANNOT_CUT}")
 
 
 def _mirrors(master: Api, selector: Api) -> list[JsonObject]:

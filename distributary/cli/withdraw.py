@@ -19,6 +19,7 @@ from distributary.errors import CommandError, DeadlineError, UnavailableError
 from distributary.exits import ExitCode
 from distributary.units import format_duration
 
+CANNOT_CUT: Final = "sends through nginx: it cannot cut a download that runs, only refuse new ones"
 ASK_EVERY_S: Final = 0.5  # a mirror that is there acts within a second
 
 
@@ -51,7 +52,7 @@ def command(path: str, reason: str, *, cut: bool, wait: bool, within_s: float, d
     if wait:
         mirrors = wait_for(lambda: _ask(master, objects(answer, "facts")), mirrors, within_s=within_s)
     _tell(output, told | {"cut": answer.get("cut"), "mirrors": mirrors}, "")
-    _report(output, mirrors)
+    _report(output, mirrors, cut=cut)
     if wait and (away := [text(each, "mirror") for each in mirrors if not each.get("acknowledged")]):
         raise _late(path, away, len(mirrors), within_s)
 
@@ -87,8 +88,8 @@ def _tell(output: Output, told: JsonObject, line: str) -> None:
         output.text(line)
 
 
-def _report(output: Output, mirrors: Sequence[JsonObject]) -> None:
-    """Say to a person who has acted on it and who has not."""
+def _report(output: Output, mirrors: Sequence[JsonObject], *, cut: bool) -> None:
+    """Say to a person who has acted on it and who has not, and who cannot do all of it."""
     if not mirrors:
         output.note("no mirror follows its channels")
         return
@@ -97,6 +98,8 @@ def _report(output: Output, mirrors: Sequence[JsonObject]) -> None:
     for each in mirrors:
         if not each.get("acknowledged"):
             output.note(f"not yet: {text(each, 'mirror')} (in {', '.join(words(each, 'missing'))})", style=WARNING)
+        if cut and each.get("external"):
+            output.note(f"{text(each, 'mirror')} {CANNOT_CUT}", style=WARNING)
 
 
 def _late(path: str, away: Sequence[str], mirrors: int, within_s: float) -> DeadlineError:

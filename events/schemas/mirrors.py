@@ -48,7 +48,8 @@ class Profile(Struct, frozen=True, kw_only=True, array_like=True):
 
     ``url`` is the base that visitors reach, without a slash at the end. ``slots`` is the number of downloads
     served at once. ``monthly_bytes`` and ``daily_bytes`` are None where the operator sets no limit. ``location`` is
-    None where unknown. ``peers`` tells whether it also serves other mirrors, so that the master need not.
+    None where unknown. ``peers`` tells whether it also serves other mirrors, so that the master need not. ``external``
+    tells that another server sends for it: then a transfer that runs cannot be cut.
     """
 
     url: Url
@@ -58,6 +59,7 @@ class Profile(Struct, frozen=True, kw_only=True, array_like=True):
     software: str = ""
     daily_bytes: Bytes | None = None
     peers: bool = True
+    external: bool = False
 
     def __post_init__(self) -> None:
         """Keep the text short and plain, whoever wrote it."""

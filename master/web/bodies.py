@@ -168,9 +168,10 @@ def filter_json(rules: Filter) -> dict[str, object]:
 
 
 def profile_json(profile: Profile) -> dict[str, object]:
-    """Write a profile by names."""
+    """Write a profile by names, as it was joined with: how a mirror sends, it says when it comes online."""
     place = profile.location
     named: dict[str, object] = msgspec.structs.asdict(profile)
+    del named["external"]
     return named | {"location": None if place is None else msgspec.structs.asdict(place)}
 
 

@@ -120,7 +120,13 @@ def _fact(text: str) -> tuple[ChannelName, int]:
 
 def _acknowledgements_json(acknowledgements: Sequence[Acknowledgement]) -> list[dict[str, object]]:
     return [
-        {"mirror": each.mirror, "acknowledged": not each.missing, "missing": each.missing} for each in acknowledgements
+        {
+            "mirror": each.mirror,
+            "acknowledged": not each.missing,
+            "missing": each.missing,
+            "external": each.external,
+        }
+        for each in acknowledgements
     ]
 
 

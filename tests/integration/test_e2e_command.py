@@ -190,7 +190,7 @@ def assert_taken_back(fleet: Fleet) -> None:
     assert inside(revoked, "revocation")["mirror"] == "ana"
     waiting = ("--cut", "--wait", "--within", "1m")
     withdrawn = run_ok("withdraw", "r/b.bin", *waiting, "--reason", "a test", "--yes", *config)
-    assert withdrawn["mirrors"] == [{"mirror": "ana", "acknowledged": True, "missing": []}]
+    assert withdrawn["mirrors"] == [{"mirror": "ana", "acknowledged": True, "missing": [], "external": False}]
 
 
 def run_ok(*arguments: str, stdin: str = "") -> JsonObject:

@@ -44,7 +44,7 @@ class Master:
     @staticmethod
     def _mirrors(*, done: bool) -> list[JsonObject]:
         bob: JsonObject = {"mirror": "bob", "acknowledged": done, "missing": [] if done else ["iso"]}
-        return [{"mirror": "ana", "acknowledged": True, "missing": []}, bob]
+        return [{"mirror": "ana", "acknowledged": True, "missing": [], "external": True}, bob]
 
 
 @pytest.fixture
@@ -114,6 +114,12 @@ def test_waiting_goes_on_while_the_master_is_away() -> None:
     away: list[JsonObject] = [{"mirror": "ana", "acknowledged": False}]
     waited = withdraw.wait_for(ask, away, within_s=30, clock_s=lambda: now_s[0], sleep=sleep)
     assert (waited, now_s) == (here, [2 * withdraw.ASK_EVERY_S])
+
+
+def test_cutting_names_the_mirrors_that_cannot_cut(run: Run, master: Master) -> None:
+    assert "ana sends through nginx: it cannot cut" in run(*WITHDRAW, "--cut").stderr
+    assert "cannot cut" not in run(*WITHDRAW).stderr
+    assert master.asked
 
 
 def test_a_dry_run_withdraws_nothing(run: Run, master: Master) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from events.names import MirrorName
 from events.schemas import Location
-from mirror.config import FetchLimits, MirrorConfig, MirrorCredentials, url_problem
+from mirror.config import FetchLimits, MirrorConfig, MirrorCredentials, Serving, url_problem
 from selection.links import is_base_url
 
 GOOD = MirrorConfig(
@@ -32,6 +32,11 @@ def place(country: str, *, latitude: float = 41.1) -> Location:
 
 def test_a_good_configuration_has_no_problems() -> None:
     assert GOOD.problems() == []
+
+
+def test_a_mirror_that_nginx_sends_for_says_so() -> None:
+    assert not GOOD.profile("http://ana.example").external
+    assert replace(GOOD, serve=Serving.EXTERNAL).profile("http://ana.example").external
 
 
 @pytest.mark.parametrize(

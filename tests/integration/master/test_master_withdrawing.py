@@ -15,7 +15,16 @@ from events import trace
 from events.envelope import Envelope, mirror_source
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName
 from events.pieces import PIECE_BYTES_MIN
-from events.schemas import ChannelFollowed, DownloadOutcome, FileWithdrawn, Filter, WithdrawMode
+from events.schemas import (
+    ChannelFollowed,
+    DownloadOutcome,
+    Event,
+    FileWithdrawn,
+    Filter,
+    MirrorCameOnline,
+    Profile,
+    WithdrawMode,
+)
 from master import catalogue
 from master.catalogue import Wish
 from master.downloads import Outgoing
@@ -52,11 +61,14 @@ async def test_a_mirror_acknowledges_in_each_channel_that_it_follows(database_ur
     said = 0
 
     async def acknowledge(mirror: MirrorName, channel: ChannelName, sequence: int) -> None:
+        async with store.reading() as transaction:
+            epoch = transaction.journal.epoch
+        await hear(mirror, ChannelFollowed(mirror=mirror, channel=channel, channel_sequence=sequence, epoch=epoch))
+
+    async def hear(mirror: MirrorName, event: Event) -> None:
         nonlocal said
         said += 1
         async with store.changing() as transaction:
-            epoch = transaction.journal.epoch
-            event = ChannelFollowed(mirror=mirror, channel=channel, channel_sequence=sequence, epoch=epoch)
             source = mirror_source(mirror)
             envelope = Envelope(source=source, epoch=1, sequence=said, time_ns=1, traceparent="", event=event)
             await transaction.heard.fold([envelope], LogPosition(1, said))
@@ -64,19 +76,22 @@ async def test_a_mirror_acknowledges_in_each_channel_that_it_follows(database_ur
     async with open_store(database_url) as store:
         await publish(store)
         withdrawing = Withdrawing(store, Running[Outgoing](), wake=lambda: None)
+        await hear(BOB, MirrorCameOnline(mirror=BOB, profile=Profile(url="http://bob", slots=1, external=True)))
         await acknowledge(ANA, ISO, 1)
         withdrawn = await withdrawing.withdraw(WISH.path, reason="", mode=WithdrawMode.CUT, trace=trace.root(b"t" * 24))
         assert withdrawn.facts == {ISO: 2, PUB: 2}, "the catalogue is followed by nobody"
-        assert withdrawn.acknowledgements == [Acknowledgement(ANA, (ISO, PUB)), Acknowledgement(BOB, (ISO,))]
+        assert withdrawn.acknowledgements == [
+            Acknowledgement(ANA, (ISO, PUB)), Acknowledgement(BOB, (ISO,), external=True),
+        ]  # fmt: skip
         await acknowledge(ANA, ISO, 2)
         await acknowledge(BOB, ISO, 2)
         assert await withdrawing.acknowledgements(withdrawn.facts) == [
-            Acknowledgement(ANA, (PUB,)), Acknowledgement(BOB, ()),
+            Acknowledgement(ANA, (PUB,)), Acknowledgement(BOB, (), external=True),
         ]  # fmt: skip
         async with store.changing() as transaction:
             await transaction.fleet.unsubscribe(ANA, PUB)
         assert await withdrawing.acknowledgements(withdrawn.facts) == [
-            Acknowledgement(ANA, ()), Acknowledgement(BOB, ()),
+            Acknowledgement(ANA, ()), Acknowledgement(BOB, (), external=True),
         ]  # fmt: skip
 
 
@@ -96,7 +111,9 @@ async def test_a_withdrawal_that_cuts_ends_what_runs_and_says_so(
             answer = await withdraw(desk, "large.iso", mode="cut", reason="why")
             assert (answer["mode"], answer["cut"]) == ("cut", 1)
             assert answer["facts"] == [{"channel": "iso", "channel_sequence": 2}]
-            assert answer["mirrors"] == [{"mirror": "ana", "acknowledged": False, "missing": ["iso"]}]
+            assert answer["mirrors"] == [
+                {"mirror": "ana", "acknowledged": False, "missing": ["iso"], "external": False}
+            ]
             with pytest.raises(aiohttp.ClientError):
                 await response.read()
         await desk.until(lambda: bool(desk.downloads(DownloadOutcome.ABORTED)))
