@@ -9,9 +9,10 @@ and confirms them unwritten: a mirror's load reports, published between its even
 On an AMQP channel of one exchange the two agree, for each of its messages goes into the exchange's stream, once. An
 unroutable one does not, and ends its lane.
 
-Not covered is a log generation that is opened while we are connected: its second numbers begin anew on a lane that has
-published. It takes a new leader before the next connection to lose by that, hence a cluster or a crash inside the
-broker; a single node that is started again cuts every connection.
+A log generation that is opened while we are connected begins its second numbers anew on a lane that has published. To
+lose by that takes a new leader within the lane's life, hence a cluster or a crash inside the broker (a single node that
+is started again cuts every connection). So a lane does not live long: after a minute it makes way for a new one, as
+soon as nothing is in flight on it, for two lanes of one place at once would change the order of messages.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from broker.rabbitmq.gate import LogGate
 from broker.rabbitmq.session import Session
 from broker.rabbitmq.subscription import close_channel
 
+LANE_AGE_MAX_S: Final = 60.0  # a new one costs some ten milliseconds of asking
+
 
 class Lane:
     """An AMQP channel with confirms, for what goes to one place."""
@@ -37,6 +40,7 @@ class Lane:
     def __init__(self, amqp_channel: AbstractChannel, underlay: UnderlayChannel) -> None:
         self.underlay: Final = underlay
         self._amqp_channel = amqp_channel
+        self._opened_at_s = asyncio.get_running_loop().time()
         self._in_flight = 0
         self._is_given_up = False
 
@@ -44,6 +48,11 @@ class Lane:
     def is_open(self) -> bool:
         """Tell whether more may be published on it."""
         return not self._is_given_up and not self._is_closing
+
+    @property
+    def is_due(self) -> bool:
+        """Tell whether it is old, and nothing is in flight on it."""
+        return not self._in_flight and asyncio.get_running_loop().time() - self._opened_at_s >= LANE_AGE_MAX_S
 
     def give_up(self) -> None:
         """Publish nothing more on it; what is in flight may still be confirmed."""
@@ -57,8 +66,14 @@ class Lane:
             yield
         finally:
             self._in_flight -= 1
-            if self._is_given_up and not self._in_flight and not self._is_closing:
-                await close_channel(self._amqp_channel)
+            if self._is_given_up:
+                await self.close()
+
+    async def close(self) -> None:
+        """Close it, unless something is in flight; then whoever leaves last does."""
+        self.give_up()
+        if not self._in_flight and not self._is_closing:
+            await close_channel(self._amqp_channel)
 
     @property
     def _is_closing(self) -> bool:
@@ -89,12 +104,14 @@ class Lanes:
             if (lane := self._open_at(place)) is not None:
                 return lane
             await self._log_gate.passed()  # a new connection means new lanes
-            self._lanes[place] = lane = await self._open()
+            former, self._lanes[place] = self._lanes.get(place), (lane := await self._open())
+            if former is not None:
+                await former.close()
             return lane
 
     def _open_at(self, place: tuple[str, str]) -> Lane | None:
         lane = self._lanes.get(place)
-        return lane if lane is not None and lane.is_open else None
+        return lane if lane is not None and lane.is_open and not lane.is_due else None
 
     async def _open(self) -> Lane:
         amqp_channel = await self._session.open_channel(confirms=True)
