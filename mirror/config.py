@@ -164,7 +164,7 @@ class MirrorConfig:
             monthly_bytes=now.monthly_bytes,
             location=self.location,
             daily_bytes=now.daily_bytes,
-            peers=self.peers,
+            peers=self.peers and now.peer_share > 0,
             external=self.serve is Serving.EXTERNAL,
         )
 

@@ -8,6 +8,7 @@ transaction is committed. Nothing here loses a committed change to cancellation:
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from mirror import tables
 from mirror.traces import Said
 
 BUSY_TIMEOUT_S: Final = 5.0  # somebody may look into the file with sqlite3
+FILE_MODE: Final = 0o600  # it holds the keys that open links; nginx's workers may come into this folder
 NS_PER_S: Final = 1_000_000_000
 NS_PER_MS: Final = 1_000_000
 _ROWS_MAX: Final = 500  # in one statement; SQLite takes 32,766 parameters
@@ -77,7 +79,9 @@ class Database:
 
         Raises:
             StoreError: it cannot be opened; LayoutError: another version wrote it.
+            OSError: it cannot be created.
         """
+        _create_private(path)
         engine = create_async_engine(f"sqlite+aiosqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S})
         event.listen(engine.sync_engine, "connect", tables.set_up_connection)
         database = cls(engine, mirror, clock_ns)
@@ -312,6 +316,11 @@ def _message(row: Row[tuple[object, ...]]) -> Message:
         headers=row.headers,
         body=row.body,
     )
+
+
+def _create_private(path: Path) -> None:
+    """Create the database's file, if there is none, for its owner alone; SQLite gives its others the same mode."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
 
 
 @contextmanager

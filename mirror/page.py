@@ -75,7 +75,7 @@ def _text(value: object) -> str:
             return "no limit"
         case bool():
             return "yes" if value else "no"
-        case int():
+        case int() | float():
             return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
         case _:
             return escape(str(value)) if value else "&ndash;"

@@ -41,10 +41,12 @@ class Limits:
 
     @property
     def for_peers(self) -> Limits:
-        """Give what other mirrors may take of it."""
+        """Give what other mirrors may take of it: of no limit any amount, unless their share is nothing."""
 
         def share(limit_bytes: int | None) -> int | None:
-            return None if limit_bytes is None else int(limit_bytes * self.peer_share)
+            if limit_bytes is None:
+                return None if self.peer_share else 0
+            return int(limit_bytes * self.peer_share)
 
         return replace(self, monthly_bytes=share(self.monthly_bytes), daily_bytes=share(self.daily_bytes))
 

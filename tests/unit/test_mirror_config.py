@@ -39,6 +39,11 @@ def test_a_mirror_that_nginx_sends_for_says_so() -> None:
     assert replace(GOOD, serve=Serving.EXTERNAL).profile("http://ana.example").external
 
 
+def test_a_mirror_that_gives_other_mirrors_no_share_is_no_source() -> None:
+    assert GOOD.profile("http://ana.example").peers
+    assert not replace(GOOD, peer_share=0).profile("http://ana.example").peers
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

@@ -138,6 +138,13 @@ def test_other_mirrors_take_their_share_and_no_more_and_it_counts_as_all_bytes_d
     assert again.peer_left_bytes == 0, "a restart forgets nothing"
 
 
+def test_no_share_is_nothing_for_other_mirrors_also_without_a_limit() -> None:
+    quota = fresh(peer_share=0)
+    assert not quota.reserve(1, for_peer=True)
+    assert quota.reserve(1)
+    assert fresh(peer_share=0.1).reserve(1, for_peer=True)
+
+
 def test_other_mirrors_cannot_take_what_visitors_took() -> None:
     quota = fresh(1000, peer_share=1)
     send(quota, 990)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
 import time
 from collections.abc import AsyncGenerator
@@ -309,3 +310,15 @@ async def test_a_crowd_behind_one_address_is_sent_back_to_the_site_and_nobody_is
         async with slow_visitor(stage, http, stage.link(stage.grant(event))):
             visits = (browsers.get(stage.link(stage.grant(event)), allow_redirects=False) for _ in range(20))
             assert {response.status for response in await asyncio.gather(*visits)} == {302}
+
+
+async def test_what_opens_links_is_the_operators_alone_to_read(stage: Stage) -> None:
+    umask = os.umask(0o022)
+    try:
+        async with stage.running():
+            found = {
+                path.name: stat.S_IMODE(path.stat().st_mode) for path in stage.config.data_folder.glob("state.db*")
+            }
+    finally:
+        os.umask(umask)
+    assert found == dict.fromkeys(("state.db", "state.db-wal", "state.db-shm"), 0o600)
