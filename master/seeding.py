@@ -48,7 +48,10 @@ class Settled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a mirror asks. ``have`` is its pieces as bits, piece 0 the lowest; ``address`` is where it comes from."""
+    """What a mirror asks. ``have`` is its pieces as bits, piece 0 the lowest; ``address`` is where it comes from.
+
+    ``session`` is another one whenever the mirror's process is.
+    """
 
     mirror: MirrorName
     address: IPAddress
@@ -56,6 +59,7 @@ class Question:
     have: int
     want_max: int
     wait_s: float
+    session: str = ""
     results: tuple[Settled, ...] = ()
     is_gone: Callable[[], bool] = lambda: False
 
@@ -156,9 +160,11 @@ class Seeding:
             ForbiddenError: none of the mirror's channels holds it.
             StoreError: the database cannot be used now.
         """
-        await self._prepare(question)
+        # What is given back counts, even of a content that the mirror may have no more.
+        self._tracker.resume(question.mirror, question.session)
         for settled in question.results:
             self._tracker.settle(question.mirror, settled.lease_id, settled.fault, now_s=self._loop.time())
+        await self._prepare(question)
         self._dismiss(question.place, [])  # what it asked before is answered by this
         leases = self._lease(question)
         self._look_for_change()  # its pieces, or the places that it gave back, are what others wait for

@@ -7,6 +7,7 @@ says who has which piece (``tracker``). Only what was verified counts, so it doe
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
@@ -27,6 +28,8 @@ from mirror.plan import Entry
 from mirror.sources import Neighbourhood, Sources
 from mirror.tracker import Tracker
 
+SESSION_BYTES: Final = 16  # no two processes ever draw the same
+
 
 class Fetcher:
     """Fetches contents into one store. ``offered`` are the parts that it is at work on."""
@@ -41,7 +44,7 @@ class Fetcher:
     ) -> None:
         self.offered: Final = PartsOnOffer()
         self._around = around
-        self._tracker = Tracker(around.origin)
+        self._tracker = Tracker(around.origin, session=secrets.token_hex(SESSION_BYTES))
         self._objects = objects
         self._executor = executor
         self._limits = limits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import cache
 from typing import Final
 
 from sqlalchemy import (
@@ -145,6 +146,7 @@ UPDATE_CARE = (
 )
 
 
+@cache  # it costs more to build than to run
 def upsert(table: Table) -> Insert:
     """Give the statement that writes whole rows, over older ones with the same key."""
     statement = insert(table)

@@ -57,6 +57,7 @@ class _Question(Struct):
     have: str
     want_max: int
     wait_s: float
+    session: str
     results: list[_Result]
 
 
@@ -74,10 +75,11 @@ class _Answer(Struct):
 
 
 class Tracker:
-    """Asks one master."""
+    """Asks one master. It knows by the ``session`` that another process of this mirror's has other leases."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, *, session: str) -> None:
         self._origin = origin
+        self._session = session
 
     async def lease(
         self, layout: PieceLayout, have: PieceMap, *, want_max: int, wait_s: float, reports: tuple[Report, ...] = ()
@@ -99,6 +101,7 @@ class Tracker:
             have=base64.b64encode(bytes(have)).decode("ascii"),
             want_max=want_max,
             wait_s=wait_s,
+            session=self._session,
             results=[_result(report) for report in reports],
         )
         answer = await self._origin.ask("POST", _PATH, _Answer, body=question)

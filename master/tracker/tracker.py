@@ -62,6 +62,7 @@ class Tracker:
         self._leases = Leases()
         self._swarms: OrderedDict[Digest, Swarm] = OrderedDict()  # the one longest not asked for comes first
         self._spent: OrderedDict[Digest, list[int]] = OrderedDict()
+        self._sessions: dict[int, str] = {}
         self.stations = Stations()
 
     @property
@@ -114,9 +115,19 @@ class Tracker:
         """Take up what a mirror says of itself."""
         self.stations.announce(announced)
 
+    def resume(self, mirror: MirrorName, session: str) -> None:
+        """End what was leased to a mirror before it began anew: it knows nothing of that, and others wait for it."""
+        number = self.stations.number(mirror)
+        if self._sessions.get(number, session) != session:
+            for lease in self._leases.of_station(number):
+                if lease.asker == number:
+                    self._end(lease)
+        self._sessions[number] = session
+
     def leave(self, mirror: MirrorName) -> None:
         """Let a mirror neither fetch nor serve any more."""
         number = self.stations.number(mirror)
+        self._sessions.pop(number, None)
         for lease in self._leases.of_station(number):
             self._end(lease)
         self.stations.leave(number)

@@ -25,6 +25,7 @@ from master.web.mirrors import asking
 
 WANT_MAX: Final = 16  # pieces at once; mirrors ask for four
 WAIT_S_MAX: Final = 20.0  # below what proxies give an answer that has not begun
+SESSION_LENGTH_MAX: Final = 64  # mirrors draw 32 digits
 RESULTS_MAX: Final = 100  # a mirror that could not ask for a while tells the last ones
 
 
@@ -48,6 +49,7 @@ class PiecesBody(Struct, frozen=True, kw_only=True):
     have: Annotated[str, Meta(max_length=-(-PIECES_MAX // 8) * 4 // 3 + 4)] = ""
     want_max: Annotated[int, Meta(ge=0, le=WANT_MAX)] = 1
     wait_s: Annotated[float, Meta(ge=0, le=WAIT_S_MAX)] = 0.0
+    session: Annotated[str, Meta(max_length=SESSION_LENGTH_MAX)] = ""
     results: Annotated[list[ResultBody], Meta(max_length=RESULTS_MAX)] = []
 
 
@@ -70,6 +72,7 @@ class PiecesRoutes:
             have=_bitmap(body.have),
             want_max=body.want_max,
             wait_s=body.wait_s,
+            session=body.session,
             results=tuple(result.settled() for result in body.results),
             is_gone=lambda: request.transport is None or request.transport.is_closing(),
         )

@@ -71,10 +71,14 @@ class FakeTracker:
     """How many pieces were there at each question."""
     leases: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
     barred: set[str] = field(default_factory=set[str])
+    session: str = ""
     _turn: int = 0
 
     async def answer(self, request: web.Request) -> web.Response:
         asked = await request.json()
+        if asked["session"] != self.session:
+            self.session = asked["session"]
+            self.leases.clear()
         for result in asked["results"]:
             piece, source = self.leases.pop(result["lease"])
             self.results.append(result | {"source": source, "piece": str(piece)})

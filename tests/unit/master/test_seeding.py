@@ -6,15 +6,19 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import ip_address
 from random import Random
 from types import SimpleNamespace
 from typing import cast
 
+import pytest
+
 from events.names import ORIGIN, Digest, MirrorName
-from events.schemas import Profile
+from events.schemas import Profile, SourceFault
+from master.errors import ForbiddenError
 from master.heard import Announced, Ban, Heard
-from master.seeding import LOOKED_AT_MAX, Question, Seeding
+from master.seeding import LOOKED_AT_MAX, Question, Seeding, Settled
 from master.serving import Serving
 from master.store.store import Store
 from master.tracker.tracker import Rules
@@ -32,6 +36,7 @@ class Books:
         self.held: dict[MirrorName, set[Digest]] = {}
         self.on_read: Callable[[], None] = lambda: None
         self.reads = 0
+        self.forbidden: set[Digest] = set()
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[SimpleNamespace]:
@@ -51,7 +56,9 @@ class Books:
     async def bans(self, _sha256: Digest) -> Sequence[Ban]:
         return []
 
-    async def file_for_mirror(self, _mirror: MirrorName, sha256: Digest) -> SimpleNamespace:
+    async def file_for_mirror(self, mirror: MirrorName, sha256: Digest) -> SimpleNamespace:
+        if sha256 in self.forbidden:
+            raise ForbiddenError("not_subscribed", f"{mirror} may not have {sha256.hex()}")
         pieces = SimpleNamespace(piece_bytes=PIECE_BYTES)
         return SimpleNamespace(sha256=sha256, size_bytes=2 * PIECE_BYTES, pieces=pieces)
 
@@ -117,6 +124,25 @@ async def test_after_an_inventory_a_mirror_counts_for_what_it_still_has() -> Non
     before = books.reads
     await sources(seeding)
     assert books.reads == before, "it is read once"
+
+
+async def test_a_lease_is_given_back_even_for_a_content_that_the_mirror_may_have_no_more() -> None:
+    books = Books()
+    seeding = seeding_over(books)
+    lease, _ = (await seeding.ask(question())).leases
+    given_back = Settled(lease_id=lease.lease_id, fault=SourceFault.OTHER)
+    books.forbidden.add(Digest(b"2" * 32))
+    with pytest.raises(ForbiddenError):
+        await seeding.ask(replace(question(sha256=Digest(b"2" * 32)), results=(given_back,)))
+    assert seeding.described()["leases"] == 1
+
+
+async def test_another_session_of_a_mirror_ends_the_leases_of_the_one_before() -> None:
+    seeding = seeding_over(Books())
+    asked = replace(question(), session="first")
+    assert len((await seeding.ask(asked)).leases) == 2
+    assert (await seeding.ask(asked)).leases == ()
+    assert len((await seeding.ask(replace(asked, session="second"))).leases) == 2
 
 
 async def test_a_mirror_waits_once_for_a_content_however_often_it_asks() -> None:

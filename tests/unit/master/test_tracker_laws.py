@@ -339,6 +339,19 @@ def test_a_mirror_that_asks_alone_has_both_places_of_a_source() -> None:
     assert [tracker.stations.name(lease.source) for lease in leases] == [bob, bob]
 
 
+def test_a_mirror_that_begins_anew_gets_at_once_what_was_leased_to_it_before() -> None:
+    tracker = tracker_with(*NAMES[:2])
+    tracker.resume(NAMES[0], "first")
+    ours = tracker.ask(NAMES[0], SHA256, have=0, want_max=PIECES, now_s=0.0)
+    theirs = tracker.ask(NAMES[1], SHA256, have=0, want_max=PIECES, now_s=0.0)
+    tracker.resume(NAMES[0], "first")
+    assert tracker.leases == len(ours) + len(theirs), "it asks on"
+    tracker.resume(NAMES[0], "second")
+    assert tracker.leases == len(theirs)
+    again = tracker.ask(NAMES[0], SHA256, have=0, want_max=PIECES, now_s=0.0)
+    assert len(again) == len(ours) > 0
+
+
 def test_mirrors_that_hold_a_file_are_its_seeds_after_a_restart() -> None:
     tracker, (ana, bob, cat, dan) = tracker_with(), NAMES
     for name in NAMES:
