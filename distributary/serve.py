@@ -1,7 +1,6 @@
-"""Running roles: the right event loop, a clean stop on SIGTERM and SIGINT, a word when they are ready.
+"""Running roles: on uvloop, with a clean stop on SIGTERM and SIGINT, and a word when they are ready.
 
-One role is one process; ``all`` runs master, selector and, where one is configured, the mirror in one. The mirror needs
-asyncio's own loop for its ``sendfile``, which uvloop does not have; the others run on uvloop.
+One role is one process; ``all`` runs master, selector and, where one is configured, the mirror in one.
 """
 
 from __future__ import annotations
@@ -62,8 +61,7 @@ def serve(role: Role, settings: Settings, announce: Announce) -> None:
     """
     services = services_of(role, settings)
     raise_descriptor_limit()
-    needs_asyncio = any(each.role is Role.MIRROR for each in services)
-    with asyncio.Runner(loop_factory=None if needs_asyncio else uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_until_signal(services, announce))
 
 

@@ -123,8 +123,11 @@ def require(content: Content) -> None:
     Raises:
         ContentGoneError: missing, no regular file, a symbolic link, or of another size.
     """
-    with _opened(content):
-        pass
+    try:
+        status = os.lstat(content.path)
+    except OSError as error:
+        raise ContentGoneError(content.path, os.strerror(error.errno or 0)) from error
+    _verify(status, content)
 
 
 def etag_of(sha256: Digest) -> str:
@@ -141,14 +144,18 @@ def _opened(content: Content) -> Generator[int]:
     except OSError as error:
         raise ContentGoneError(content.path, os.strerror(error.errno or 0)) from error
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ContentGoneError(content.path, "not a regular file")
-        if status.st_size != content.size_bytes:
-            raise ContentGoneError(content.path, f"{status.st_size} bytes instead of {content.size_bytes}")
+        _verify(os.fstat(descriptor), content)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _verify(status: os.stat_result, content: Content) -> None:
+    """Refuse what is not the file that was promised."""
+    if not stat.S_ISREG(status.st_mode):
+        raise ContentGoneError(content.path, "not a regular file")
+    if status.st_size != content.size_bytes:
+        raise ContentGoneError(content.path, f"{status.st_size} bytes instead of {content.size_bytes}")
 
 
 def _read(descriptor: int, part: Part, content: Content) -> bytes:

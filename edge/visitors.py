@@ -8,9 +8,8 @@ one of the configured proxies. Whatever a visitor writes into the header himself
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from aiohttp import web
 
@@ -19,7 +18,6 @@ from events.grants import IPAddress, normalise
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
 FORWARDED_FOR = "X-Forwarded-For"
-ADDRESSES_REMEMBERED_MAX: Final = 1024  # those who are here now; to read one takes as long as to check a token
 
 
 class ForwardedForError(ValueError):
@@ -74,7 +72,6 @@ def believes(request: web.BaseRequest, proxies: Sequence[IPNetwork]) -> bool:
         return False
 
 
-@lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
 def _address(text: str) -> IPAddress:
     try:
         return normalise(text.partition("%")[0])  # a zone says which cable, not who

@@ -20,6 +20,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple, TypeAlias
 
@@ -31,6 +32,7 @@ IPAddress: TypeAlias = IPv4Address | IPv6Address
 GRANT_ID_BYTES: Final = 16
 KEY_BYTES: Final = 32
 KEY_EPOCH_MAX: Final = 255  # a byte of the token; a rotation each month lasts for 21 years
+ADDRESSES_REMEMBERED_MAX: Final = 1024  # of those who are here now; to work one out takes as long as to check a token
 CLOCK_SKEW_S: Final = 30  # NTP keeps servers within a second; a friend's server may not run it well
 
 # version and flags, key epoch, start by, finish by, size, grant id, sha256, bound bits, bound address (IPv6 or mapped)
@@ -41,6 +43,7 @@ _MAC_BYTES: Final = 16
 _TOKEN_BYTES: Final = _BODY.size + _MAC_BYTES
 TOKEN_LENGTH: Final = _TOKEN_BYTES * 4 // 3  # 132: a multiple of three bytes needs no padding
 _MAPPED_BITS: Final = 96
+_MAPPED: Final = 0xFFFF << 32  # ::ffff:0:0/96
 _ADDRESS_BITS: Final = 128
 
 
@@ -87,6 +90,7 @@ def derive_key(secret: bytes, mirror: MirrorName, key_epoch: int) -> bytes:
     return hmac.digest(secret, f"distributary grant|{mirror}|{key_epoch}".encode(), "sha256")
 
 
+@lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
 def bind(address: IPAddress, binding: Binding = Binding.STRICT) -> Claim:
     """Give the address, mapped to IPv6 and masked, and the number of bits that a grant is bound to; 0 for nobody."""
     if binding is Binding.OFF:
@@ -168,6 +172,7 @@ def claim_of(grant: Grant, address: IPAddress) -> Claim:
     return bind(address, next(each for each in Binding if bits in (each.ipv4_bits, each.ipv6_bits)))
 
 
+@lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
 def normalise(address: str) -> IPAddress:
     """Read an address and turn an IPv4-mapped IPv6 one into IPv4.
 
@@ -209,17 +214,17 @@ def _check_address(grant: Grant, address: IPv6Address, claimed: Claim | None) ->
 
 def _is_within(address: IPv6Address, claim: Claim) -> bool:
     # ::/64, where ::1 is, holds the mapped address of every IPv4 visitor.
-    return _are_one_family(address, claim.address) and (
-        _masked(address, claim.prefix_bits) == _masked(claim.address, claim.prefix_bits)
-    )
+    differing = int(address) ^ int(claim.address)
+    return differing >> (_ADDRESS_BITS - claim.prefix_bits) == 0 and _are_one_family(address, claim.address)
 
 
 def _are_one_family(one: IPv6Address, other: IPv6Address) -> bool:
     return (one.ipv4_mapped is None) == (other.ipv4_mapped is None)
 
 
+@lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)
 def _mapped(address: IPAddress) -> IPv6Address:
-    return IPv6Address(f"::ffff:{address}") if isinstance(address, IPv4Address) else address
+    return IPv6Address(_MAPPED | int(address)) if isinstance(address, IPv4Address) else address
 
 
 def _masked(address: IPv6Address, prefix_bits: int) -> IPv6Address:

@@ -62,6 +62,8 @@ class LoadReporter:
 
     def note(self) -> None:
         """Look whether the load changed enough to be told at once. Cheap."""
+        if self._changed.is_set():
+            return
         if self._last is None or worth_telling(self._last, self._report()):
             self._changed.set()
 
