@@ -8,6 +8,7 @@ that was asked for, under ``WHOLE_PLACE`` always all of it, so that it never dec
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,15 +19,16 @@ WHOLE_PLACE: Final = "/-/whole/"
 REQUEST_FIELD: Final = "Distributary-Request"  # nginx's name of a request, by which its log is matched
 TAG: Final = "distributary"
 _FIELDS: Final = 6
+_NO_LABEL: Final = re.compile("[^0-9A-Za-z]+")
 
 _SNIPPET: Final = """\
 # Lets nginx send the copies of the mirror {name}. Written by `distributary mirror nginx`; belongs into the http block:
 # on Debian into /etc/nginx/conf.d/distributary.conf. Write it anew when the mirror's configuration changed.
 
-log_format distributary '$request_id $status $body_bytes_sent $connection $connection_requests $request_completion';
-limit_conn_zone $binary_remote_addr zone=distributary:10m;
+log_format {label} '$request_id $status $body_bytes_sent $connection $connection_requests $request_completion';
+limit_conn_zone $binary_remote_addr zone={label}:10m;
 
-upstream distributary {{
+upstream {label} {{
     server {upstream};
     keepalive 16;
 }}
@@ -38,10 +40,10 @@ server {{
 
     # Paths hold tokens: no log may have them. What nginx cannot read, the mirror reports.
     error_log /dev/null emerg;
-    access_log syslog:server=unix:{socket},nohostname,tag={tag} distributary;
-    access_log {log_file} distributary buffer=32k flush=5s;
+    access_log syslog:server=unix:{socket},nohostname,tag={tag} {label};
+    access_log {log_file} {label} buffer=32k flush=5s;
 
-    limit_conn distributary {connections_per_address};
+    limit_conn {label} {connections_per_address};
     limit_conn_status 429;
     client_max_body_size 1m;
     client_header_timeout 10s;
@@ -50,7 +52,7 @@ server {{
     tcp_nopush on;
 
     location / {{
-        proxy_pass http://distributary;
+        proxy_pass http://{label};
         proxy_http_version 1.1;
         proxy_set_header Connection "";
         proxy_set_header Host $host;
@@ -118,6 +120,7 @@ def snippet(plan: NginxPlan) -> str:
     """Write nginx's configuration for a mirror."""
     return _SNIPPET.format(
         name=plan.name,
+        label=f"{TAG}-{_NO_LABEL.sub('-', plan.upstream).strip('-')}",  # another mirror's here is another
         listen=plan.listen,
         server_name=plan.server_name,
         upstream=plan.upstream,

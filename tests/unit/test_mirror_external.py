@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -17,7 +18,7 @@ from edge.visitors import parse_proxies
 from events.grants import CLOCK_SKEW_S
 from events.names import Digest
 from mirror.external import External
-from mirror.nginx import REQUEST_FIELD, Account, read_account
+from mirror.nginx import REQUEST_FIELD, Account, NginxPlan, read_account, snippet
 from mirror.transfers import Visit
 
 SIZE = 1000
@@ -132,3 +133,24 @@ def test_file_that_is_not_as_promised_is_handed_to_nobody(external: External, tm
     with pytest.raises(ContentGoneError):
         hand_over(external, tmp_path, size_bytes=SIZE + 1)
     assert len(external) == 0
+
+
+def names_of(plan: NginxPlan) -> list[str]:
+    """Find all that one snippet names for the whole of nginx: its log format, its zone, its upstream."""
+    return re.findall(r"^(?:upstream |log_format |limit_conn_zone \S+ zone=)([\w.-]+)", snippet(plan), re.MULTILINE)
+
+
+def test_two_mirrors_behind_one_nginx_name_nothing_alike() -> None:
+    ana = NginxPlan(
+        name="ana",
+        listen="80",
+        server_name="ana.example",
+        upstream="127.0.0.1:8082",
+        objects="/ana/obj",
+        socket="/ana/socket",
+        log_file="/ana/log",
+        connections_per_address=256,
+    )
+    bob = replace(ana, name="bob", server_name="bob.example", upstream="[::1]:8082")
+    assert len(names_of(ana)) == len(names_of(bob)) == 3
+    assert not set(names_of(ana)) & set(names_of(bob))
