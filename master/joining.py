@@ -248,7 +248,9 @@ class Joining:
             UnavailableError: the broker is not there now.
         """
         async with self._provisioner.turn:
-            return await self._provisioner.settle(mirror)
+            found = await self._provisioner.heal(mirror)
+        self._wake()
+        return found
 
     async def _joiner(
         self, transaction: Transaction, name: MirrorName, secret: str, profile: Profile, token: str

@@ -31,7 +31,7 @@ from broker.provision import (
 from events.names import ChannelName, MirrorName
 from master.errors import ConflictError, UnavailableError
 from master.mirrors import Mirror, MirrorState
-from master.restating import open_log
+from master.restating import open_log, say_again_to
 from master.store.store import Store, uncut
 
 # Each try makes a stream of a new name. Two in a row have been seen ruined by kills; eight mean that the broker is ill.
@@ -94,9 +94,11 @@ class Provisioner:
         """
         admin = self._present()
         async with self.turn:
-            await self._settle_log(admin)
-            for mirror in await uncut(self._in(MirrorState.JOINED)):
-                await self._settle_mirror(admin, mirror)
+            all_said = await self._settle_log(admin)
+            joined = await uncut(self._in(MirrorState.JOINED))
+            remade = [mirror for mirror in joined if await self._settle_mirror(admin, mirror) is not Provisioned.KEPT]
+            if remade and not all_said:
+                await uncut(self._say_again_to(remade))
 
     async def remove_departed(self) -> None:
         """Take away what mirrors left behind that went while the broker was away, each in a turn of its own.
@@ -119,6 +121,17 @@ class Provisioner:
             return await self._settle_mirror(self._present(), mirror, more=more)
         except BrokerError as error:
             raise _unavailable(str(error)) from error
+
+    async def heal(self, mirror: Mirror) -> Provisioned:
+        """Put a mirror's queue right, and say again what a lost one may have held.
+
+        Raises:
+            UnavailableError: the broker is not there now.
+        """
+        found = await self.settle(mirror)
+        if found is not Provisioned.KEPT:
+            await uncut(self._say_again_to([mirror]))
+        return found
 
     async def settle_later(self, name: MirrorName) -> None:
         """Put a mirror's queue right after leave was taken away. If the broker is away, its return will do it."""
@@ -190,6 +203,10 @@ class Provisioner:
         async with self._store.changing() as transaction:
             await open_log(transaction, generation)
 
+    async def _say_again_to(self, mirrors: Sequence[Mirror]) -> None:
+        async with self._store.changing() as transaction:
+            await say_again_to(transaction, mirrors)
+
     async def _keep(self, mirror: Mirror) -> None:
         async with self._store.changing() as transaction:
             await transaction.fleet.put_mirror(mirror)
@@ -204,7 +221,8 @@ class Provisioner:
             password=self._access.password(mirror.name, mirror.joins),
         )
 
-    async def _settle_log(self, admin: Admin) -> None:
+    async def _settle_log(self, admin: Admin) -> bool:
+        """Make the log; tell whether it is a new one, in which all that holds is said again."""
         kept = await uncut(self._generation())
         newest = await newest_generation(admin, known=max(kept, 1)) or 0
         if not kept:
@@ -216,10 +234,11 @@ class Provisioner:
                 await retire_generation(admin, generation)
             site = await _sound_log(admin, max(kept, newest), opened=newest <= kept)
         if site.generation == kept:
-            return
+            return False
         # What is still in the outbox goes first, under its old numbers: mirrors may not have heard of it yet.
         await uncut(self._open_log(site.generation))
         log.warning("log.opened", generation=site.generation, before=kept)
+        return True
 
     def _present(self) -> Admin:
         if self._admin is None:

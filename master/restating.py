@@ -15,6 +15,7 @@ import structlog
 
 from events.names import ORIGIN_CHANNEL
 from events.schemas import CatalogueRestated, Event, LogOpened, SubscriptionGranted
+from master.mirrors import FIRST_KEY, Mirror
 from master.store.store import Store, Transaction, uncut
 
 # The log keeps 30 days (``broker.topology.LOG_AGE_MAX``): three restatements may fail before readers miss one.
@@ -73,6 +74,12 @@ async def restate(transaction: Transaction, generation: int, *, since: int | Non
         await transaction.journal.say(events)
     await transaction.journal.say([CatalogueRestated(generation=generation, since=began)])
     await transaction.set_restated_at_ns(transaction.now_ns)
+
+
+async def say_again_to(transaction: Transaction, mirrors: Sequence[Mirror]) -> None:
+    """Say what mirrors' lost queues may have held and no snapshot of a channel tells: their keys, and revocations."""
+    rotated = [mirror.rotation() for mirror in mirrors if mirror.keys != FIRST_KEY]
+    await transaction.journal.say([*rotated, *await transaction.revocations.holding()])
 
 
 async def _is_due(transaction: Transaction) -> bool:

@@ -12,7 +12,7 @@ import pytest
 
 from broker.topology import mirror_queue
 from events.names import ORIGIN, MirrorName
-from events.schemas import CatalogueRestated, DownloadOutcome, GrantsRevoked
+from events.schemas import CatalogueRestated, DownloadOutcome, GrantsRevoked, KeysRotated
 from events.terms import FINISH_WITHIN_S
 from master import revoking
 from master.revoking import CUT_REASON
@@ -138,3 +138,25 @@ async def test_revocations_are_limited(memory_theatre: Theatre, monkeypatch: pyt
         one = {"network": "203.0.113.9/32"}
         answers = await asyncio.gather(*(desk.ask("POST", f"{API}/revocations", one) for _ in range(5)))
         assert sorted(status for status, _ in answers) == [200, 200, 200, 409, 409]
+
+
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["at the mirror's word", "at the next start"])
+async def test_what_a_lost_queue_may_have_held_of_revocations_and_keys_is_said_again(
+    is_restarted: bool, memory_theatre: Theatre
+) -> None:
+    async with memory_theatre.desk() as desk:
+        token = (await desk.join("ana"))["token"]
+        await desk.done("POST", f"{API}/mirrors/ana/keys", {"cut": True})
+        await revoke(desk, mirror="ana")
+        await desk.until(lambda: bool(desk.events(GrantsRevoked)))
+        await desk.done("POST", f"{API}/mirrors/self/queue", token=token)
+        assert len(desk.events(GrantsRevoked)) == 1, "nothing was lost"
+        async with memory_theatre.open_broker(memory_theatre.config.broker) as (_, admin):
+            await admin.delete_queue(mirror_queue(MirrorName("ana")))
+        if not is_restarted:
+            healed = await desk.done("POST", f"{API}/mirrors/self/queue", token=token)
+            assert healed["healed"]
+            await desk.until(lambda: len(desk.events(GrantsRevoked)) == len(desk.events(KeysRotated)) == 2)
+    if is_restarted:
+        async with memory_theatre.desk() as desk:
+            await desk.until(lambda: len(desk.events(GrantsRevoked)) == len(desk.events(KeysRotated)) == 2)
