@@ -12,7 +12,9 @@ from distributary.cli.command import LazyGroup
 from distributary.cli.confirm import confirm
 from distributary.cli.invocation import current
 from distributary.cli.types import Size
-from distributary.client import JsonObject, segment
+from distributary.client import Api, JsonObject, segment
+from distributary.errors import CommandError
+from distributary.exits import ExitCode
 from distributary.units import format_size
 
 _LINKS = {
@@ -119,34 +121,50 @@ def show(channel: str) -> None:
 @command.command(name="set")
 @click.argument("channel")
 @filter_options
-@click.option("--description", default="", help="For people.")
+@click.option("--description", help="For people.")
 @click.option(
     "--address-policy",
     type=click.Choice(list(_LINKS)),
-    default="strict",
-    show_default=True,
-    help="Whom a link to its files works for: the address that asked, its network, or everybody.",
+    help="Whom a link to its files works for: the address that asked (strict, as a new channel has it), its network, "
+    "or everybody.",
 )
 @click.option("--dry-run", is_flag=True, help="Only tell which files it would take.")
-def set_(channel: str, description: str, address_policy: str, *, dry_run: bool, **options: object) -> None:
+def set_(
+    channel: str, *, description: str | None, address_policy: str | None, dry_run: bool, **options: object
+) -> None:
     """Create a channel, or replace its filter. Without options it takes everything.
 
-    A file that no longer matches is withdrawn from the channel.
+    A file that no longer matches is withdrawn from the channel. A channel that is there keeps its filter where only
+    --description or --address-policy is given, and keeps these where they are not.
     """
     invocation = current()
-    rules = filter_of(options)
+    known, rules = _known(invocation.master(), channel), filter_of(options)
+    if not rules and (description is not None or address_policy is not None):
+        rules = inside(known, "filter")
     if dry_run:
         _print_test(
             channel, invocation.master().post("/-/api/v1/channels/" + segment(channel) + "/test", {"filter": rules})
         )
         return
-    body = {"filter": rules, "description": description, "address_policy": address_policy}
+    links = address_policy or text(known, "address_policy") or "strict"
+    said = text(known, "description") if description is None else description
+    body: JsonObject = {"filter": rules, "description": said, "address_policy": links}
     result = invocation.master().put(f"/-/api/v1/channels/{segment(channel)}", body)
     output = invocation.output
     if output.json:
         output.snapshot("channel", {"channel": result or {"channel": channel, **body}})
     else:
-        output.text(f"channel {channel} takes {describe(rules)}; links {_LINKS[address_policy]}")
+        output.text(f"channel {channel} takes {describe(rules)}; links {_LINKS[links]}")
+
+
+def _known(master: Api, channel: str) -> JsonObject:
+    """Give the channel as it is; empty where it is none yet."""
+    try:
+        return master.get(f"/-/api/v1/channels/{segment(channel)}")
+    except CommandError as error:
+        if error.exit_code is not ExitCode.NOT_FOUND:
+            raise
+        return {}
 
 
 @command.command(name="rm")

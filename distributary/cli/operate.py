@@ -32,6 +32,9 @@ FIELDS: Final = {
 @click.option("--for", "for_s", type=Duration(), help="How long, like 2h; default: until `mirror resume`.")
 def pause(for_s: float | None) -> None:
     """Take no new visitors for a while. Who is here, or on his way, is served."""
+    if for_s == 0:
+        hint = "leave --for out to pause until `mirror resume`"
+        raise UsageError("pause_empty", "a pause of no length is none", hint=hint)
     _tell("pause", {"for_s": for_s})
 
 

@@ -155,7 +155,10 @@ def test_keys_are_rotated_and_only_cutting_asks_first(run: Run, master: Master) 
     assert master.asked == [("/-/api/v1/mirrors/ana/keys", {"cut": cut}) for cut in (False, True)]
 
 
-def test_a_channels_address_policy_is_set_and_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+CONFIDENTIAL: JsonObject = {"tags_none": ["confidential"]}
+
+
+def test_a_channels_address_policy_is_set_without_opening_its_filter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     class Channels(Master):
         def put(self, _path: str, body: JsonObject) -> JsonObject:
             self.asked.append(body)
@@ -163,7 +166,7 @@ def test_a_channels_address_policy_is_set_and_shown(run: Run, monkeypatch: pytes
 
         def get(self, path: str, query: object = None) -> JsonObject:
             assert (path, query) == ("/-/api/v1/channels/iso", None)
-            return {"channel": "iso", "filter": {}, "address_policy": "prefix"}
+            return {"channel": "iso", "filter": CONFIDENTIAL, "address_policy": "prefix", "description": "images"}
 
     made = Channels(asked_max=0)
 
@@ -172,6 +175,16 @@ def test_a_channels_address_policy_is_set_and_shown(run: Run, monkeypatch: pytes
 
     monkeypatch.setattr(Invocation, "master", give)
     assert "prefix: for the network" in run("channel", "set", "iso", "--address-policy", "prefix").stdout
-    assert made.asked == [{"filter": {}, "description": "", "address_policy": "prefix"}]
+    assert run("channel", "set", "iso", "--min-size", "1MB").exit_code == 0
+    assert run("channel", "set", "iso").exit_code == 0
+    known = {"description": "images", "address_policy": "prefix"}
+    filters: tuple[JsonObject, ...] = (CONFIDENTIAL, {"size_bytes_min": 1_000_000}, {})
+    assert made.asked == [{"filter": each, **known} for each in filters], "only what was said is changed"
     assert "links        prefix" in run("channel", "show", "iso").stdout
     assert run("channel", "set", "iso", "--address-policy", "lax").exit_code == ExitCode.USAGE
+
+
+def test_a_pause_of_no_length_is_refused_in_words(run: Run) -> None:
+    told = run("mirror", "pause", "--for", "0s", "--json")
+    assert told.exit_code == ExitCode.USAGE
+    assert json.loads(told.stderr)["error"]["code"] == "pause_empty"
