@@ -13,23 +13,28 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import aiosqlite
+import structlog
 
 from events.names import ChannelName, Digest, FilePath, MirrorName
-from events.schemas import FilePublished, FileWithdrawn, LossReason
+from events.schemas import FilePublished, FileWithdrawn
+from events.trace import TraceContext
 from mirror import room
-from mirror.eviction import Marks
+from mirror.config import MirrorConfig, MirrorCredentials
+from mirror.keeper import Keeper
 from mirror.objects import Objects
 from mirror.parts import Part
 from mirror.piecemap import PieceLayout
 from mirror.plan import Entry
-from mirror.quarantine import Quarantine
-from mirror.room import Room
+from mirror.scrub import Scrubber
 from mirror.store import Store
 
 CONTENT = b"content of a file" * 1000
@@ -77,63 +82,105 @@ class CrashPoints:
         setattr(aiosqlite.Connection, "commit", counted_commit)  # noqa: B010 - plain assignment wants the same names
 
 
+@dataclass
+class Shelf:
+    """A source that has all contents at hand."""
+
+    objects: Objects
+
+    @asynccontextmanager
+    async def fetched(self, entry: Entry, *, trace: TraceContext | None = None) -> AsyncGenerator[None]:
+        """Put a content in its place."""
+        del trace
+        land(self.objects, entry, CONTENT if entry.sha256 == SHA256 else OTHER)
+        yield
+
+
+@dataclass
+class Mirror:
+    """What keeps one store, as the mirror does it, and its parts."""
+
+    objects: Objects
+    store: Store
+    keeper: Keeper
+    scrubber: Scrubber
+
+    async def hold(self, name: str, content: bytes) -> None:
+        """Be told of a file and take it in."""
+        entry = await tell(self.store, name, content)
+        await self.settle(entry.sha256)
+
+    async def settle(self, sha256: Digest) -> None:
+        """Do what is to be done about a content, as the keeper's workers do."""
+        with self.keeper.alone_with(sha256):
+            await self.keeper.settle(sha256)
+
+
+@asynccontextmanager
+async def mirror_in(folder: Path) -> AsyncGenerator[Mirror]:
+    """Open a mirror whose clock goes on by a second whenever it is read, and whose disk has room for one file."""
+    ana, clock = MirrorName("ana"), iter(range(1, 1_000_000))
+    config = MirrorConfig(
+        name=ana,
+        data_folder=folder,
+        credentials=MirrorCredentials(
+            mirror=ana, broker_url="amqp://x", token="t", grant_keys={}, master_url="http://x", site_url="http://x"
+        ),
+        disk_bytes_max=len(CONTENT),
+        disk_high=1.0,
+        disk_low=1.0,
+    )
+    objects = Objects(folder)
+    with ThreadPoolExecutor(1) as executor:
+        async with Store.opened(folder / "state.db", ana, lambda: next(clock) * 1_000_000_000) as store:
+            await store.fold(lambda catalogue, journal: catalogue.follow(ISO, journal))
+            rng = Random(1)  # noqa: S311 - jitter
+            keeper = Keeper(config, store, objects, Shelf(objects), executor, rng, served=lambda: ())
+            scrubber = Scrubber(
+                store,
+                objects,
+                keeper,
+                executor,
+                bytes_per_second=1 << 40,
+                every_s=1.0,
+                served=lambda: (),
+                cut=lambda _: None,
+                clock_s=time.time,
+            )
+            yield Mirror(objects, store, keeper, scrubber)
+
+
 async def live(folder: Path, points: CrashPoints) -> None:
     """Be told of a file, fetch it, be told that it is withdrawn, remove it, and say that it is gone."""
-    objects = Objects(folder)
-    async with Store.opened(folder / "state.db", MirrorName("ana"), time.time_ns) as store:
-        await store.fold(lambda catalogue, journal: catalogue.follow(ISO, journal))
+    async with mirror_in(folder) as mirror:
         points.install()
-        await hold(store, objects, "a", CONTENT)
+        await mirror.hold("a", CONTENT)
         withdrawn = FileWithdrawn(
             channel=ISO, channel_sequence=2, path=FilePath("a"), generation=1, sha256=SHA256, reason="test"
         )
-        await store.fold(lambda catalogue, journal: catalogue.apply(withdrawn, journal))
-        objects.remove(SHA256)
-        store.acknowledgements.settle(SHA256)
-        await store.acknowledge()
+        await mirror.store.fold(lambda catalogue, journal: catalogue.apply(withdrawn, journal))
+        await mirror.settle(SHA256)
+        await mirror.store.acknowledge()
 
 
 async def evict(folder: Path, points: CrashPoints) -> None:
     """Hold a file, and give it up for another one, with no broker in sight."""
     setattr(room, "LOSS_HEARD_S", 0.0)  # noqa: B010 - a constant, and plain assignment to it is refused
-    objects = Objects(folder)
-    clock = iter(range(1, 1_000_000))
-    with ThreadPoolExecutor(1) as executor:
-        async with Store.opened(folder / "state.db", MirrorName("ana"), lambda: next(clock) * 1_000_000_000) as store:
-            await store.fold(lambda catalogue, journal: catalogue.follow(ISO, journal))
-            await hold(store, objects, "a", CONTENT)
-            wanted = await tell(store, "b", OTHER)
-            marks = Marks(high_bytes=len(CONTENT) + 1, low_bytes=len(CONTENT))
-            space = Room(store, objects, Quarantine(folder, objects), executor, marks=marks, served=lambda: ())
-            points.install()
-            await space.make(wanted, busy={wanted.sha256: 0})
-            land(objects, wanted, OTHER)
-            await store.add_replica(wanted.sha256, wanted.size_bytes)
+    async with mirror_in(folder) as mirror:
+        await mirror.hold("a", CONTENT)
+        points.install()
+        await mirror.hold("b", OTHER)
 
 
 async def condemn(folder: Path, points: CrashPoints) -> None:
     """Hold a file, find it damaged, put it into quarantine, and hold it again."""
-    objects = Objects(folder)
-    quarantine = Quarantine(folder, objects)
-    async with Store.opened(folder / "state.db", MirrorName("ana"), time.time_ns) as store:
-        await store.fold(lambda catalogue, journal: catalogue.follow(ISO, journal))
-        wanted = await hold(store, objects, "a", CONTENT)
-        objects.path(SHA256).chmod(0o640)
-        objects.path(SHA256).write_bytes(CONTENT.replace(b"file", b"fire", 1))
+    async with mirror_in(folder) as mirror:
+        await mirror.hold("a", CONTENT)
+        mirror.objects.path(SHA256).chmod(0o640)
+        mirror.objects.path(SHA256).write_bytes(CONTENT.replace(b"file", b"fire", 1))
         points.install()
-        await store.lose_replicas({SHA256: LossReason.CORRUPT})
-        quarantine.put(SHA256)
-        quarantine.salvage(wanted)
-        land(objects, wanted, CONTENT)
-        await store.add_replica(wanted.sha256, wanted.size_bytes)
-
-
-async def hold(store: Store, objects: Objects, name: str, content: bytes) -> Entry:
-    """Be told of a file and take it in."""
-    entry = await tell(store, name, content)
-    land(objects, entry, content)
-    await store.add_replica(entry.sha256, entry.size_bytes)
-    return entry
+        await mirror.scrubber.examine(SHA256)
+        await mirror.settle(SHA256)
 
 
 async def tell(store: Store, name: str, content: bytes) -> Entry:
@@ -195,4 +242,5 @@ def main(name: str, base: Path) -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     main(sys.argv[1], Path(sys.argv[2]))

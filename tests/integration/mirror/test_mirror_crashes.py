@@ -36,7 +36,7 @@ EventT = TypeVar("EventT")
     ("life", "steps_of", "commits"),
     [
         pytest.param("live", {"pwrite", "fsync", "fchmod", "rename", "commit", "unlink"}, 4, id="fetch and withdraw"),
-        pytest.param("evict", {"pwrite", "rename", "commit", "unlink"}, 2, id="evict", marks=pytest.mark.faults),
+        pytest.param("evict", {"pwrite", "rename", "commit", "unlink"}, 3, id="evict", marks=pytest.mark.faults),
         pytest.param(
             "condemn", {"pwrite", "rename", "commit"}, 2, id="put into quarantine and mend", marks=pytest.mark.faults
         ),
