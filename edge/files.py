@@ -28,6 +28,7 @@ from events.names import Digest
 
 CACHE_CONTROL: Final = "private, no-transform"  # links are personal; nobody on the way may recompress
 
+NOTHING: Final = Part(0, 0)
 FIELDS_REMEMBERED_MAX: Final = 1024  # descriptions of the files that are asked for now, half a kilobyte each
 
 
@@ -50,6 +51,15 @@ class Content:
     file_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for of a content, decided once. ``part`` is empty for an answer without a body."""
+
+    content: Content
+    selection: Selection
+    part: Part
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
     """What became of a request. ``response`` is what the handler returns to aiohttp.
@@ -69,13 +79,13 @@ class Sent:
 
 async def send_file(
     request: web.Request,
-    content: Content,
+    asked: Asked,
     *,
     meter: Meter,
     pacing: Pacing | None = None,
     cache_control: str = CACHE_CONTROL,
 ) -> Sent:
-    """Answer a GET or HEAD with a file, or with the part of it that was asked for.
+    """Answer a GET or HEAD with a file, or with the part of it that was asked for by this request.
 
     A client that leaves ends this with ``completed`` false. When it is cancelled, the connection is broken off, the
     meter has been told of all that left, and the ``CancelledError`` goes on. ``pacing`` gives the connection its share
@@ -84,16 +94,15 @@ async def send_file(
     Raises:
         ContentGoneError: before anything was sent: missing, no regular file, a symbolic link, or of another size.
     """
+    content, part = asked.content, asked.part
     with _opened(content) as descriptor:
-        selection = _selection(request, content)
-        part = _part(selection, content.size_bytes)
-        if part is None or request.method == hdrs.METH_HEAD:
-            body: Body | SmallBody = Body(descriptor, Part(0, 0), meter)
+        if part == NOTHING:
+            body: Body | SmallBody = Body(descriptor, NOTHING, meter)
         elif part.stop - part.start <= SMALL_BYTES_MAX:
             body = SmallBody(_read(descriptor, part, content), meter)
         else:
             body = Body(descriptor, part, meter, pacing)
-        response = _head(content, selection, cache_control, body)
+        response = _head(content, asked.selection, cache_control, body)
         try:
             await response.prepare(request)
         except ConnectionError:
@@ -103,18 +112,19 @@ async def send_file(
         return Sent(
             response=response,
             status=response.status,
-            first_byte=part.start if part is not None else 0,
+            first_byte=part.start,
             wanted_bytes=body.wanted_bytes,
             sent_bytes=body.sent_bytes,
             completed=body.completed,
         )
 
 
-def asked_part(request: web.Request, content: Content) -> Part:
-    """Give which bytes ``send_file`` will send; an empty part for an answer without a body."""
-    if request.method != hdrs.METH_GET:
-        return Part(0, 0)
-    return _part(_selection(request, content), content.size_bytes) or Part(0, 0)
+def asked_for(request: web.Request, content: Content) -> Asked:
+    """Decide what a request asks for of a content."""
+    etag = etag_of(content.sha256)
+    selection = select(_conditions(request), method=request.method, etag=etag, size_bytes=content.size_bytes)
+    part = _part(selection, content.size_bytes) if request.method == hdrs.METH_GET else None
+    return Asked(content, selection, part or NOTHING)
 
 
 def require(content: Content) -> None:
@@ -163,11 +173,6 @@ def _read(descriptor: int, part: Part, content: Content) -> bytes:
     if len(block) != part.stop - part.start:
         raise ContentGoneError(content.path, "the file became shorter")
     return block
-
-
-def _selection(request: web.Request, content: Content) -> Selection:
-    conditions = _conditions(request)
-    return select(conditions, method=request.method, etag=etag_of(content.sha256), size_bytes=content.size_bytes)
 
 
 def _conditions(request: web.Request) -> Conditions:

@@ -17,9 +17,8 @@ import structlog
 from aiohttp import hdrs, web
 
 from edge.errors import ApiError
-from edge.files import Content, ContentGoneError, asked_part, send_file
+from edge.files import Asked, Content, ContentGoneError, asked_for, send_file
 from edge.health import Check, add_health
-from edge.ranges import Part
 from edge.server import new_app
 from edge.visitors import ForwardedForError, IPNetwork, visitor_of
 from events.errors import (
@@ -138,25 +137,25 @@ class Counter:
     async def _send(
         self, request: web.Request, grant: Grant, address: IPAddress, content: Content
     ) -> web.StreamResponse:
-        asked = asked_part(request, content)
+        asked = asked_for(request, content)
         try:
-            if asked.start == asked.stop:
-                return (await send_file(request, content, meter=_nothing_leaves)).response
-            return await self._send_counted(request, grant, address, content, asked)
+            if asked.part.start == asked.part.stop:
+                return (await send_file(request, asked, meter=_nothing_leaves)).response
+            return await self._send_counted(request, grant, address, asked)
         except ContentGoneError as error:
             log.error("replica.missing", sha256=grant.sha256.hex(), problem=error.problem)  # noqa: TRY400 - no bug of ours
             await self.lost(grant.sha256)
             raise _DetourError(grant, Refusal.GONE) from None
 
     async def _send_counted(
-        self, request: web.Request, grant: Grant, address: IPAddress, content: Content, asked: Part
+        self, request: web.Request, grant: Grant, address: IPAddress, asked: Asked
     ) -> web.StreamResponse:
         try:
             if self.external is not None and self.external.takes(request):
-                visit = await self.traffic.admit(grant, asked=asked, address=address)
-                return _handed_over(self.external, request, content, visit)
-            async with self.traffic.visiting(grant, asked=asked, address=address) as visit:
-                sent = await send_file(request, content, meter=visit.meter, pacing=self.traffic.pacing)
+                visit = await self.traffic.admit(grant, asked=asked.part, address=address)
+                return _handed_over(self.external, request, asked.content, visit)
+            async with self.traffic.visiting(grant, asked=asked.part, address=address) as visit:
+                sent = await send_file(request, asked, meter=visit.meter, pacing=self.traffic.pacing)
                 visit.note(sent)
                 return sent.response
         except RefusedError as error:

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
-from edge.files import Content, ContentGoneError, asked_part, send_file
+from edge.files import Asked, Content, ContentGoneError, asked_for, send_file
 from edge.pacing import Pacing
 from edge.running import Running
 from edge.sending import Meter
@@ -41,22 +41,23 @@ class OriginRoutes:
         sha256 = parse_digest(request.match_info["sha256"])
         with self._running.entered(Outgoing(sha256=sha256)):
             content = await self._serving.for_mirror(mirror.name, sha256)
+            asked = asked_for(request, content)
             if request.method == hdrs.METH_HEAD or content.size_bytes < SEEDED_FROM_BYTES:
-                return await self._send(request, content, self._seeding.count)
-            return await self._send_leased(request, content, self._lease(request, mirror.name, content))
+                return await self._send(request, asked, self._seeding.count)
+            return await self._send_leased(request, asked, self._lease(request, mirror.name, asked))
 
-    async def _send_leased(self, request: web.Request, content: Content, lease: Lease) -> web.StreamResponse:
+    async def _send_leased(self, request: web.Request, asked: Asked, lease: Lease) -> web.StreamResponse:
         def count(sent_bytes: int) -> None:
             lease.sent_bytes += sent_bytes
             self._seeding.count(sent_bytes)
 
         lease.sending = True
         try:
-            return await self._send(request, content, count)
+            return await self._send(request, asked, count)
         finally:
             lease.sending = False
 
-    def _lease(self, request: web.Request, mirror: MirrorName, content: Content) -> Lease:
+    def _lease(self, request: web.Request, mirror: MirrorName, asked: Asked) -> Lease:
         """Give the lease that a request shows.
 
         Raises:
@@ -66,17 +67,16 @@ class OriginRoutes:
             lease_id = bytes.fromhex(request.headers.get(LEASE_HEADER, ""))
         except ValueError:
             lease_id = b""
-        lease = self._seeding.find_lease(mirror, lease_id, content.sha256)
-        asked = asked_part(request, content)
-        if lease is None or not lease.allows(Span(asked.start, asked.stop)):
-            raise LeaseNeededError(content.sha256, span=None if lease is None else lease.span)
+        lease = self._seeding.find_lease(mirror, lease_id, asked.content.sha256)
+        if lease is None or not lease.allows(Span(asked.part.start, asked.part.stop)):
+            raise LeaseNeededError(asked.content.sha256, span=None if lease is None else lease.span)
         return lease
 
-    async def _send(self, request: web.Request, content: Content, meter: Meter) -> web.StreamResponse:
+    async def _send(self, request: web.Request, asked: Asked, meter: Meter) -> web.StreamResponse:
         try:
-            return (await send_file(request, content, meter=meter, pacing=self._pacing)).response
+            return (await send_file(request, asked, meter=meter, pacing=self._pacing)).response
         except ContentGoneError as error:
-            raise gone(content, error) from error
+            raise gone(asked.content, error) from error
 
 
 def gone(content: Content, error: ContentGoneError) -> UnusableFileError:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from aiohttp import hdrs, web
 
 from edge.errors import ApiError
-from edge.files import ContentGoneError, asked_part, send_file
+from edge.files import ContentGoneError, asked_for, send_file
 from edge.running import Cut, Running
 from edge.tracing import trace_of
 from edge.visitors import ForwardedForError, IPNetwork, visitor_of
@@ -80,10 +80,10 @@ class FallbackRoutes:
         trace = trace_of(request)
         await self._downloads.prove(grant, address, trace=trace)
         content = await self._serving.for_visitor(grant.sha256)
-        asked = asked_part(request, content)
-        with self._downloads.transfer(grant, address, asked, cut, trace=trace) as transfer:
+        asked = asked_for(request, content)
+        with self._downloads.transfer(grant, address, asked.part, cut, trace=trace) as transfer:
             try:
-                sent = await send_file(request, content, meter=transfer.meter)
+                sent = await send_file(request, asked, meter=transfer.meter)
             except ContentGoneError as error:
                 raise gone(content, error) from error
             transfer.ended(sent)

@@ -16,7 +16,7 @@ import uvloop
 from aiohttp import web
 from yarl import URL
 
-from edge.files import Content, ContentGoneError, Sent, send_file
+from edge.files import Content, ContentGoneError, Sent, asked_for, send_file
 from edge.server import new_app, serve
 from events.names import Digest
 
@@ -45,7 +45,7 @@ class Desk:
         assert task is not None
         self.handlers.append(task)
         try:
-            sent = await send_file(request, self.content, meter=self.metered.append)
+            sent = await send_file(request, asked_for(request, self.content), meter=self.metered.append)
         except ContentGoneError as error:
             self.results.put_nowait(error)
             raise web.HTTPGone from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from edge.files import send_file
+from edge.files import asked_for, send_file
 from edge.gate import DESCRIPTORS_SPARE, ConnectionLimits
 from edge.pacing import UNPACED, Pacing
 from edge.server import new_app, serve
@@ -39,7 +39,8 @@ async def test_transfers_share_one_rate(desk: Desk, dial: Dial, pacing: Pacing) 
     app = new_app()
 
     async def paced(request: web.Request) -> web.StreamResponse:
-        return (await send_file(request, desk.content, meter=desk.metered.append, pacing=pacing)).response
+        asked = asked_for(request, desk.content)
+        return (await send_file(request, asked, meter=desk.metered.append, pacing=pacing)).response
 
     app.router.add_get("/file", paced)
     async with serve(app, host="127.0.0.1", port=0) as url:
