@@ -37,6 +37,7 @@ CLOCK_SKEW_S: Final = 30  # NTP keeps servers within a second; a friend's server
 
 # version and flags, key epoch, start by, finish by, size, grant id, sha256, bound bits, bound address (IPv6 or mapped)
 _BODY: Final = struct.Struct(">BBIIQ16s32sB16s")
+_GRANT_ID_AT: Final = struct.calcsize(">BBIIQ")
 _VERSION: Final = 1
 _PEER_FLAG: Final = 0x80
 _MAC_BYTES: Final = 16
@@ -142,6 +143,16 @@ def read(token: str, *, mirror: MirrorName, keys: Mapping[int, bytes]) -> Grant:
         key_epoch=key_epoch,
         peer=bool(head & _PEER_FLAG),
     )
+
+
+def grant_id_of(token: str) -> bytes:
+    """Read a token's grant id without proof: to speak of a grant, never to serve under it.
+
+    Raises:
+        MalformedGrantError: no token, whoever wrote it.
+    """
+    raw = _canonical_bytes(token)
+    return raw[_GRANT_ID_AT : _GRANT_ID_AT + GRANT_ID_BYTES]
 
 
 def check(grant: Grant, *, address: IPAddress, now_s: float, started: bool, claimed: Claim | None = None) -> None:

@@ -72,7 +72,7 @@ class SourcesBadError(Exception):
     def reason(self) -> DeclineReason:
         """Say in one word why: the mildest of the faults, for that is the one most likely to pass."""
         kinds = {fault.fault for fault in self.faults.values()}
-        if kinds <= LIES:
+        if SourceFault.FORBIDDEN_ADDRESS not in kinds and kinds <= LIES:
             return DeclineReason.DIGEST_MISMATCH
         return DeclineReason.SOURCE_REFUSED if kinds <= LIES | {SourceFault.REFUSED} else _UNAVAILABLE
 

@@ -61,7 +61,10 @@ _MIRROR_PREFIX = mirror_source(MirrorName(""))
 
 
 class FleetView:
-    """What is published, which mirrors there are, who holds what and how each fares."""
+    """What is published, which mirrors there are, who holds what and how each fares.
+
+    ``revoked_start_by_s``: grants that could be begun no later may have been taken back, so new ones begin beyond it.
+    """
 
     def __init__(self) -> None:
         self._catalogue = Catalogue()
@@ -72,6 +75,7 @@ class FleetView:
         self._tracks: dict[str, SequenceTrack] = {}
         self._floor = 0
         self.log_generation = 0
+        self.revoked_start_by_s = 0
 
     @property
     def catalogue(self) -> Catalogue:
@@ -194,6 +198,8 @@ class FleetView:
                 self._replicas.decline(self._number(event.mirror), event, sequence=sequence)
             case InventoryAnnounced():
                 self._replicas.page(self._number(event.mirror), event)
+            case GrantsRevoked():
+                self.revoked_start_by_s = max(self.revoked_start_by_s, event.start_by_s_max)
             case LogOpened() | CatalogueRestated():
                 self._begin_anew(event)
             case (
@@ -205,7 +211,6 @@ class FleetView:
                 | SourceBanned()
                 | QuotaReached()
                 | GrantClaimed()
-                | GrantsRevoked()
                 | LoadReported()  # weighed before
             ):
                 pass

@@ -43,10 +43,15 @@ def grant_for(
     grant_id: bytes,
     binding: Binding,
     key_epoch: int,
+    revoked_start_by_s: int = 0,
 ) -> Grant:
-    """Give leave to download a file, from now, to the visitor at an address."""
+    """Give leave to download a file, from now, to the visitor at an address.
+
+    A revocation takes back what could be begun until ``revoked_start_by_s``, which is a little later than that of
+    any grant before it. So for those two seconds a new one is given somewhat longer, lest it be dead at birth.
+    """
     bound, prefix_bits = bind(address, binding)
-    start_by_s = int(now_s) + terms.start_by_s
+    start_by_s = max(int(now_s) + terms.start_by_s, revoked_start_by_s + 1)
     finish_by_s = start_by_s + terms.finish_within_s + file.size_bytes // terms.finish_bytes_per_second
     return Grant(
         grant_id=grant_id,

@@ -144,6 +144,7 @@ class Redirector:
             grant_id=office.rng.randbytes(GRANT_ID_BYTES),
             binding=office.view.binding(explained.file, mirror),
             key_epoch=office.view.key_epoch(mirror),
+            revoked_start_by_s=office.view.revoked_start_by_s,
         )
 
     def _announce(self, grant: Grant, explained: Explanation, mirror: MirrorName, trace: TraceContext) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from distributary.cli.invocation import Invocation
 from distributary.client import JsonObject
 from distributary.errors import UnavailableError
 from distributary.exits import ExitCode
+from events.grants import Grant, mint
+from events.names import Digest, MirrorName
 
 Run = Callable[..., Result]
 
@@ -138,6 +141,24 @@ def test_revoking_names_all_that_grants_must_agree_with(run: Run, master: Master
         "revoked  all links to a.iso, of visitors in 203.0.113.0/24 given before now (revocation 3)\n"
     )
     assert "cut at the master: 2" in told.stderr
+
+
+def test_link_is_revoked_by_the_link_itself(run: Run, master: Master) -> None:
+    grant = Grant(
+        grant_id=bytes(range(16)),
+        sha256=Digest(bytes(32)),
+        size_bytes=1,
+        start_by_s=1,
+        finish_by_s=2,
+        address=IPv6Address(0),
+        prefix_bits=0,
+    )
+    link = f"https://ana.example/d/{mint(grant, mirror=MirrorName('ana'), key=bytes(32))}/a.iso"
+    assert run("revoke", "--grant", link, "--yes").exit_code == ExitCode.OK
+    assert master.asked == [("/-/api/v1/revocations", {"grant_id": bytes(range(16)).hex(), "reason": ""})]
+    refused = run("revoke", "--grant", link.removesuffix("/a.iso")[:-1], "--yes")
+    assert refused.exit_code == ExitCode.USAGE
+    assert "copy the whole link" in refused.stderr
 
 
 def test_revoking_nothing_in_particular_is_refused_and_a_dry_run_revokes_nothing(run: Run, master: Master) -> None:

@@ -60,6 +60,7 @@ def test_the_master_is_tried_again_sooner(blame: Blame) -> None:
     ("kinds", "reason"),
     [
         pytest.param([SourceFault.WRONG_BYTES, SourceFault.ENDLESS], DeclineReason.DIGEST_MISMATCH, id="liars alone"),
+        pytest.param([SourceFault.FORBIDDEN_ADDRESS], DeclineReason.SOURCE_REFUSED, id="not allowed to ask there"),
         pytest.param([SourceFault.WRONG_BYTES, SourceFault.REFUSED], DeclineReason.SOURCE_REFUSED, id="one refuses"),
         pytest.param(
             [SourceFault.REFUSED, SourceFault.TOO_SLOW], DeclineReason.SOURCE_UNAVAILABLE, id="one may be back soon"

@@ -10,8 +10,10 @@ import pytest
 from events.errors import ForeignGrantError, MalformedGrantError
 from events.grants import Binding, Grant, check, derive_key, read
 from events.names import ORIGIN, MirrorName, SelectorName
-from events.schemas import FilePublished
+from events.revocation import revokes
+from events.schemas import FilePublished, GrantsRevoked
 from events.schemas.fields import TIMESTAMP_S_MAX
+from events.terms import last_start_by_s
 from selection.granting import Keys, Terms, grant_for, notice_of, token_for
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def granted(
     now_s: float = 1000.0,
     binding: Binding = Binding.STRICT,
     key_epoch: int = 1,
+    revoked_start_by_s: int = 0,
 ) -> Grant:
     return grant_for(
         file,
@@ -38,6 +41,7 @@ def granted(
         grant_id=b"g" * 16,
         binding=binding,
         key_epoch=key_epoch,
+        revoked_start_by_s=revoked_start_by_s,
     )
 
 
@@ -61,6 +65,17 @@ def test_token_is_minted_under_the_key_of_its_epoch(story: Story) -> None:
         assert read(token, mirror=ANA, keys=own).key_epoch == key_epoch
         with pytest.raises(MalformedGrantError):
             read(token, mirror=ANA, keys={3 - key_epoch: derive_key(SECRET, ANA, 3 - key_epoch)})
+
+
+@pytest.mark.parametrize("seconds_later", [0.0, 1.9, 30.0])
+def test_link_that_is_given_after_a_revocation_is_not_taken_back_by_it(story: Story, seconds_later: float) -> None:
+    file, now_s = story.published("a.iso"), 1_000_000.0
+    revoked = GrantsRevoked(
+        revocation=1, start_by_s_max=last_start_by_s(now_s), until_s=2_000_000, reason="", sha256=file.sha256
+    )
+    assert revokes(revoked, granted(file, now_s=now_s), mirror=ANA)
+    fresh = granted(file, now_s=now_s + seconds_later, revoked_start_by_s=revoked.start_by_s_max)
+    assert not revokes(revoked, fresh, mirror=ANA)
 
 
 def test_grant_is_bound_as_closely_as_it_is_asked_to_be(story: Story) -> None:
