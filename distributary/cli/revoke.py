@@ -56,9 +56,7 @@ def _grant_id_in(link: str) -> str:
     try:
         return grant_id_of(rest.partition("/")[0]).hex()
     except MalformedGrantError as error:
-        raise UsageError(
-            "link_invalid", f"--grant: {error}", "copy the whole link that the visitor was given"
-        ) from None
+        raise UsageError("link_invalid", f"{error}: copy the whole link that the visitor was given") from None
 
 
 def _described(named: JsonObject) -> str:
