@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -28,6 +29,7 @@ from mirror.wants import Want, Wants
 
 INVENTORY_PAGE_MAX: Final = 1000  # 34 kB, well under what an event may have
 PATHS_REMEMBERED_S: Final = 14 * 24 * 3600  # longer than any grant lives; then nobody can ask for the content any more
+FORMER_PATHS_MAX: Final = 50_000  # some 15 MB; links to what was lost before these lead to "gone", not back to the site
 _ANNOUNCEMENT: Final = ("mirror.online/1", "inventory.announced/1")  # all of it: these are its first and last event
 
 Change: TypeAlias = Callable[[Catalogue, Journal], object]
@@ -102,9 +104,8 @@ class Store:
             await self._save_journal(transaction.connection, journal)
             await self._save_needs(transaction, journal)
             actions = plan(self.catalogue, journal, self._replicas)
-            for action in actions:
-                if isinstance(action, Drop) and action.sha256 in self._replicas:
-                    await self._forget_replica(transaction, action)
+            drops = [each for each in actions if isinstance(each, Drop) and each.sha256 in self._replicas]
+            await self._forget_replicas(transaction, drops)
             awaited = owed(self.catalogue, journal)
             transaction.after.append(lambda: self.acknowledgements.expect(awaited))
             return actions
@@ -154,9 +155,9 @@ class Store:
         """
 
         async def work(transaction: Transaction) -> None:
-            for sha256, reason in lost.items():
-                if (replica := self._replicas.get(sha256)) is not None:
-                    await self._forget_replica(transaction, Drop(sha256, replica.path, reason))
+            held = {each: reason for each, reason in lost.items() if each in self._replicas}
+            drops = [Drop(each, self._replicas[each].path, reason) for each, reason in held.items()]
+            await self._forget_replicas(transaction, drops)
 
         await self.database.transact(work)
 
@@ -168,9 +169,9 @@ class Store:
         """
 
         async def work(transaction: Transaction) -> None:
-            for sha256 in sha256s:
-                if (replica := self._replicas.get(sha256)) is not None:
-                    await self._forget_replica(transaction, Drop(sha256, replica.path, LossReason.EVICTED))
+            held = [each for each in sha256s if each in self._replicas]
+            drops = [Drop(each, self._replicas[each].path, LossReason.EVICTED) for each in held]
+            await self._forget_replicas(transaction, drops)
             await self._save_wants(transaction, self.wants.marked(sha256s, evicted=True))
 
         await self.database.transact(work)
@@ -291,19 +292,28 @@ class Store:
             await transaction.connection.execute(tables.upsert(tables.want), list(some))
         transaction.after.append(lambda: self.wants.note(wants))
 
-    async def _forget_replica(self, transaction: Transaction, drop: Drop) -> None:
-        sha256, path = drop.sha256, drop.path
+    async def _forget_replicas(self, transaction: Transaction, drops: Sequence[Drop]) -> None:
         lost_at_s = self.database.now_s()
-        await transaction.connection.execute(
-            update(tables.replica).where(tables.replica.c.sha256 == sha256).values(lost_at_s=lost_at_s)
-        )
-        lost = ReplicaLost(mirror=self._mirror, sha256=sha256, path=path, reason=drop.reason)
-        transaction.said.append(Said(lost, drop.trace))
-        transaction.after.append(lambda: self._note_lost(sha256, path))
+        for drop in drops:
+            row = tables.replica.c.sha256 == drop.sha256
+            await transaction.connection.execute(update(tables.replica).where(row).values(lost_at_s=lost_at_s))
+            lost = ReplicaLost(mirror=self._mirror, sha256=drop.sha256, path=drop.path, reason=drop.reason)
+            transaction.said.append(Said(lost, drop.trace))
+            transaction.after.append(lambda drop=drop: self._note_lost(drop.sha256, drop.path))
+        await self._forget_paths(transaction, [drop.sha256 for drop in drops])
+
+    async def _forget_paths(self, transaction: Transaction, lost: Sequence[Digest]) -> None:
+        """Forget the paths of what was lost longest ago, where there are too many with those of what is lost now."""
+        surplus = max(0, len(self._former) + len(lost) - FORMER_PATHS_MAX)
+        oldest = list(islice(chain(self._former, lost), surplus))
+        for some in sliced(oldest):
+            await transaction.connection.execute(delete(tables.replica).where(tables.replica.c.sha256.in_(some)))
+        transaction.after.extend(lambda each=each: self._former.pop(each, None) for each in oldest)
 
     def _note_held(self, sha256: Digest, replica: Replica, care: Care) -> None:
         self._held_bytes += replica.size_bytes - self._size_bytes(sha256)
         self._replicas[sha256] = replica
+        self._former.pop(sha256, None)
         self.upkeep.hold(sha256, care)
 
     def _size_bytes(self, sha256: Digest) -> int:
@@ -330,7 +340,7 @@ class Store:
         self.wants.note({Digest(row.sha256): Want(row.since_s, row.evicted) for row in rows})
 
     async def _load_replicas(self, connection: AsyncConnection) -> None:
-        for row in await connection.execute(select(tables.replica)):
+        for row in await connection.execute(select(tables.replica).order_by(tables.replica.c.lost_at_s)):
             if row.lost_at_s is None:
                 care = Care(row.verified_at_s, row.served_at_s)
                 self._note_held(Digest(row.sha256), Replica(row.size_bytes, FilePath(row.path)), care)

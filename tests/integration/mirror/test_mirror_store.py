@@ -25,6 +25,7 @@ from events.schemas import (
     FilePublished,
     FileWithdrawn,
     InventoryAnnounced,
+    LossReason,
     MirrorCameOnline,
     MirrorWentOffline,
     Profile,
@@ -130,6 +131,27 @@ async def test_a_cancelled_caller_loses_no_commit(store: Store) -> None:
     numbers = [sequence for sequence, _ in await said(store)]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(store.replicas) == len(numbers) - 1
+
+
+async def test_the_paths_of_what_was_lost_longest_ago_are_forgotten_and_nothing_that_is_held_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mirror.store.FORMER_PATHS_MAX", 3)
+    digests = [published(number).sha256 for number in range(1, 8)]
+    await tell(store, *range(1, 8))
+    for each in digests:
+        await store.add_replica(each, 1)
+    again = digests[0]
+    await store.lose_replicas({again: LossReason.MISSING})
+    await store.add_replica(again, 1)
+    await store.lose_replicas(dict.fromkeys(digests[1:3], LossReason.MISSING))
+    await store.evict(digests[3:])
+    await store.fold(lambda catalogue, journal: catalogue.unfollow(ISO, journal))
+    expected = [None, None, None, None, *(FilePath(f"file-{number}") for number in (6, 7)), FilePath("file-1")]
+    in_order = [*digests[1:], again]
+    async with Store.opened(tmp_path / "state.db", ANA, time.time_ns) as restarted:
+        for each in (store, restarted):
+            assert [each.path_of(sha256, "") for sha256 in in_order] == expected
 
 
 async def test_what_nobody_wants_is_not_taken_in(store: Store) -> None:
