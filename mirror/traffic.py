@@ -182,12 +182,9 @@ class Traffic:
             revoked.reason,
         )
 
-    def revoked(self, grant: Grant, address: IPAddress) -> str | None:
-        """Say why a visitor's grant was taken back; None where it was not."""
-        for each in self._revoked:
-            if revokes(each, grant, mirror=self.mirror, address=address):
-                return each.reason
-        return None
+    def revoked(self, grant: Grant, address: IPAddress) -> bool:
+        """Tell whether a visitor's grant was taken back."""
+        return any(revokes(each, grant, mirror=self.mirror, address=address) for each in self._revoked)
 
     def ended(self, transfer: Transfer) -> None:
         """Take note that a transfer ended."""

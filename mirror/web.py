@@ -95,8 +95,13 @@ class Counter:
         return grant, address
 
     def _check(self, grant: Grant, address: IPAddress) -> None:
-        if (reason := self.traffic.revoked(grant, address)) is not None:
-            raise ApiError("revoked", f"the site took this link back: {reason}", status=HTTPStatus.FORBIDDEN)
+        if self.traffic.revoked(grant, address):
+            raise ApiError(
+                "revoked",  # in the words of the master; why is for the log, and no visitor's business
+                "the site took this link back",
+                "ask the site for the file anew",
+                status=HTTPStatus.FORBIDDEN,
+            )
         try:
             self._check_address_and_time(grant, address)
         except ForeignGrantError as error:

@@ -19,7 +19,7 @@ from events.grants import grant_id_of
 @click.option("--ip", "network", metavar="CIDR", help="Links of the visitors in this network, like 203.0.113.0/24.")
 @click.option("--mirror", metavar="NAME", help="Links to this mirror, or to the master itself: origin.")
 @click.option("--grant", "grant_id", metavar="LINK|ID", help="One link: the link itself, or its id in the log.")
-@click.option("--reason", default="", help="Why; mirrors, their visitors with such a link, and the log are told.")
+@click.option("--reason", default="", help="Why; mirrors and the log are told, visitors are not.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def command(*, reason: str, dry_run: bool, yes: bool, **criteria: str | None) -> None:
