@@ -27,6 +27,8 @@ from distributary.site_folder import unwritable
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 DESCRIPTORS_WANTED: Final = 32_768  # for all connections that a server takes, with a file each; shells give 1,024
 
+JOIN_AGAIN: Final = "join again with a new invitation, into a new folder; the copies in the old one can go"
+
 Announce: TypeAlias = Callable[[str, str], None]
 """Takes the role and the base URL it listens on, once it is ready."""
 
@@ -84,7 +86,7 @@ def services_of(role: Role, settings: Settings) -> tuple[Service, ...]:
             return (_mirror(settings),)
         case Role.ALL:
             site = (_master(settings), _selector(settings))
-            return site if settings.mirror is None else (*site, _mirror(settings))
+            return site if settings.mirror is None else (*site, _mirror(settings, alone=False))
         case _:
             assert_never(role)
 
@@ -105,23 +107,29 @@ def _selector(settings: Settings) -> Service:
     return Service(Role.SELECTOR, lambda on_ready: run(config, on_ready=on_ready), _broker_from(settings))
 
 
-def _mirror(settings: Settings) -> Service:
+def _mirror(settings: Settings, *, alone: bool = True) -> Service:
+    """Configure the mirror. One that the master knows no more ends; ``alone``, its process does so with an error."""
     from distributary.config.services.mirror import mirror_config  # noqa: PLC0415 - see above
-    from mirror.app import run  # noqa: PLC0415 - see above
+    from mirror.app import NotAMemberError, run  # noqa: PLC0415 - see above
     from mirror.objects import StoreLockedError  # noqa: PLC0415 - see above
 
     config = mirror_config(settings)
 
-    async def run_alone(on_ready: Callable[[str], None]) -> None:
+    async def run_it(on_ready: Callable[[str], None]) -> None:
         try:
             await run(config, on_ready=on_ready)
+        except NotAMemberError as error:
+            if not alone:
+                log.critical("mirror.not_a_member", error=str(error))
+                return
+            raise CommandError("not_a_member", str(error), exit_code=ExitCode.REFUSED, hint=JOIN_AGAIN) from error
         except StoreLockedError as error:
             raise CommandError(
                 "folder_taken", str(error), hint="stop that one, or name another mirror.data_dir for this one"
             ) from error
 
     credentials = "" if settings.mirror is None else f"{settings.mirror.credentials_file}, as joining gave it"
-    return Service(Role.MIRROR, run_alone, credentials)
+    return Service(Role.MIRROR, run_it, credentials)
 
 
 def _broker_from(settings: Settings) -> str:

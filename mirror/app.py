@@ -43,7 +43,7 @@ from mirror.link import Connect, Link
 from mirror.load import LoadReporter
 from mirror.objects import Objects
 from mirror.operator import Consequences, Operator, kept_settings
-from mirror.origin import Origin
+from mirror.origin import Origin, OriginError, OriginForgotUsError
 from mirror.parts import PartsOnOffer
 from mirror.peering import Peering
 from mirror.plan import Action, Drop, Fetch, Resync
@@ -59,9 +59,14 @@ from mirror.sync import Sync
 from mirror.traffic import Traffic
 from mirror.web import Counter, mirror_app
 
+MEMBERSHIP_ASKED_S: Final = 5.0  # a master that is up answers at once; without one, visitors do not wait longer
 THREADS_SPARE: Final = 3  # beside one for each fetch: removals, scrubbing, and what is looked up
 
 log = structlog.stdlib.get_logger()
+
+
+class NotAMemberError(Exception):
+    """The master knows this mirror no more. Starting again cannot help: its operator has to join again."""
 
 
 class ConfigError(ValueError):
@@ -78,6 +83,7 @@ async def run(config: MirrorConfig, *, on_ready: Callable[[str], None], connect:
 
     Raises:
         ConfigError: the configuration cannot work.
+        NotAMemberError: the master says so; where it does not answer, the mirror starts, and ends no more.
         StoreLockedError: another process uses the data folder.
         StoreError: the database cannot be opened.
         OSError: the address cannot be listened on.
@@ -95,6 +101,7 @@ async def run(config: MirrorConfig, *, on_ready: Callable[[str], None], connect:
             peer_session(config.private_addresses, read_timeout_s=config.limits.stall_after_s) as peers,
         ):
             origin = Origin(session, config.credentials.master_url, config.credentials.token)
+            await _prove_membership(config, origin)
             around = Neighbourhood(
                 mirror=config.name,
                 origin=origin,
@@ -137,6 +144,16 @@ async def run(config: MirrorConfig, *, on_ready: Callable[[str], None], connect:
             mirror.operator = Operator(config, books, traffic, mirror.consequences(), kept=kept)
             keeper.limit_disk(mirror.operator.promises.disk_bytes_max)
             await mirror.run(on_ready)
+
+
+async def _prove_membership(config: MirrorConfig, origin: Origin) -> None:
+    try:
+        async with asyncio.timeout(MEMBERSHIP_ASKED_S):
+            await origin.subscriptions()
+    except OriginForgotUsError as error:
+        raise NotAMemberError(f"the master knows the mirror {config.name} no more: it left, or was removed") from error
+    except (OriginError, TimeoutError) as error:
+        log.info("membership.unproved", mirror=config.name, error=str(error) or type(error).__name__)
 
 
 def _rabbitmq(config: MirrorConfig) -> Connect:
@@ -290,7 +307,12 @@ class _Mirror:
 
     def consequences(self) -> Consequences:
         """What the operator can set going here."""
-        return Consequences(promised=self._promised, leave=self._leave_fleet, stop=self.stopping.set)
+        return Consequences(
+            promised=self._promised,
+            leave=self._leave_fleet,
+            left_because=lambda: self.left_because,
+            stop=self.stopping.set,
+        )
 
     def _promised(self, promises: Promises) -> None:
         self.keeper.limit_disk(promises.disk_bytes_max)
@@ -424,5 +446,6 @@ class _Mirror:
             on_the_way=self.on_the_way,
             traffic=self.traffic,
             operator=self.operator,
+            left_because=self.left_because,
         )
         return status.show(self._checks(), unknown, verbose=verbose)

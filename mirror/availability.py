@@ -34,10 +34,13 @@ class State(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Will:
-    """What the operator said: ``paused_until_s`` is None where he did not pause, 0 where he did without an end."""
+    """What the operator said: ``paused_until_s`` is None where he did not pause, 0 where he did without an end.
+
+    ``drains_until_s`` is when a drain stops the process at the latest, None where he wants none.
+    """
 
     paused_until_s: int | None = None
-    draining: bool = False
+    drains_until_s: int | None = None
 
 
 def parse_hours(text: str) -> Hours:
@@ -61,13 +64,18 @@ def parse_hours(text: str) -> Hours:
 
 def pause_until(for_s: float | None, now_s: float) -> int:
     """Give until when a pause of so long lasts; 0 for one without an end."""
-    return 0 if for_s is None else min(int(now_s + for_s) + 1, TIMESTAMP_S_MAX)
+    return 0 if for_s is None else moment_after(for_s, now_s)
+
+
+def moment_after(for_s: float, now_s: float) -> int:
+    """Give the first whole second by which so long has passed."""
+    return min(int(now_s + for_s) + 1, TIMESTAMP_S_MAX)
 
 
 def state_at(now_s: float, will: Will, hours: Hours | None, zone: tzinfo) -> State:
     """Tell how a mirror stands at a moment."""
-    if will.draining:
-        return State(Availability.DRAINING, 0)
+    if will.drains_until_s is not None:
+        return State(Availability.DRAINING, will.drains_until_s)
     if will.paused_until_s is not None and (will.paused_until_s == 0 or now_s < will.paused_until_s):
         return State(Availability.PAUSED, will.paused_until_s)
     return State(Availability.OPEN, 0) if hours is None else _by_hours(now_s, hours, zone)

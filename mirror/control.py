@@ -25,7 +25,7 @@ from edge.errors import ApiError
 from edge.server import new_app, serve
 from mirror.database import StoreError
 from mirror.loopback import require_loopback
-from mirror.operator import Operator, UnfitSettingError
+from mirror.operator import LeftError, Operator, UnfitSettingError
 from mirror.origin import OriginError, OriginForgotUsError
 from mirror.promises import Change
 
@@ -33,6 +33,7 @@ FILE_NAME: Final = "control.json"
 BASE: Final = "/-/control/v1"
 DRAIN_S: Final = 3600.0  # an hour: most downloads have ended, and whoever waits for a restart gets it on the same day
 TOKEN_BYTES: Final = 32
+JOIN_AGAIN: Final = "stop it, and join again with a new invitation into a new folder"
 YEAR_S: Final = 366 * 24 * 3600  # a longer pause is a departure
 
 _T = TypeVar("_T")
@@ -129,10 +130,10 @@ def _guard(token: str) -> Middleware:
                 f"the mirror's database does not take it: {error}",
                 status=HTTPStatus.SERVICE_UNAVAILABLE,
             ) from error
+        except LeftError as error:
+            raise _not_a_member(f"this mirror left the fleet already: {error.reason}") from error
         except OriginForgotUsError as error:
-            raise ApiError(
-                "not_a_member", "the site does not know this mirror any more", status=HTTPStatus.GONE
-            ) from error
+            raise _not_a_member("the site does not know this mirror any more") from error
         except OriginError as error:
             raise ApiError(
                 "master_refused",
@@ -142,6 +143,10 @@ def _guard(token: str) -> Middleware:
             ) from error
 
     return guard
+
+
+def _not_a_member(message: str) -> ApiError:
+    return ApiError("not_a_member", message, JOIN_AGAIN, status=HTTPStatus.GONE)
 
 
 async def _body(request: web.Request, kind: type[_T]) -> _T:

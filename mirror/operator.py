@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from events.schemas import AvailabilityChanged
-from mirror.availability import State, Will, pause_until, state_at
+from mirror.availability import State, Will, moment_after, pause_until, state_at
 from mirror.books import Books
 from mirror.config import MirrorConfig
 from mirror.database import StoreError
@@ -33,6 +33,14 @@ _PAUSED: Final = "paused_until_s"
 log = structlog.stdlib.get_logger()
 
 
+class LeftError(Exception):
+    """The mirror is no member of the fleet any more: ``reason``. Only joining again, by a new invitation, helps."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class UnfitSettingError(ValueError):
     """What the operator wants cannot be; the message lists all problems. Nothing changed."""
 
@@ -43,6 +51,7 @@ class Consequences:
 
     promised: Callable[[Promises], None]
     leave: Callable[[], Awaitable[None]]
+    left_because: Callable[[], str | None]
     stop: Callable[[], None]
 
 
@@ -91,16 +100,20 @@ class Operator:
         """Take no new visitors for a while, or until ``resume``.
 
         Raises:
+            LeftError: no new ones come anyhow.
             StoreError: nothing changed.
         """
+        self._require_member()
         await self._want(Will(paused_until_s=pause_until(for_s, self._traffic.now_s())))
 
     async def resume(self) -> None:
         """Take new visitors again, within the hours. It also ends a drain.
 
         Raises:
+            LeftError: none will come.
             StoreError: nothing changed.
         """
+        self._require_member()
         await self._want(Will())
 
     async def drain(self, within_s: float) -> None:
@@ -111,19 +124,27 @@ class Operator:
         """
         now_s = asyncio.get_running_loop().time()
         self._drain_from_s, self._drain_until_s = now_s + min(DRAIN_SETTLE_S, within_s), now_s + within_s
-        await self._want(replace(self._will, draining=True))
+        until_s = moment_after(within_s, self._traffic.now_s())
+        await self._want(replace(self._will, drains_until_s=until_s))
 
     async def leave(self) -> None:
-        """Have the master remove this mirror from the fleet. What its errors are, its caller has to know."""
+        """Have the master remove this mirror from the fleet. What its errors are, its caller has to know.
+
+        Raises:
+            LeftError: it is none of the fleet's already.
+        """
+        self._require_member()
         await self._consequences.leave()
 
     async def set(self, change: Change) -> None:
         """Change limits.
 
         Raises:
+            LeftError: they hold for nobody any more.
             UnfitSettingError: they cannot be so.
             StoreError: nothing changed.
         """
+        self._require_member()
         try:
             settings = changed(self._settings, change)
         except ValueError as error:
@@ -147,6 +168,11 @@ class Operator:
             self._awake.clear()
         log.info("operator.drained", transfers=self._traffic.slots.connections)
         self._consequences.stop()
+
+    def _require_member(self) -> None:
+        reason = self._consequences.left_because()
+        if reason is not None:
+            raise LeftError(reason)
 
     async def _apply(self) -> None:
         promises, traffic = self.promises, self._traffic
@@ -181,7 +207,7 @@ class Operator:
 
     def _pause_s(self) -> float:
         """Give how long nothing can change by itself."""
-        if self._will.draining:
+        if self._will.drains_until_s is not None:
             return DRAIN_LOOK_EVERY_S
         if self.state != self._said:
             return RETRY_AFTER_S
@@ -190,7 +216,7 @@ class Operator:
 
     def _is_drained(self) -> bool:
         now_s = asyncio.get_running_loop().time()
-        if not self._will.draining or now_s < self._drain_from_s:
+        if self._will.drains_until_s is None or now_s < self._drain_from_s:
             return False
         expected = self._traffic.slots.reserved(self._traffic.now_s())
         return now_s >= self._drain_until_s or not (self._traffic.slots_taken or expected)

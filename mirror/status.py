@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, ip_network
+from itertools import islice
 from typing import Final
 
 from edge.health import Check
@@ -25,6 +26,8 @@ from mirror.traffic import Traffic
 from mirror.transfers import Transfer
 
 DOWNLOADS_SHOWN_MAX: Final = 200  # more are not read; their number is told
+EVICTED_SHOWN_MAX: Final = 20  # enough to see what is missing; their number is told
+EVICTED_BECAUSE: Final = "no room under the disk limit"
 _IPV4_BITS_SHOWN: Final = 24  # enough to tell a neighbour from a stranger, and nobody's own
 _IPV6_BITS_SHOWN: Final = 48
 
@@ -40,11 +43,13 @@ class Status:
     on_the_way: PartsOnOffer
     traffic: Traffic
     operator: Operator
+    left_because: str | None
 
     def show(self, checks: Iterable[Check], unknown: Mapping[str, int], *, verbose: bool = False) -> dict[str, object]:
         """Give the view as JSON; ``verbose`` shows visitors' whole addresses."""
         return {
             "mirror": self.config.name,
+            "left": self.left_because or "",
             "serve": self.config.serve.value,
             "availability": self._availability(),
             "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in checks],
@@ -54,6 +59,7 @@ class Status:
             "downloads": [self._download(each, verbose=verbose) for each in list(self.traffic)[:DOWNLOADS_SHOWN_MAX]],
             "channels": dict(self.store.catalogue.positions),
             "holds": self._holds(),
+            "evicted": [self._gone(entry) for entry in islice(self._evicted(), EVICTED_SHOWN_MAX)],
             "fetching": [self._fetch(entry) for entry in self._fetched()],
             "troubles": [self._trouble(sha256, trouble) for sha256, trouble in self.keeper.troubles.items()],
             "limits": self._limits(),
@@ -112,10 +118,24 @@ class Status:
             "files": len(self.store.replicas),
             "bytes": self.store.held_bytes,
             "wanted": sum(1 for _ in self.store.catalogue.wanted_digests()),
+            "evicted": sum(1 for _ in self._evicted()),
             "limit_bytes": self.operator.promises.disk_bytes_max,
             "free_bytes": self.objects.free_bytes(),
             "quarantined": quarantined.files,
             "quarantined_bytes": quarantined.bytes,
+        }
+
+    def _evicted(self) -> Iterator[Entry]:
+        """Give what had to make room and did not come back."""
+        entries = map(self.store.catalogue.wanted, self.store.wants.evicted)
+        return (entry for entry in entries if entry is not None)
+
+    def _gone(self, entry: Entry) -> dict[str, object]:
+        return {
+            "path": entry.path,
+            "sha256": entry.sha256.hex(),
+            "size_bytes": entry.size_bytes,
+            "reason": EVICTED_BECAUSE,
         }
 
     def _fetched(self) -> list[Entry]:

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -17,7 +18,7 @@ from distributary.cli.nginx import command as nginx
 from distributary.cli.operate import COMMANDS
 from distributary.cli.output import WARNING
 from distributary.cli.own_mirror import print_own_mirror
-from distributary.cli.shortfall import declined_sentence, held_of_wanted
+from distributary.cli.shortfall import declined_sentence, held_of_wanted, reason_sentence
 from distributary.cli.types import Country, Duration, ListenAddress, Place, SiteUrl, Size
 from distributary.cli.withdraw import CANNOT_CUT
 from distributary.client import Api, JsonObject, segment
@@ -27,6 +28,7 @@ from distributary.exits import ExitCode
 from distributary.join import CONFIG_NAME, Offer, check_folder, join, read_token
 from distributary.units import format_duration, format_size
 
+NOTHING: Final = "-"
 TOKEN_CHARACTERS_MAX = 4096  # an invitation has a few hundred
 
 
@@ -204,15 +206,16 @@ def _name(each: Mapping[str, object]) -> str:
 
 def _row(each: JsonObject) -> tuple[str, ...]:
     quota = each.get("quota_left_bytes")
-    return (
+    cells = (
         _name(each),
         text(each, "state"),
-        "; ".join(filter(None, (text(each, "reason"), declined_sentence(each)))),
+        "; ".join(filter(None, (reason_sentence(each), declined_sentence(each)))),
         text(each, "slots"),
         format_size(quota) if isinstance(quota, int) else "",
         held_of_wanted(each),
         ", ".join(words(each, "channels")),
     )
+    return tuple(cell or NOTHING for cell in cells)
 
 
 def _flat(content: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
@@ -221,10 +224,23 @@ def _flat(content: Mapping[str, object], prefix: str = "") -> list[tuple[str, st
         if isinstance(value, dict):
             rows += _flat(inside(content, key), f"{prefix}{key}.")
         elif isinstance(value, list):
-            rows.append((prefix + key, ", ".join(words(content, key)) or "-"))
+            rows.append((prefix + key, ", ".join(words(content, key)) or NOTHING))
         else:
-            rows.append((prefix + key, "-" if value is None else str(value)))
+            rows.append((prefix + key, _plain(key, value)))
     return rows
+
+
+def _plain(key: str, value: object) -> str:
+    """Write one value; nothing known and nothing there look alike."""
+    match value:
+        case None | "":
+            return NOTHING
+        case bool():
+            return "yes" if value else "no"
+        case float() if key.endswith("_s"):
+            return str(round(value))
+        case _:
+            return str(value)
 
 
 @command.command(name="subscribe")

@@ -9,13 +9,18 @@ import click
 
 from distributary.cli.command import Command
 from distributary.cli.invocation import current
+from distributary.cli.output import WARNING
 from distributary.config.load import Settings
 from distributary.config.schema import MirrorSection
 from distributary.errors import UsageError
-from mirror.config import open_connections
+from mirror.config import Serving, open_connections
 from mirror.external import FOLDER_NAME, LOG_NAME, SOCKET_NAME
 from mirror.nginx import NginxPlan, snippet
 
+NOT_YET: Final = (
+    'this mirror sends its files itself and does not use nginx yet: set serve = "external" in [mirror], listen to an '
+    "address for nginx alone, trusted_proxies to nginx's, and start the mirror again (docs/external.md)"
+)
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -23,7 +28,10 @@ _PORTS: Final = {"http": 80, "https": 443}
 def command() -> None:
     """Print the nginx configuration that lets nginx send this mirror's files (serve = "external")."""
     invocation = current()
-    written = snippet(plan_of(invocation.settings))
+    settings = invocation.settings
+    written = snippet(plan_of(settings))
+    if settings.mirror is not None and Serving(settings.mirror.serve) is not Serving.EXTERNAL:
+        invocation.output.note(NOT_YET, style=WARNING)
     if invocation.output.json:
         invocation.output.snapshot("mirror.nginx", {"configuration": written})
     else:

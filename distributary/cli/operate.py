@@ -6,15 +6,18 @@ from typing import Final
 
 import click
 
-from distributary.answers import inside, text
+from distributary.answers import text
 from distributary.cli.command import Command
 from distributary.cli.confirm import confirm
 from distributary.cli.invocation import current
-from distributary.cli.own_mirror import print_limits
+from distributary.cli.own_mirror import availability_sentence, print_limits
 from distributary.cli.types import Duration, Instead, Setting, Share, Size, WholeNumber, Words
 from distributary.client import JsonObject
 from distributary.control import own_mirror
 from distributary.errors import UsageError
+from distributary.units import format_duration
+
+LONGEST_S: Final = 366 * 24 * 3600  # as the mirror takes it: a longer pause is a departure
 
 # The option's name and the setting's.
 FIELDS: Final = {
@@ -35,6 +38,8 @@ def pause(for_s: float | None) -> None:
     if for_s == 0:
         hint = "leave --for out to pause until `mirror resume`"
         raise UsageError("pause_empty", "a pause of no length is none", hint=hint)
+    if for_s is not None:
+        _require_short(for_s, "pause", "leave --for out to pause until `mirror resume`")
     _tell("pause", {"for_s": for_s})
 
 
@@ -48,6 +53,7 @@ def resume() -> None:
 @click.option("--within", "within_s", type=Duration(), default="1h", show_default=True, help="Then it stops anyway.")
 def drain(within_s: float) -> None:
     """Take no new visitors, wait for those who are here, then stop the mirror."""
+    _require_short(within_s, "drain", "name a shorter time by --within")
     _tell("drain", {"within_s": within_s})
 
 
@@ -57,8 +63,10 @@ def leave(*, yes: bool) -> None:
     """Leave the fleet for good: the site forgets this mirror. Its files stay where they are."""
     invocation = current()
     mirror = own_mirror(invocation.settings)
-    name = text(mirror.state(), "mirror")
-    confirm(f"Leave the fleet? Only a new invitation brings {name} back.", yes=yes)
+    state = mirror.state()
+    name = text(state, "mirror")
+    if not text(state, "left"):  # else there is nothing to ask for: the mirror says why
+        confirm(f"Leave the fleet? Only a new invitation brings {name} back.", yes=yes)
     _report("leave", mirror.command("leave"))
 
 
@@ -84,6 +92,11 @@ def set_(**given: object) -> None:
     _report("set", own_mirror(current().settings).command("settings", body))
 
 
+def _require_short(for_s: float, what: str, hint: str) -> None:
+    if for_s > LONGEST_S:
+        raise UsageError(f"{what}_too_long", f"a {what} lasts {format_duration(LONGEST_S)} at most", hint=hint)
+
+
 def _plain(name: str, value: object) -> object:
     """Write "no limit" as the mirror reads it."""
     if value is not Instead.NO_LIMIT:
@@ -104,9 +117,7 @@ def _report(command: str, state: JsonObject) -> None:
     elif command == "leave":
         output.text(f"{text(state, 'mirror')} left the fleet; stop it with Ctrl-C or your service manager")
     else:
-        availability = inside(state, "availability")
-        until = f" until {text(availability, 'until')}" if text(availability, "until") else ""
-        output.text(f"{text(state, 'mirror')} is {text(availability, 'state')}{until}")
+        output.text(f"{text(state, 'mirror')} is {availability_sentence(state)}")
 
 
 COMMANDS: Final = (pause, resume, drain, leave, set_)

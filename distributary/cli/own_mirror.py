@@ -28,10 +28,18 @@ def print_own_mirror(output: Output, state: JsonObject) -> None:
         output.text(f"{name:<9} {line}")
     _print_downloads(output, objects(state, "downloads"))
     _print_fetches(output, objects(state, "fetching"))
+    _print_evicted(output, objects(state, "evicted"), number(inside(state, "holds"), "evicted"))
     output.text()
     print_limits(output, state)
     for problem in _problems(state):
         output.note(problem, style=WARNING)
+
+
+def availability_sentence(state: JsonObject) -> str:
+    """Say whether it takes visitors, and until when that holds: ``draining until …``."""
+    availability = inside(state, "availability")
+    until = f" until {text(availability, 'until')}" if text(availability, "until") else ""
+    return f"{text(availability, 'state')}{until}"
 
 
 def print_limits(output: Output, state: JsonObject) -> None:
@@ -44,17 +52,22 @@ def print_limits(output: Output, state: JsonObject) -> None:
 
 
 def _summary(state: JsonObject) -> list[tuple[str, str]]:
-    serves, holds, availability = inside(state, "serves"), inside(state, "holds"), inside(state, "availability")
-    until = f" until {text(availability, 'until')}" if text(availability, "until") else ""
+    serves, holds = inside(state, "serves"), inside(state, "holds")
     rate = sum(number(each, "bytes_per_second") for each in objects(state, "downloads"))
     return [
-        ("mirror", f"{text(state, 'mirror')}, {text(availability, 'state')}{until}"),
+        ("mirror", f"{text(state, 'mirror')}, {_standing(state)}"),
         ("month", _window(inside(state, "month"))),
         ("day", _window(inside(state, "day"))),
         ("slots", _slots(serves)),
         ("sending", f"{format_size(rate)}/s by {number(serves, 'connections')} connections"),
         ("holds", _held(holds)),
     ]
+
+
+def _standing(state: JsonObject) -> str:
+    if text(state, "left"):
+        return f"left the fleet: {text(state, 'left')}"
+    return availability_sentence(state)
 
 
 def _window(window: JsonObject) -> str:
@@ -78,6 +91,8 @@ def _held(holds: JsonObject) -> str:
         size += f" of {format_size(number(holds, 'limit_bytes'))}"
     free = format_size(number(holds, "free_bytes"))
     parts = [f"{number(holds, 'files')} of {number(holds, 'wanted')} files", size, f"{free} free on the disk"]
+    if number(holds, "evicted"):
+        parts.append(f"{number(holds, 'evicted')} evicted: no room under the disk limit")
     if number(holds, "quarantined"):
         parts.append(
             f"{number(holds, 'quarantined')} damaged in quarantine ({format_size(number(holds, 'quarantined_bytes'))})"
@@ -116,6 +131,16 @@ def _print_fetches(output: Output, fetches: list[JsonObject]) -> None:
         for each in fetches
     ]
     output.table(("fetching", "size", "pieces", "from"), rows, right=("size", "pieces"))
+
+
+def _print_evicted(output: Output, evicted: list[JsonObject], count: int) -> None:
+    if not evicted:
+        return
+    output.text()
+    rows = [(text(each, "path"), format_size(number(each, "size_bytes")), text(each, "reason")) for each in evicted]
+    output.table(("evicted", "size", "why"), rows, right=("size",))
+    if count > len(evicted):
+        output.text(f"and {count - len(evicted)} more")
 
 
 def _limit(each: Mapping[str, object]) -> str:

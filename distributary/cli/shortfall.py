@@ -16,6 +16,12 @@ def held_of_wanted(mirror: JsonObject) -> str:
     return f"{wanted - number(mirror, 'missing')} of {wanted}"
 
 
+def reason_sentence(mirror: JsonObject) -> str:
+    """Say why a mirror is not ready, with until when or what led to it: ``its operator has paused it (until …)``."""
+    detail = f" ({text(mirror, 'detail')})" if text(mirror, "detail") else ""
+    return f"{text(mirror, 'reason')}{detail}" if text(mirror, "reason") else ""
+
+
 def declined_sentence(mirror: JsonObject) -> str:
     """Say what a mirror could not fetch, and why; nothing where it lacks nothing that it tried."""
     declined = inside(mirror, "declined")

@@ -10,7 +10,7 @@ from distributary.answers import inside, objects, text
 from distributary.cli.command import Command
 from distributary.cli.invocation import current
 from distributary.cli.output import Output
-from distributary.cli.shortfall import held_of_wanted, shortfalls
+from distributary.cli.shortfall import held_of_wanted, reason_sentence, shortfalls
 from distributary.client import Api, JsonObject
 from distributary.errors import CommandError
 from distributary.exits import ExitCode
@@ -64,7 +64,7 @@ def _problems(roles: dict[str, JsonObject], mirrors: list[JsonObject]) -> list[s
             if not check.get("ok")
         ]
     return problems + [
-        f"mirror {text(each, 'mirror')}: {text(each, 'reason')}"
+        f"mirror {text(each, 'mirror')}: {reason_sentence(each)}"
         for each in mirrors
         if text(each, "reason") and text(each, "state") not in RESTING
     ]
@@ -84,7 +84,8 @@ def _print(
     output.text()
     if mirrors:
         mirror_rows = [
-            (text(each, "mirror"), text(each, "state"), text(each, "reason"), held_of_wanted(each)) for each in mirrors
+            (text(each, "mirror"), text(each, "state"), reason_sentence(each) or "-", held_of_wanted(each) or "-")
+            for each in mirrors
         ]
         output.table(("mirror", "state", "reason", "copies"), mirror_rows, right=("copies",))
     else:

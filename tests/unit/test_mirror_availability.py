@@ -52,7 +52,7 @@ def test_a_pause_without_an_end_lasts() -> None:
 
 
 def test_a_drain_beats_all() -> None:
-    assert state_at(0, Will(paused_until_s=0, draining=True), NIGHT, UTC) == State(DRAINING, 0)
+    assert state_at(0, Will(paused_until_s=0, drains_until_s=9), NIGHT, UTC) == State(DRAINING, 9)
 
 
 def test_without_hours_it_is_always_open() -> None:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from distributary.cli.app import root
 from distributary.cli.invocation import Invocation
-from distributary.cli.shortfall import declined_sentence, held_of_wanted, shortfalls
+from distributary.cli.shortfall import declined_sentence, held_of_wanted, reason_sentence, shortfalls
 from distributary.client import JsonObject
 from distributary.exits import ExitCode
 
@@ -35,6 +35,12 @@ def test_mirror_that_declined_says_how_much_it_holds_and_why_not_all() -> None:
 
 def test_mirror_that_nothing_is_known_of_has_no_count() -> None:
     assert (held_of_wanted({"mirror": "eve"}), declined_sentence({"mirror": "eve"})) == ("", "")
+
+
+def test_mirror_that_is_not_ready_says_until_when_and_a_ready_one_says_nothing() -> None:
+    paused = {**WHOLE, "reason": "its operator has paused it", "detail": "until 2026-12-01 08:00 UTC"}
+    assert reason_sentence(paused) == "its operator has paused it (until 2026-12-01 08:00 UTC)"
+    assert reason_sentence(WHOLE) == ""
 
 
 def test_fleet_that_holds_all_has_no_shortfall() -> None:

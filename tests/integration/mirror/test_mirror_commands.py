@@ -43,6 +43,8 @@ async def test_the_operator_runs_his_mirror_by_commands(stage: Stage, tmp_path: 
         assert (await told(tmp_path, "show"))["schema"] == "distributary/mirror.own/1"
         assert (await run(tmp_path, "pause", "--for", "0.5h"))[1].startswith("ana is paused until 20")
         assert (await run(tmp_path, "resume"))[1] == "ana is open\n"
+        code, _, err = await run(tmp_path, "pause", "--for", "400d", "--json")
+        assert (code, json.loads(err)["error"]["message"]) == (2, "a pause lasts 366d at most")
         state = await told(tmp_path, "set", "--monthly", "50GB", "--hours", "none", "--slots", "3", "--rate", "10MB")
         assert {each["name"]: each["value"] for each in state["limits"] if each["from"] == "set"} == {
             "monthly_bytes": 50_000_000_000,
@@ -58,6 +60,11 @@ async def test_the_operator_runs_his_mirror_by_commands(stage: Stage, tmp_path: 
         assert (code, json.loads(err)["error"]["code"]) == (2, "setting_unfit")
         assert (await run(tmp_path, "leave"))[0] == 2, "nobody can be asked"
         assert (await run(tmp_path, "leave", "--yes"))[1].startswith("ana left the fleet")
+        assert (await run(tmp_path, "show"))[1].startswith("mirror    ana, left the fleet: left by its operator\n")
+        code, _, err = await run(tmp_path, "leave")
+        assert code == 4
+        assert "left the fleet already: left by its operator" in err
+        assert "new invitation" in err
     code, _, err = await run(tmp_path, "show", "--json")
     assert (code, json.loads(err)["error"]["code"]) == (5, "mirror_not_running")
 

@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -24,6 +25,7 @@ from events.schemas import (
     ReplicaDeclined,
     ReplicaReady,
 )
+from mirror.app import NotAMemberError, run
 
 if TYPE_CHECKING:
     from conftest import Stage
@@ -124,10 +126,14 @@ async def test_a_drained_mirror_waits_for_who_is_here_and_stops(
     async with stage.running_until_it_ends() as ended:
         event = await stage.publish_ready("a", CONTENT * 3)
         async with slow_visitor(stage, http, stage.link(stage.grant(event))) as response:
-            assert (await desk.tell("drain", {"within_s": 600}))["availability"]["state"] == "draining"
+            before_s = int(time.time())
+            availability = (await desk.tell("drain", {"within_s": 600}))["availability"]
+            assert availability["state"] == "draining"
+            assert before_s + 600 <= datetime.fromisoformat(availability["until"]).timestamp() <= time.time() + 601
             await stage.log.until_true(
                 lambda: stage.log.of(AvailabilityChanged)[-1].availability is Availability.DRAINING
             )
+            assert before_s + 600 <= stage.log.of(AvailabilityChanged)[-1].until_s
             assert not ended.done()
             assert len(await response.read()) == 3 * len(CONTENT) - 1000
         await asyncio.wait_for(ended, 20)
@@ -159,6 +165,29 @@ async def test_a_mirror_leaves_the_fleet_and_sends_its_visitors_back(
             assert response.status == 302
         status, answer = await desk.ask("POST", "leave", {})
         assert (status, answer["error"]["code"]) == (410, "not_a_member")
+        assert answer["error"]["message"] == "this mirror left the fleet already: left by its operator"
+        assert "new invitation" in answer["error"]["hint"]
+        assert (await desk.state())["left"] == "left by its operator"
+
+
+@pytest.mark.parametrize(("command", "body"), [("pause", {}), ("resume", {}), ("settings", {"slots": 3})])
+async def test_a_mirror_that_left_takes_no_orders_but_to_stop(
+    stage: Stage, desk: Desk, command: str, body: dict[str, object]
+) -> None:
+    async with stage.running():
+        await desk.tell("leave")
+        before = await desk.state()
+        status, answer = await desk.ask("POST", command, body)
+        assert (status, answer["error"]["code"]) == (410, "not_a_member")
+        after = await desk.state()
+        assert (after["availability"], after["limits"]) == (before["availability"], before["limits"])
+        await desk.tell("drain", {"within_s": 600})
+
+
+async def test_a_mirror_that_the_master_knows_no_more_does_not_start(stage: Stage) -> None:
+    stage.master.knows_us = False
+    with pytest.raises(NotAMemberError, match="the master knows the mirror ana no more"):
+        await run(stage.config, on_ready=lambda _: pytest.fail("it is not ready"))
 
 
 async def test_limits_hold_at_once_and_after_a_restart_until_they_are_taken_back(
@@ -263,6 +292,9 @@ async def test_the_page_shows_the_state_to_this_machine_alone_and_runs_no_script
             assert response.headers["Content-Type"].startswith("text/html")
             assert "default-src 'none'" in response.headers["Content-Security-Policy"]
         assert "<h1>mirror ana</h1>" in text
+        assert "<td>monthly</td><td>no limit</td>" in text
+        assert f"<td>size</td><td>{len(CONTENT) / 1e6:.3g} MB</td>" in text
+        assert f"<td>epoch</td><td>{(await stage.status(http))['events']['epoch']}</td>" in text
         assert "<script" not in text.lower()
         assert "<a>" not in text
         for headers in ({"X-Forwarded-For": "127.0.0.1"}, {"Host": "evil.example"}):
