@@ -98,16 +98,11 @@ class Bookkeeper:
 
     async def run(self) -> None:
         """Write events and ledgers until cancelled."""
-        while True:
-            try:
-                async with asyncio.timeout(FLUSH_EVERY_S):
-                    await self._awake.wait()
-            except TimeoutError:
-                await self._flush()
-            else:
-                self._awake.clear()
-                await self._say_waiting()
-                await asyncio.sleep(SAY_EVERY_S)
+        async with (
+            asyncio.TaskGroup() as writing
+        ):  # two clocks: events that never cease must not keep ledgers unwritten
+            writing.create_task(self._say_for_ever(), name="bookkeeper-events")
+            writing.create_task(self._flush_for_ever(), name="bookkeeper-ledgers")
 
     async def close(self) -> None:
         """Write what is left, after the last transfer ended."""
@@ -116,6 +111,18 @@ class Bookkeeper:
             await self._write(self.quota.closing_ledgers())
         except StoreError as error:  # the booked figure stands; it is higher than the truth
             log.warning("quota.unwritten", error=str(error))
+
+    async def _say_for_ever(self) -> None:
+        while True:
+            await self._awake.wait()
+            self._awake.clear()
+            await self._say_waiting()
+            await asyncio.sleep(SAY_EVERY_S)
+
+    async def _flush_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_EVERY_S)
+            await self._flush()
 
     def _note_reached(self) -> None:
         for reached in self.quota.reached():
