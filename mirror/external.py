@@ -38,6 +38,7 @@ LOG_BYTES_MAX: Final = 64 << 20  # read up to its end, the log is emptied at thi
 DATAGRAM_BYTES_MAX: Final = 2048  # syslog's own limit; a line of ours has about 100
 DATAGRAMS_MAX: Final = 100  # in one turn of the loop
 RECEIVE_BUFFER_BYTES: Final = 1 << 20
+SHARE_BYTES_PER_SECOND_MIN: Final = 10_000  # slower nobody waits for; only such shares can exceed the rate together
 _CLIENT_LEFT: Final = 499  # nginx's own: the client left before there was an answer
 _CONTENT_SENT: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 
@@ -46,11 +47,12 @@ log = structlog.stdlib.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _HandedOver:
-    """A visit that nginx sends for."""
+    """A visit that nginx sends for. ``share`` is the bytes per second it may send, 0 for no limit."""
 
     visit: Visit
     response: web.StreamResponse
     until_s: float
+    share: int
 
 
 class External:
@@ -92,8 +94,10 @@ class External:
             ContentGoneError: the file is not as it was promised. The visit is the caller's to end.
         """
         require(content)
-        response = web.Response(headers=self._fields(content, visit))
-        handed_over = _HandedOver(visit=visit, response=response, until_s=visit.grant.finish_by_s + CLOCK_SKEW_S)
+        share = self._next_share()
+        response = web.Response(headers=_fields(content, visit, share))
+        until_s = visit.grant.finish_by_s + CLOCK_SKEW_S
+        handed_over = _HandedOver(visit=visit, response=response, until_s=until_s, share=share)
         self._handed_over[request.headers[REQUEST_FIELD]] = handed_over
         return response
 
@@ -139,17 +143,13 @@ class External:
                 os.close(log_file)
                 self._give_up()
 
-    def _fields(self, content: Content, visit: Visit) -> dict[str, str]:
-        whole = visit.asked_bytes == content.size_bytes
-        fields = {
-            **representation_fields(content.sha256, content.media_type, content.file_name),
-            "X-Accel-Redirect": place_of(content.sha256, whole=whole),
-            hdrs.ETAG: etag_of(content.sha256),
-            hdrs.CACHE_CONTROL: CACHE_CONTROL,
-        }
-        if self._pacing.bytes_per_second is not None:
-            fields["X-Accel-Limit-Rate"] = str(self._pacing.bytes_per_second // (len(self._handed_over) + 1) or 1)
-        return fields
+    def _next_share(self) -> int:
+        """Give half of what the running shares leave: nginx cannot lower them when the next visitor comes."""
+        rate = self._pacing.bytes_per_second
+        if rate is None:
+            return 0
+        left = rate - sum(each.share for each in self._handed_over.values())
+        return max(left // 2, min(SHARE_BYTES_PER_SECOND_MIN, rate))
 
     def _close(self, handed_over: _HandedOver, body_bytes: int, *, completed: bool) -> None:
         visit = handed_over.visit
@@ -209,3 +209,16 @@ class External:
         for name in list(self._handed_over):
             handed_over = self._handed_over.pop(name)
             self._close(handed_over, handed_over.visit.asked_bytes, completed=False)
+
+
+def _fields(content: Content, visit: Visit, share: int) -> dict[str, str]:
+    whole = visit.asked_bytes == content.size_bytes
+    fields = {
+        **representation_fields(content.sha256, content.media_type, content.file_name),
+        "X-Accel-Redirect": place_of(content.sha256, whole=whole),
+        hdrs.ETAG: etag_of(content.sha256),
+        hdrs.CACHE_CONTROL: CACHE_CONTROL,
+    }
+    if share:
+        fields["X-Accel-Limit-Rate"] = str(share)
+    return fields

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from edge.files import Content, ContentGoneError, Sent
@@ -17,7 +18,7 @@ from edge.ranges import Part
 from edge.visitors import parse_proxies
 from events.grants import CLOCK_SKEW_S
 from events.names import Digest
-from mirror.external import External
+from mirror.external import SHARE_BYTES_PER_SECOND_MIN, External
 from mirror.nginx import REQUEST_FIELD, Account, NginxPlan, read_account, snippet
 from mirror.transfers import Visit
 
@@ -63,14 +64,25 @@ def external(tmp_path: Path, clock: Clock) -> External:
 
 
 def hand_over(external: External, folder: Path, name: str = "r1", size_bytes: int = SIZE) -> FakeVisit:
+    visit = FakeVisit()
+    answer(external, folder, visit, name=name, size_bytes=size_bytes)
+    return visit
+
+
+def answer(
+    external: External, folder: Path, visit: FakeVisit, *, name: str, size_bytes: int = SIZE
+) -> web.StreamResponse:
     path = folder / "object"
     path.write_bytes(bytes(SIZE))
     content = Content(
         path=path, size_bytes=size_bytes, sha256=Digest(bytes(32)), media_type="text/plain", file_name="a"
     )
-    visit = FakeVisit()
-    external.hand_over(make_mocked_request("GET", "/", headers={REQUEST_FIELD: name}), content, cast("Visit", visit))
-    return visit
+    request = make_mocked_request("GET", "/", headers={REQUEST_FIELD: name})
+    return external.hand_over(request, content, cast("Visit", visit))
+
+
+def share_of(external: External, folder: Path, name: str) -> int:
+    return int(answer(external, folder, FakeVisit(), name=name).headers["X-Accel-Limit-Rate"])
 
 
 def account(*, body_bytes: int, status: int = 200, completed: bool = True) -> Account:
@@ -90,6 +102,25 @@ def test_line_is_read_with_and_without_syslog_s_part(before: str) -> None:
 @pytest.mark.parametrize("line", ["", "x", "a 200 300 7 1", "a b c d e f", "a 200 -1 7 1 OK", "a 200 1 7 1 OK more"])
 def test_other_lines_say_nothing(line: str) -> None:
     assert read_account(line) is None
+
+
+def test_transfers_that_run_together_are_handed_no_more_than_the_rate(tmp_path: Path, clock: Clock) -> None:
+    rate = 1_000_000
+    external = External(tmp_path, proxies=(), pacing=Pacing(rate), clock_s=clock)
+    shares = [share_of(external, tmp_path, f"r{number}") for number in range(20)]
+    above_floor = [share for share in shares if share > SHARE_BYTES_PER_SECOND_MIN]
+    assert sum(above_floor) <= rate
+    assert len(above_floor) > 2, "a second and a third visitor are not starved by the first"
+    assert min(shares) == SHARE_BYTES_PER_SECOND_MIN
+    for number in range(20):
+        external.settle(replace(account(body_bytes=SIZE), request=f"r{number}"))
+    assert share_of(external, tmp_path, "later") == shares[0], "what ended is handed out anew"
+
+
+@pytest.mark.parametrize("rate", [1, 5_000])
+def test_rate_below_the_least_share_is_all_that_one_transfer_gets(tmp_path: Path, clock: Clock, rate: int) -> None:
+    external = External(tmp_path, proxies=(), pacing=Pacing(rate), clock_s=clock)
+    assert share_of(external, tmp_path, "r1") == rate
 
 
 def test_visit_ends_with_what_nginx_tells_once(external: External, tmp_path: Path) -> None:
