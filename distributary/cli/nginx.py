@@ -18,8 +18,8 @@ from mirror.external import FOLDER_NAME, LOG_NAME, SOCKET_NAME
 from mirror.nginx import NginxPlan, snippet
 
 NOT_YET: Final = (
-    'this mirror sends its files itself and does not use nginx yet: set serve = "external" in [mirror], listen to an '
-    "address for nginx alone, trusted_proxies to nginx's, and start the mirror again (docs/external.md)"
+    'this mirror sends its files itself and does not use nginx yet: set serve = "external" in [mirror] (or start '
+    "it with --serve external), listen to an address for nginx alone, and trusted_proxies to nginx's (docs/external.md)"
 )
 _PORTS: Final = {"http": 80, "https": 443}
 

@@ -143,3 +143,19 @@ def test_check_is_degraded_by_a_mirror_that_is_away(monkeypatch: pytest.MonkeyPa
     away: JsonObject = {**WHOLE, "state": "silent", "reason": "it has not reported its load lately"}
     stand_in(monkeypatch, {**WHOLE, "mirror": "ana"}, away)
     assert CliRunner().invoke(root, ["status", "--check"]).exit_code == ExitCode.DEGRADED
+
+
+def test_mirror_is_shown_with_whole_seconds_and_one_sign_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, {**WHOLE, "url": None, "last_report_s": 1.2345678, "external": False})
+    shown = dict(
+        line.split(maxsplit=1) for line in CliRunner().invoke(root, ["mirror", "show", "bob"]).stdout.splitlines()
+    )
+    assert (shown["last_report_s"], shown["external"]) == ("1", "no")
+    assert (shown["url"], shown["reason"], shown["declined"]) == ("-", "-", "-")
+
+
+@pytest.mark.parametrize("command", [["mirror", "ls"], ["status"]])
+def test_resting_mirror_is_listed_with_until_when(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    resting = {"state": "draining", "reason": "it is on its way to a stop", "detail": "until 2026-12-01 08:00 UTC"}
+    stand_in(monkeypatch, {**WHOLE, **resting})
+    assert "it is on its way to a stop (until 2026-12-01 08:00 UTC)" in CliRunner().invoke(root, command).stdout

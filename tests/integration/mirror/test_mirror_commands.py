@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from events.schemas import ReplicaLost
+
 if TYPE_CHECKING:
     from conftest import Stage
 
 pytestmark = pytest.mark.processes
 
 
-async def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """Run ``distributary mirror`` in a folder."""
+async def run(folder: Path, *arguments: str, command: str = "mirror") -> tuple[int, str, str]:
+    """Run ``distributary mirror``, or another command, in a folder."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "distributary", "mirror", *arguments),
+        *(sys.executable, "-m", "distributary", command, *arguments),
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -67,6 +69,52 @@ async def test_the_operator_runs_his_mirror_by_commands(stage: Stage, tmp_path: 
         assert "new invitation" in err
     code, _, err = await run(tmp_path, "show", "--json")
     assert (code, json.loads(err)["error"]["code"]) == (5, "mirror_not_running")
+
+
+async def test_what_had_to_make_room_is_named_with_the_reason(stage: Stage, tmp_path: Path) -> None:
+    (tmp_path / "distributary.toml").write_text(f'[mirror]\ndata_dir = "{stage.config.data_folder}"\n')
+    async with stage.running():
+        await stage.publish_ready("dir/a.iso", bytes(600_000))
+        assert (await run(tmp_path, "set", "--disk", "500kB"))[0] == 0
+        await stage.log.until(ReplicaLost)
+        state = await told(tmp_path, "show")
+        assert state["holds"]["evicted"] == 1
+        assert [each["path"] for each in state["evicted"]] == ["dir/a.iso"]
+        shown = (await run(tmp_path, "show"))[1]
+        assert "0 of 1 files, 0 B of 500 kB" in shown
+        assert "1 evicted: no room under the disk limit" in shown
+        assert "dir/a.iso" in shown
+
+
+async def test_a_mirror_that_the_master_knows_no_more_ends_with_a_code_of_its_own(stage: Stage, tmp_path: Path) -> None:
+    credentials = stage.config.credentials
+    content = {
+        "mirror": "ana",
+        "broker_url": credentials.broker_url,
+        "token": credentials.token,
+        "grant_keys": {"1": "00" * 32},
+        "master_url": credentials.master_url,
+        "site_url": credentials.site_url,
+    }
+    (tmp_path / "credentials.json").write_text(json.dumps(content))
+    (tmp_path / "distributary.toml").write_text(
+        '[mirror]\ndata_dir = "data"\ncredentials_file = "credentials.json"\nlisten = "127.0.0.1:0"\n'
+        'url = "http://127.0.0.1:9"\n'
+    )
+    stage.master.knows_us = False
+    code, out, err = await run(tmp_path, "mirror", "--json", command="serve")
+    assert (code, out) == (4, "")
+    assert json.loads(err.splitlines()[-1])["error"]["code"] == "not_a_member"
+
+
+async def test_a_mirror_that_does_without_nginx_says_so_beside_its_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "distributary.toml"
+    config.write_text('[mirror]\nurl = "http://files.example.org"\n')
+    code, out, err = await run(tmp_path, "nginx")
+    assert (code, "server {" in out) == (0, True)
+    assert 'set serve = "external"' in err
+    config.write_text('[mirror]\nurl = "http://files.example.org"\nserve = "external"\n')
+    assert (await run(tmp_path, "nginx"))[2] == ""
 
 
 async def test_what_a_killed_mirror_left_behind_is_no_running_one(stage: Stage, tmp_path: Path) -> None:

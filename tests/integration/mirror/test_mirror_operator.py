@@ -168,6 +168,8 @@ async def test_a_mirror_leaves_the_fleet_and_sends_its_visitors_back(
         assert answer["error"]["message"] == "this mirror left the fleet already: left by its operator"
         assert "new invitation" in answer["error"]["hint"]
         assert (await desk.state())["left"] == "left by its operator"
+        async with http.get(f"{stage.url}/-/status") as response:
+            assert "left the fleet: left by its operator" in await response.text()
 
 
 @pytest.mark.parametrize(("command", "body"), [("pause", {}), ("resume", {}), ("settings", {"slots": 3})])
