@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import structlog
 
 from events.names import ChannelName, Digest
 from mirror.database import StoreError
-
-if TYPE_CHECKING:
-    from mirror.store import Store
 
 RETRY_AFTER_S: Final = 1.0  # a full disk takes longer to mend, a busy one does not
 
@@ -63,10 +60,27 @@ class Acknowledgements:
             self.due.clear()
 
 
+class Acknowledging(Protocol):
+    """The store, as far as it acknowledges."""
+
+    @property
+    def acknowledgements(self) -> Acknowledgements:
+        """What is to be acknowledged."""
+        ...
+
+    async def acknowledge(self) -> Mapping[ChannelName, int]:
+        """Say the position of each channel that is clear; give what was said.
+
+        Raises:
+            StoreError: nothing was said.
+        """
+        ...
+
+
 class Acknowledger:
     """Says ``channel.followed`` for one mirror."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Acknowledging) -> None:
         self._store = store
 
     async def run(self) -> None:

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 from edge.files import Sent
 from edge.ranges import Part
 from events.grants import Grant, IPAddress
 from events.schemas import Download, DownloadOutcome
-
-if TYPE_CHECKING:
-    from mirror.traffic import Traffic
+from mirror.bookkeeper import Bookkeeper
+from mirror.slots import PeerSlots, Slots
+from mirror.traces import Traces
 
 VISITOR_LEFT: Final = "the visitor left"
 MIRROR_STOPPED: Final = "the mirror stopped"
 NS_PER_S: Final = 1_000_000_000
+
+
+class Admitting(Protocol):
+    """Where a transfer was admitted, and gives back what it took."""
+
+    sent_bytes: int
+
+    @property
+    def slots(self) -> Slots:
+        """What visitors take."""
+        ...
+
+    @property
+    def peer_slots(self) -> PeerSlots:
+        """What other mirrors take."""
+        ...
+
+    @property
+    def bookkeeper(self) -> Bookkeeper:
+        """Who books what leaves."""
+        ...
+
+    @property
+    def traces(self) -> Traces[bytes]:
+        """The traces of the grants that were announced."""
+        ...
+
+    def now_s(self) -> float:
+        """Give the time."""
+        ...
+
+    def changed(self) -> None:
+        """Take note that bytes left."""
+        ...
+
+    def ended(self, transfer: Transfer) -> None:
+        """Take note that a transfer ended."""
+        ...
 
 
 class Transfer:
@@ -22,7 +60,7 @@ class Transfer:
 
     for_peer: ClassVar = False
 
-    def __init__(self, traffic: Traffic, grant: Grant, *, asked: Part, address: IPAddress) -> None:
+    def __init__(self, traffic: Admitting, grant: Grant, *, asked: Part, address: IPAddress) -> None:
         self.grant: Final = grant
         self.address: Final = address
         self.asked: Final = asked
