@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import stat
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,12 +25,15 @@ from edge.disposition import attachment
 from edge.pacing import Pacing
 from edge.ranges import Conditions, NotModified, Part, PreconditionFailed, Selection, Unsatisfiable, Whole, select
 from edge.sending import SMALL_BYTES_MAX, Body, Meter, SmallBody
+from edge.shortage import NoDescriptorError, Shortages, is_shortage
 from events.names import Digest
 
 CACHE_CONTROL: Final = "private, no-transform"  # links are personal; nobody on the way may recompress
 
 NOTHING: Final = Part(0, 0)
 FIELDS_REMEMBERED_MAX: Final = 1024  # descriptions of the files that are asked for now, half a kilobyte each
+
+_shortages: Final = Shortages()  # one for the process, as descriptors are
 
 
 class ContentGoneError(Exception):
@@ -93,6 +97,7 @@ async def send_file(
 
     Raises:
         ContentGoneError: before anything was sent: missing, no regular file, a symbolic link, or of another size.
+        NoDescriptorError: before anything was sent: no more files can be opened now; the file may well be there.
     """
     content, part = asked.content, asked.part
     with _opened(content) as descriptor:
@@ -152,6 +157,9 @@ def _opened(content: Content) -> Generator[int]:
         # O_NONBLOCK: a pipe in its place must not hold up the loop.
         descriptor = os.open(content.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
+        if is_shortage(error):
+            _shortages.note(error, now_s=time.monotonic())
+            raise NoDescriptorError from error
         raise ContentGoneError(content.path, os.strerror(error.errno or 0)) from error
     try:
         _verify(os.fstat(descriptor), content)

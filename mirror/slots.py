@@ -31,6 +31,7 @@ class Refusal(Enum):
     BUDGET_SPENT = "this download took more than twice its size"
     QUOTA_SPENT = "the bytes of the day or of the month are spent"
     EXPIRED = "the link is too old"
+    FILES_EXHAUSTED = "too many files are open"
     GONE = "the file is not here any more"
     LEFT = "this mirror left the fleet"
 

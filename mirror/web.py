@@ -20,6 +20,7 @@ from edge.errors import ApiError
 from edge.files import Asked, Content, ContentGoneError, asked_for, send_file
 from edge.health import Check, add_health
 from edge.server import new_app
+from edge.shortage import NoDescriptorError
 from edge.visitors import ForwardedForError, IPNetwork, visitor_of
 from events.errors import (
     ExpiredGrantError,
@@ -151,6 +152,8 @@ class Counter:
             log.error("replica.missing", sha256=grant.sha256.hex(), problem=error.problem)  # noqa: TRY400 - no bug of ours
             await self.lost(grant.sha256)
             raise _DetourError(grant, Refusal.GONE) from None
+        except NoDescriptorError:
+            raise _DetourError(grant, Refusal.FILES_EXHAUSTED) from None
 
     async def _send_counted(
         self, request: web.Request, grant: Grant, address: IPAddress, asked: Asked

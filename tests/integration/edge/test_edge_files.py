@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from edge.clients import new_session
 from edge.files import ContentGoneError
+from edge.shortage import RETRY_AFTER_S, Shortages
 
 if TYPE_CHECKING:
     from conftest import Desk, RawClient
@@ -163,6 +166,30 @@ async def test_file_that_shrinks_on_the_way_ends_the_connection_early(desk: Desk
     with pytest.raises(ConnectionResetError):
         await client.read_to_end()
     assert not (await desk.result()).completed
+
+
+@pytest.mark.parametrize("problem", [errno.EMFILE, errno.ENFILE])
+async def test_file_that_no_descriptor_is_left_for_is_not_called_gone(
+    desk: Desk, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, problem: int
+) -> None:
+    real_open, path = os.open, desk.content.path
+    monkeypatch.setattr("edge.files._shortages", Shortages())
+
+    def exhausted(opened: str | os.PathLike[str], flags: int, mode: int = 0o777) -> int:
+        if opened == path:
+            raise OSError(problem, os.strerror(problem))
+        return real_open(opened, flags, mode)
+
+    monkeypatch.setattr(os, "open", exhausted)
+    with capture_logs() as lines:
+        for _ in range(3):
+            async with session.get(f"{desk.url}/file") as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (503, str(RETRY_AFTER_S))
+    assert [line["event"] for line in lines] == ["files.exhausted"], "once in a while"
+    assert desk.metered == []
+    monkeypatch.undo()
+    async with session.get(f"{desk.url}/file") as answer:
+        assert await answer.read() == desk.data
 
 
 @pytest.mark.parametrize("harm", ["missing", "symlink", "fifo", "folder", "longer", "shorter"])

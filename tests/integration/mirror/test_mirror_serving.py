@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import os
 import random
 import socket
 import subprocess
@@ -187,6 +189,26 @@ async def test_a_copy_that_vanished_is_said_to_be_lost_and_fetched_again(
         await stage.log.until(ReplicaReady, 2)
         async with http.get(stage.link(stage.grant(event))) as response:
             assert await response.read() == CONTENT
+
+
+async def test_a_visitor_is_sent_back_while_no_more_files_can_be_opened_and_the_copy_is_kept(
+    stage: Stage, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage.running():
+        event = await stage.publish_ready("dir/a.iso", CONTENT)
+        real_open, path = os.open, stage.object_path(event.sha256)
+
+        def exhausted(opened: str | os.PathLike[str], flags: int, mode: int = 0o777) -> int:
+            if opened == path:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return real_open(opened, flags, mode)
+
+        monkeypatch.setattr(os, "open", exhausted)
+        async with http.get(stage.link(stage.grant(event)), allow_redirects=False) as response:
+            assert response.headers["Location"] == BACK
+        monkeypatch.undo()
+        async with http.get(stage.link(stage.grant(event)), allow_redirects=False) as response:
+            assert await response.read() == CONTENT, "it was not said to be lost"
 
 
 @asynccontextmanager
