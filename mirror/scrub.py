@@ -17,6 +17,7 @@ from typing import Final, ParamSpec, TypeVar
 
 import structlog
 
+from edge.shortage import is_shortage
 from events.names import Digest
 from events.schemas import LossReason
 from mirror.database import StoreError
@@ -41,6 +42,7 @@ class Verdict(Enum):
     SOUND = "its bytes are what was published"
     DAMAGED = "its bytes are not what was published, or cannot be read"
     GONE = "it is not held any more"
+    UNSEEN = "too many files are open to look at it; it stays due"
 
 
 class Scrubber:
@@ -109,6 +111,9 @@ class Scrubber:
         try:
             verdict = await self._read(sha256, self._store.replicas[sha256].size_bytes)
         except OSError as error:
+            if is_shortage(error):
+                log.warning("scrub.postponed", sha256=sha256.hex(), error=str(error))
+                return Verdict.UNSEEN
             log.error("replica.unreadable", sha256=sha256.hex(), error=str(error))  # noqa: TRY400 - no bug of ours
             verdict = Verdict.DAMAGED
         if verdict is Verdict.SOUND:

@@ -173,6 +173,23 @@ async def test_a_copy_that_cannot_be_read_is_damaged_and_what_can_be_read_is_kep
     assert ground.disk.path(entry.sha256).read_bytes() == CONTENT
 
 
+async def test_a_copy_that_no_descriptor_is_left_for_is_kept_and_looked_at_later(
+    ground: Ground, care: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = await hold(ground, care)
+    real, path = os.open, ground.disk.path(entry.sha256)
+
+    def exhausted(opened: str | os.PathLike[str], flags: int, mode: int = 0o777) -> int:
+        if opened == path:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(opened, flags, mode)
+
+    monkeypatch.setattr(os, "open", exhausted)
+    assert await care.scrubber.examine(entry.sha256) is Verdict.UNSEEN
+    monkeypatch.undo()
+    assert await care.scrubber.examine(entry.sha256) is Verdict.SOUND
+
+
 async def test_a_copy_that_is_not_there_at_all_is_fetched_again(ground: Ground, care: Bench) -> None:
     entry = await hold(ground, care)
     ground.disk.path(entry.sha256).unlink()
