@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import date
 from pathlib import Path
 
 from crash_points import CrashPoints
@@ -26,7 +27,7 @@ from mirror.bookkeeper import Bookkeeper
 from mirror.books import Books
 from mirror.database import Database
 from mirror.periods import Calendar
-from mirror.quota import Limits, Quota
+from mirror.quota import Ledger, Limits, Quota
 
 ANA = MirrorName("ana")
 LIMITS = Limits(monthly_bytes=10_000, daily_bytes=6_000)
@@ -34,6 +35,7 @@ NOON_S = 1_795_348_800.0  # 2026-11-22, 12:00 UTC
 DAY_S = 86_400.0
 TRANSFERS = (1_000, 50, 4_000, 3_000, 2_500)  # of which the last does not fit any more
 BLOCKS = 4
+WRITTEN_WITHIN_S = 30.0
 
 
 @asynccontextmanager
@@ -41,6 +43,17 @@ async def opened(folder: Path) -> AsyncGenerator[Books]:
     """Open a mirror's books."""
     async with Database.opened(folder / "state.db", ANA, lambda: int(NOON_S)) as database:
         yield Books(database)
+
+
+async def until_written(books: Books, quota: Quota) -> None:
+    """Wait until a flush wrote what left on this day."""
+    async with asyncio.timeout(WRITTEN_WITHIN_S):
+        while _used_on(await books.ledgers(), quota.day) != quota.ledgers()[-1].used_bytes:
+            pass  # each look reads the database, and lets the flush go on meanwhile
+
+
+def _used_on(ledgers: tuple[Ledger, ...], day: date) -> int:
+    return sum(ledger.used_bytes for ledger in ledgers if ledger.day == day)
 
 
 async def live(folder: Path, points: CrashPoints) -> None:
@@ -61,7 +74,7 @@ async def live(folder: Path, points: CrashPoints) -> None:
                     os.write(left, f"{quota.day} {asked_bytes // BLOCKS}\n".encode())
                     points.reach("after bytes left")
                     keeper.spend(asked_bytes // BLOCKS)
-                    await asyncio.sleep(0.002)
+                    await until_written(books, quota)
                 quota.release(asked_bytes % BLOCKS)
         flushing.cancel()
         await asyncio.wait([flushing])
