@@ -38,7 +38,7 @@ from distributary.join import CREDENTIALS_NAME
 from events.grants import GRANT_ID_BYTES, Grant, bind, mint
 from events.names import Digest
 from mirror.config import MirrorCredentials
-from mirror.nginx import snippet
+from mirror.serving.nginx import snippet
 
 ROUNDS: Final = 3
 CHANNEL: Final = "bench"

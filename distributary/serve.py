@@ -111,7 +111,7 @@ def _mirror(settings: Settings, *, alone: bool = True) -> Service:
     """Configure the mirror. One that the master knows no more ends; ``alone``, its process does so with an error."""
     from distributary.config.services.mirror import mirror_config  # noqa: PLC0415 - see above
     from mirror.app import NotAMemberError, run  # noqa: PLC0415 - see above
-    from mirror.objects import StoreLockedError  # noqa: PLC0415 - see above
+    from mirror.content.objects import StoreLockedError  # noqa: PLC0415 - see above
 
     config = mirror_config(settings)
 

@@ -24,40 +24,40 @@ from edge.visitors import parse_proxies
 from events.names import Digest
 from events.schemas import DownloadGranted, LossReason
 from events.trace import TraceContext
-from mirror.acks import Acknowledger
-from mirror.announce import Announcer
-from mirror.authority import Authority
-from mirror.blame import Blame
-from mirror.bookkeeper import Bookkeeper, kept_told
-from mirror.books import Books
 from mirror.config import MirrorConfig, Serving, open_connections
-from mirror.control import controlled
-from mirror.database import StoreError
-from mirror.external import FOLDER_NAME as NGINX_FOLDER
-from mirror.external import External
-from mirror.fetch import Fetcher
-from mirror.guard import peer_session
-from mirror.handler import Handler, Reactions
-from mirror.keeper import Keeper
-from mirror.link import Connect, Link
-from mirror.load import LoadReporter
-from mirror.objects import Objects
-from mirror.operator import Consequences, Operator, kept_settings
-from mirror.origin import Origin, OriginError, OriginForgotUsError
-from mirror.parts import PartsOnOffer
-from mirror.peering import Peering
-from mirror.plan import Action, Drop, Fetch, Resync
-from mirror.promises import Promises, promised
-from mirror.quota import Quota
-from mirror.reconcile import reconcile
-from mirror.scrub import Scrubber
-from mirror.slots import PeerSlots, Slots
-from mirror.sources import Neighbourhood
-from mirror.status import Status
-from mirror.store import Store
-from mirror.sync import Sync
-from mirror.traffic import Traffic
-from mirror.web import Counter, mirror_app
+from mirror.content.objects import Objects
+from mirror.content.parts import PartsOnOffer
+from mirror.fetching.blame import Blame
+from mirror.fetching.fetch import Fetcher
+from mirror.fetching.guard import peer_session
+from mirror.fetching.origin import Origin, OriginError, OriginForgotUsError
+from mirror.fetching.sources import Neighbourhood
+from mirror.following.announce import Announcer
+from mirror.following.handler import Handler, Reactions
+from mirror.following.link import Connect, Link
+from mirror.following.sync import Sync
+from mirror.keeping.keeper import Keeper
+from mirror.keeping.reconcile import reconcile
+from mirror.keeping.scrub import Scrubber
+from mirror.operating.control import controlled
+from mirror.operating.operator import Consequences, Operator, kept_settings
+from mirror.operating.promises import Promises, promised
+from mirror.operating.status import Status
+from mirror.serving.bookkeeper import Bookkeeper, kept_told
+from mirror.serving.books import Books
+from mirror.serving.external import FOLDER_NAME as NGINX_FOLDER
+from mirror.serving.external import External
+from mirror.serving.load import LoadReporter
+from mirror.serving.peering import Peering
+from mirror.serving.quota import Quota
+from mirror.serving.slots import PeerSlots, Slots
+from mirror.serving.traffic import Traffic
+from mirror.serving.web import Counter, mirror_app
+from mirror.state.acks import Acknowledger
+from mirror.state.authority import Authority
+from mirror.state.database import StoreError
+from mirror.state.plan import Action, Drop, Fetch, Resync
+from mirror.state.store import Store
 
 MEMBERSHIP_ASKED_S: Final = 5.0  # a master that is up answers at once; without one, visitors do not wait longer
 THREADS_SPARE: Final = 3  # beside one for each fetch: removals, scrubbing, and what is looked up

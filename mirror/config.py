@@ -18,11 +18,11 @@ from events.errors import UnspeakableEventError
 from events.grants import KEY_BYTES
 from events.names import MirrorName
 from events.schemas import Location, MirrorCameOnline, Profile
-from mirror.eviction import Marks
-from mirror.periods import RESET_DAY_MAX, Calendar, zone_of
-from mirror.promises import Promises
-from mirror.quota import Limits
-from mirror.slots import CONNECTIONS_PER_ADDRESS
+from mirror.keeping.eviction import Marks
+from mirror.operating.promises import Promises
+from mirror.serving.periods import RESET_DAY_MAX, Calendar, zone_of
+from mirror.serving.quota import Limits
+from mirror.serving.slots import CONNECTIONS_PER_ADDRESS
 
 PEER_SLOTS_MAX: Final = 1_000  # more mirrors than a site has
 IDLE_FACTOR: Final = 4  # open connections of an address for each of its downloads: what its browser keeps for later

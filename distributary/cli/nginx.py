@@ -14,8 +14,8 @@ from distributary.config.load import Settings
 from distributary.config.schema import MirrorSection
 from distributary.errors import UsageError
 from mirror.config import Serving, open_connections
-from mirror.external import FOLDER_NAME, LOG_NAME, SOCKET_NAME
-from mirror.nginx import NginxPlan, snippet
+from mirror.serving.external import FOLDER_NAME, LOG_NAME, SOCKET_NAME
+from mirror.serving.nginx import NginxPlan, snippet
 
 NOT_YET: Final = (
     'this mirror sends its files itself and does not use nginx yet: set serve = "external" in [mirror] (or start '

@@ -68,7 +68,7 @@ def test_tree_as_it_is_keeps_all_contracts(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "imported", "contract"),
     [
-        pytest.param("master.catalogue", "mirror.plan", LAYERS, id="a service imports another service"),
+        pytest.param("master.catalogue", "mirror.state.plan", LAYERS, id="a service imports another service"),
         pytest.param("broker.port", "selection.fleet", LAYERS, id="the broker's port imports a service"),
         pytest.param("events.names", "asyncio", PURE_EVENTS, id="events import asyncio"),
         pytest.param("selection.policy", "time", PURE_DECISIONS, id="the policy reads the clock"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.schemas import Availability
-from mirror.availability import State, Will, parse_hours, pause_until, state_at
+from mirror.operating.availability import State, Will, parse_hours, pause_until, state_at
 
 OPEN, PAUSED, DRAINING, CLOSED = Availability
 NIGHT = parse_hours("22:00-07:00")

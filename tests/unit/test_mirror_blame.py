@@ -6,7 +6,7 @@ import pytest
 
 from events.names import ORIGIN, Digest, MirrorName
 from events.schemas import DeclineReason, SourceFault
-from mirror.blame import FAILED_BAN_S, LIAR_BAN_S, LIES, STRIKES_MAX, Blame, Fault, SourcesBadError
+from mirror.fetching.blame import FAILED_BAN_S, LIAR_BAN_S, LIES, STRIKES_MAX, Blame, Fault, SourcesBadError
 
 BOB = MirrorName("bob")
 A, B = Digest(b"a" * 32), Digest(b"b" * 32)

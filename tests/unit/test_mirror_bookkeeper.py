@@ -10,12 +10,12 @@ import pytest
 
 from events.names import MirrorName
 from events.schemas import GrantClaimed
-from mirror import bookkeeper as module
-from mirror.bookkeeper import Bookkeeper
-from mirror.books import Books
-from mirror.periods import Calendar
-from mirror.quota import Ledger, Limits, Quota
-from mirror.traces import Said
+from mirror.serving import bookkeeper as module
+from mirror.serving.bookkeeper import Bookkeeper
+from mirror.serving.books import Books
+from mirror.serving.periods import Calendar
+from mirror.serving.quota import Ledger, Limits, Quota
+from mirror.state.traces import Said
 
 NOVEMBER_22_S: Final = 1_795_305_600.0
 DEADLINE_S: Final = 20.0  # for a loaded machine

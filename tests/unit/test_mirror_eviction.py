@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.names import Digest
-from mirror.eviction import Copy, Displaced, Marks, returning, victims
+from mirror.keeping.eviction import Copy, Displaced, Marks, returning, victims
 
 MARKS = Marks(high_bytes=95, low_bytes=85)
 

@@ -18,9 +18,9 @@ from edge.ranges import Part
 from edge.visitors import parse_proxies
 from events.grants import CLOCK_SKEW_S
 from events.names import Digest
-from mirror.external import SHARE_BYTES_PER_SECOND_MIN, External
-from mirror.nginx import REQUEST_FIELD, Account, NginxPlan, read_account, snippet
-from mirror.transfers import Visit
+from mirror.serving.external import SHARE_BYTES_PER_SECOND_MIN, External
+from mirror.serving.nginx import REQUEST_FIELD, Account, NginxPlan, read_account, snippet
+from mirror.serving.transfers import Visit
 
 SIZE = 1000
 FINISH_BY_S = 5000

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from events.grants import normalise
-from mirror.guard import ForbiddenUrlError, check_peer_url, is_allowed, peer_session
+from mirror.fetching.guard import ForbiddenUrlError, check_peer_url, is_allowed, peer_session
 
 FORBIDDEN = {
     "127.0.0.1": "loopback",

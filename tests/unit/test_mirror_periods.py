@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.schemas import QuotaWindow
-from mirror.periods import RESET_DAY_MAX, Calendar, zone_of
+from mirror.serving.periods import RESET_DAY_MAX, Calendar, zone_of
 
 DAY, MONTH = QuotaWindow.DAY, QuotaWindow.MONTH
 ZONES = ("UTC", "Europe/Lisbon", "America/Santiago", "Asia/Kathmandu", "Pacific/Apia", "Africa/Cairo")

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from events.names import Digest
 from events.pieces import piece_count, span_of
-from mirror.objects import DigestMismatchError, Objects
-from mirror.parts import Part
-from mirror.piecemap import PieceLayout, PieceMap
+from mirror.content.objects import DigestMismatchError, Objects
+from mirror.content.parts import Part
+from mirror.content.piecemap import PieceLayout, PieceMap
 
 counts = st.integers(1, 2048)
 

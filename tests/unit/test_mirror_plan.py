@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from events.names import ChannelName, Digest, FilePath
 from events.schemas import FilePublished, FileWithdrawn, LossReason
-from mirror.plan import Catalogue, Drop, Entry, Fetch, Journal, Resync, Snapshot, Standing, plan
+from mirror.state.plan import Catalogue, Drop, Entry, Fetch, Journal, Resync, Snapshot, Standing, plan
 
 ISO, DOCS = ChannelName("iso"), ChannelName("docs")
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.schemas import QuotaLevel, QuotaWindow
-from mirror.periods import Calendar
-from mirror.quota import Ledger, Limits, Quota
+from mirror.serving.periods import Calendar
+from mirror.serving.quota import Ledger, Limits, Quota
 
 DAY, MONTH = QuotaWindow.DAY, QuotaWindow.MONTH
 SOFT, HARD = QuotaLevel.SOFT, QuotaLevel.HARD

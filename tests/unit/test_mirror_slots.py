@@ -10,8 +10,8 @@ from edge.visits import GRANT_CONNECTIONS_MAX
 from events.grants import Grant, IPAddress
 from events.names import Digest, MirrorName
 from events.schemas import LoadReported
-from mirror.load import worth_telling
-from mirror.slots import RESERVED_S_MAX, SLOT_KEPT_S, PeerSlots, Refusal, Slots
+from mirror.serving.load import worth_telling
+from mirror.serving.slots import RESERVED_S_MAX, SLOT_KEPT_S, PeerSlots, Refusal, Slots
 
 SIZE = 100
 

@@ -7,8 +7,8 @@ import hashlib
 from events.names import ChannelName, Digest, FilePath
 from events.schemas import FilePublished
 from events.trace import RANDOM_BYTES, TraceContext, root
-from mirror.plan import Action, Catalogue, Drop, Fetch, Journal, Resync, Snapshot, plan
-from mirror.traces import Traces
+from mirror.state.plan import Action, Catalogue, Drop, Fetch, Journal, Resync, Snapshot, plan
+from mirror.state.traces import Traces
 
 ISO = ChannelName("iso")
 

@@ -43,7 +43,7 @@ from events.schemas import (
 )
 from mirror.app import run
 from mirror.config import FetchLimits, MirrorConfig, MirrorCredentials
-from mirror.link import Connect
+from mirror.following.link import Connect
 
 ANA = MirrorName("ana")
 ISO = ChannelName("iso")

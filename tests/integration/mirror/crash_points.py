@@ -27,15 +27,15 @@ import structlog
 from events.names import ChannelName, Digest, FilePath, MirrorName
 from events.schemas import FilePublished, FileWithdrawn
 from events.trace import TraceContext
-from mirror import room
 from mirror.config import MirrorConfig, MirrorCredentials
-from mirror.keeper import Keeper
-from mirror.objects import Objects
-from mirror.parts import Part
-from mirror.piecemap import PieceLayout
-from mirror.plan import Entry
-from mirror.scrub import Scrubber
-from mirror.store import Store
+from mirror.content.objects import Objects
+from mirror.content.parts import Part
+from mirror.content.piecemap import PieceLayout
+from mirror.keeping import room
+from mirror.keeping.keeper import Keeper
+from mirror.keeping.scrub import Scrubber
+from mirror.state.plan import Entry
+from mirror.state.store import Store
 
 CONTENT = b"content of a file" * 1000
 OTHER = b"what another one has" * 700

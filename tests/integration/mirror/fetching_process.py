@@ -14,15 +14,15 @@ from pathlib import Path
 
 from edge.clients import new_session
 from events.names import ChannelName, Digest, FilePath, MirrorName
-from mirror.blame import Blame
 from mirror.config import FetchLimits
-from mirror.fetch import Fetcher
-from mirror.guard import peer_session
-from mirror.objects import Objects
-from mirror.origin import Origin
-from mirror.plan import Entry
-from mirror.sources import Neighbourhood
-from mirror.traces import Said
+from mirror.content.objects import Objects
+from mirror.fetching.blame import Blame
+from mirror.fetching.fetch import Fetcher
+from mirror.fetching.guard import peer_session
+from mirror.fetching.origin import Origin
+from mirror.fetching.sources import Neighbourhood
+from mirror.state.plan import Entry
+from mirror.state.traces import Said
 
 STALL_S = 600.0  # nobody is given up here: who is asked when is what the test looks at
 

@@ -22,12 +22,12 @@ from crash_points import CrashPoints
 
 from events.names import MirrorName
 from events.schemas import QuotaWindow
-from mirror import bookkeeper
-from mirror.bookkeeper import Bookkeeper
-from mirror.books import Books
-from mirror.database import Database
-from mirror.periods import Calendar
-from mirror.quota import Ledger, Limits, Quota
+from mirror.serving import bookkeeper
+from mirror.serving.bookkeeper import Bookkeeper
+from mirror.serving.books import Books
+from mirror.serving.periods import Calendar
+from mirror.serving.quota import Ledger, Limits, Quota
+from mirror.state.database import Database
 
 ANA = MirrorName("ana")
 LIMITS = Limits(monthly_bytes=10_000, daily_bytes=6_000)

@@ -17,11 +17,11 @@ import pytest
 from events.codec import decode
 from events.names import Digest, MirrorName
 from events.schemas import ChannelFollowed, LossReason, ReplicaLost, ReplicaReady
-from mirror.objects import Objects
-from mirror.parts import Part
-from mirror.piecemap import PieceLayout
-from mirror.reconcile import reconcile
-from mirror.store import Store
+from mirror.content.objects import Objects
+from mirror.content.parts import Part
+from mirror.content.piecemap import PieceLayout
+from mirror.keeping.reconcile import reconcile
+from mirror.state.store import Store
 
 # as crash_points.py has them
 CONTENTS = {

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-import mirror.external
 from bench.nginx import PrivateNginx
 from broker.ports import draw_ports
 from events.names import Digest
 from events.schemas import DownloadOutcome
 from mirror.config import Serving, open_connections
-from mirror.external import FOLDER_NAME, LOG_NAME, SOCKET_NAME
-from mirror.nginx import REQUEST_FIELD, NginxPlan, place_of, snippet
+from mirror.serving.external import FOLDER_NAME, LOG_NAME, SOCKET_NAME
+from mirror.serving.nginx import REQUEST_FIELD, NginxPlan, place_of, snippet
 
 if TYPE_CHECKING:
     from conftest import Stage
@@ -179,7 +178,7 @@ async def test_many_small_downloads_are_all_counted(stage: Stage, http: aiohttp.
 async def test_lost_datagram_is_made_up_for_by_the_log(
     stage: Stage, http: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror.external, "RECONCILE_EVERY_S", 0.1)
+    monkeypatch.setattr("mirror.serving.external.RECONCILE_EVERY_S", 0.1)
     async with behind_nginx(stage, tmp_path):
         event = await stage.publish_ready("a", CONTENT)
         (stage.config.data_folder / FOLDER_NAME / SOCKET_NAME).unlink()

@@ -23,8 +23,8 @@ from events.schemas import (
     ReplicaLost,
     ReplicaReady,
 )
-from mirror import parts
 from mirror.config import FetchLimits
+from mirror.content import parts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

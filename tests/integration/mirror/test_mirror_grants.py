@@ -22,7 +22,7 @@ from events.grants import Binding, Grant, bind, derive_key, mint
 from events.names import InvalidNameError, MirrorName, parse_digest
 from events.schemas import DownloadOutcome, GrantClaimed, GrantsRevoked
 from master.revoking import RevokedError
-from mirror.objects import Objects
+from mirror.content.objects import Objects
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,7 +233,7 @@ async def test_a_download_that_is_broken_off_is_counted_as_the_visitors_tcp_took
 async def test_slots_return_to_zero_after_whatever_visitors_do(
     stage: Stage, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mirror.slots.SLOT_KEPT_S", 0.05)
+    monkeypatch.setattr("mirror.serving.slots.SLOT_KEPT_S", 0.05)
     stage.reconfigure(slots=10, monthly_bytes=300_000_000)
     dice = random.Random(7)  # noqa: S311 - not for secrets
     async with stage.running():

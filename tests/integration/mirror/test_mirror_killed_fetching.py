@@ -17,8 +17,8 @@ from aiohttp import web
 from aiohttp.test_utils import BaseTestServer
 
 from events.schemas import FilePublished
-from mirror.gather import CONNECTIONS_PER_SOURCE_MAX
-from mirror.objects import Objects
+from mirror.content.objects import Objects
+from mirror.fetching.gather import CONNECTIONS_PER_SOURCE_MAX
 
 if TYPE_CHECKING:
     from conftest import FakeMaster

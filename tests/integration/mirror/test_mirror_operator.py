@@ -121,8 +121,8 @@ async def test_outside_of_its_hours_a_mirror_is_closed(stage: Stage, desk: Desk)
 async def test_a_drained_mirror_waits_for_who_is_here_and_stops(
     stage: Stage, http: aiohttp.ClientSession, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mirror.operator.DRAIN_SETTLE_S", 0.0)
-    monkeypatch.setattr("mirror.operator.DRAIN_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("mirror.operating.operator.DRAIN_SETTLE_S", 0.0)
+    monkeypatch.setattr("mirror.operating.operator.DRAIN_LOOK_EVERY_S", 0.01)
     async with stage.running_until_it_ends() as ended:
         event = await stage.publish_ready("a", CONTENT * 3)
         async with slow_visitor(stage, http, stage.link(stage.grant(event))) as response:
@@ -144,7 +144,7 @@ async def test_a_drained_mirror_waits_for_who_is_here_and_stops(
 async def test_a_drain_that_takes_too_long_cuts_who_is_still_here(
     stage: Stage, http: aiohttp.ClientSession, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mirror.operator.DRAIN_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("mirror.operating.operator.DRAIN_LOOK_EVERY_S", 0.01)
     monkeypatch.setattr("edge.server.DRAIN_S", 0.1)
     async with stage.running_until_it_ends() as ended:
         event = await stage.publish_ready("a", CONTENT * 3)

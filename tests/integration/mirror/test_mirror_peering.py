@@ -15,7 +15,7 @@ from events.grants import Grant, bind, derive_key, mint
 from events.names import Digest, MirrorName
 from events.schemas import FilePublished, ReplicaReady
 from events.trace import TraceContext
-from mirror.store import Store
+from mirror.state.store import Store
 
 if TYPE_CHECKING:
     import aiohttp

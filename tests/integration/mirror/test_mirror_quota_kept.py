@@ -61,7 +61,7 @@ async def test_a_quota_of_a_hundred_files_is_given_to_the_last_byte_and_the_next
 async def test_visitors_who_leave_give_back_what_they_did_not_take(
     stage: Stage, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mirror.slots.SLOT_KEPT_S", 0.0)
+    monkeypatch.setattr("mirror.serving.slots.SLOT_KEPT_S", 0.0)
     content = random.Random(2).randbytes(16_000_000)  # noqa: S311 - as above
     limit_bytes = 5 * len(content)
     stage.reconfigure(monthly_bytes=limit_bytes, slots=VISITORS)

@@ -20,15 +20,15 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 from edge.clients import new_session
 from events.names import ORIGIN, ChannelName, Digest, FilePath, MirrorName
 from events.schemas import DeclineReason, FilePublished, ReplicaDeclined, SourceBanned, SourceFault
-from mirror.blame import Blame, SourcesBadError
 from mirror.config import FetchLimits
-from mirror.fetch import Fetcher
-from mirror.guard import peer_session
-from mirror.objects import DigestMismatchError, Objects
-from mirror.origin import Origin
-from mirror.plan import Entry
-from mirror.sources import Neighbourhood
-from mirror.traces import Said
+from mirror.content.objects import DigestMismatchError, Objects
+from mirror.fetching.blame import Blame, SourcesBadError
+from mirror.fetching.fetch import Fetcher
+from mirror.fetching.guard import peer_session
+from mirror.fetching.origin import Origin
+from mirror.fetching.sources import Neighbourhood
+from mirror.state.plan import Entry
+from mirror.state.traces import Said
 
 if TYPE_CHECKING:
     from conftest import FakeMaster, Stage

@@ -37,9 +37,10 @@ from events.schemas import (
     SubscriptionGranted,
     SubscriptionRevoked,
 )
-from mirror import link, store
 from mirror.app import ConfigError
-from mirror.objects import StoreLockedError
+from mirror.content.objects import StoreLockedError
+from mirror.following import link
+from mirror.state import store
 
 if TYPE_CHECKING:
     from conftest import Log, Stage

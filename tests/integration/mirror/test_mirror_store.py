@@ -30,12 +30,12 @@ from events.schemas import (
     MirrorWentOffline,
     Profile,
 )
-from mirror.announce import Announcer
-from mirror.database import LayoutError, StoreError
-from mirror.plan import Catalogue, Journal
-from mirror.store import Store
-from mirror.traces import Said
-from mirror.upkeep import Care
+from mirror.following.announce import Announcer
+from mirror.state.database import LayoutError, StoreError
+from mirror.state.plan import Catalogue, Journal
+from mirror.state.store import Store
+from mirror.state.traces import Said
+from mirror.state.upkeep import Care
 
 EventT = TypeVar("EventT")
 ISO = ChannelName("iso")
@@ -150,7 +150,7 @@ async def test_a_cancelled_caller_loses_no_commit(store: Store) -> None:
 async def test_the_paths_of_what_was_lost_longest_ago_are_forgotten_and_nothing_that_is_held_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mirror.store.FORMER_PATHS_MAX", 3)
+    monkeypatch.setattr("mirror.state.store.FORMER_PATHS_MAX", 3)
     digests = [published(number).sha256 for number in range(1, 8)]
     await tell(store, *range(1, 8))
     for each in digests:

@@ -15,13 +15,13 @@ import pytest
 from events.codec import decode
 from events.names import SHA256_BYTES, ChannelName, Digest, FilePath, MirrorName
 from events.schemas import FilePublished
-from mirror.database import NS_PER_S
-from mirror.objects import Objects
-from mirror.parts import Part
-from mirror.piecemap import PieceLayout
-from mirror.plan import Entry
-from mirror.quarantine import Quarantine
-from mirror.store import Store
+from mirror.content.objects import Objects
+from mirror.content.parts import Part
+from mirror.content.piecemap import PieceLayout
+from mirror.keeping.quarantine import Quarantine
+from mirror.state.database import NS_PER_S
+from mirror.state.plan import Entry
+from mirror.state.store import Store
 
 ISO = ChannelName("iso")
 EventT = TypeVar("EventT")

@@ -15,9 +15,9 @@ from events.names import ChannelName, Digest, MirrorName
 from events.schemas import FileWithdrawn
 from events.trace import TraceContext
 from mirror.config import MirrorConfig, MirrorCredentials
-from mirror.keeper import Keeper
-from mirror.landing import finished
-from mirror.plan import Entry
+from mirror.fetching.landing import finished
+from mirror.keeping.keeper import Keeper
+from mirror.state.plan import Entry
 
 if TYPE_CHECKING:
     from conftest import Ground

@@ -9,13 +9,13 @@ import pytest
 
 from events.names import Digest
 from events.schemas import LossReason, ReplicaLost
-from mirror import room as room_module
-from mirror.eviction import Marks
-from mirror.objects import DiskFullError
-from mirror.parts import Part
-from mirror.piecemap import PieceLayout
-from mirror.plan import Entry
-from mirror.room import DISK_FREE_BYTES_MIN, NoRoomYetError, Room
+from mirror.content.objects import DiskFullError
+from mirror.content.parts import Part
+from mirror.content.piecemap import PieceLayout
+from mirror.keeping import room as room_module
+from mirror.keeping.eviction import Marks
+from mirror.keeping.room import DISK_FREE_BYTES_MIN, NoRoomYetError, Room
+from mirror.state.plan import Entry
 
 if TYPE_CHECKING:
     from conftest import Ground

@@ -16,14 +16,14 @@ import pytest
 from events.names import Digest, MirrorName
 from events.schemas import LossReason, ReplicaLost, ReplicaReady
 from events.trace import TraceContext
-from mirror import quarantine as quarantine_module
-from mirror import scrub as scrub_module
 from mirror.config import MirrorConfig, MirrorCredentials
-from mirror.keeper import Keeper
-from mirror.plan import Entry
-from mirror.reconcile import reconcile
-from mirror.scrub import Scrubber, Verdict
-from mirror.upkeep import Care
+from mirror.keeping import quarantine as quarantine_module
+from mirror.keeping import scrub as scrub_module
+from mirror.keeping.keeper import Keeper
+from mirror.keeping.reconcile import reconcile
+from mirror.keeping.scrub import Scrubber, Verdict
+from mirror.state.plan import Entry
+from mirror.state.upkeep import Care
 
 if TYPE_CHECKING:
     from conftest import Ground

@@ -10,13 +10,13 @@ import aiohttp
 import pytest
 
 from events.names import ChannelName
-from mirror.authority import Authority
 from mirror.config import FetchLimits
-from mirror.database import StoreError
-from mirror.origin import Origin
-from mirror.plan import Action
-from mirror.store import Change, Store
-from mirror.sync import Sync
+from mirror.fetching.origin import Origin
+from mirror.following.sync import Sync
+from mirror.state.authority import Authority
+from mirror.state.database import StoreError
+from mirror.state.plan import Action
+from mirror.state.store import Change, Store
 
 if TYPE_CHECKING:
     from conftest import Ground

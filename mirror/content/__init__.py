@@ -1,0 +1,1 @@
+"""The bytes on disk: verified contents, and those on their way piece by piece."""

@@ -1,0 +1,1 @@
+"""Gets contents from the master and from other mirrors, and knows who sent what."""

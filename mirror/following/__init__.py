@@ -1,0 +1,1 @@
+"""Keeps up with the master: its events, its snapshots, the link to the broker."""

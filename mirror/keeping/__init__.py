@@ -1,0 +1,1 @@
+"""Keeps what is wanted: fetches, makes room, scrubs, removes."""

@@ -1,0 +1,1 @@
+"""What the operator decides at run time, and what he sees."""

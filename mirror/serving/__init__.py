@@ -1,0 +1,1 @@
+"""Serves visitors and other mirrors within the operator's limits, and counts what left."""

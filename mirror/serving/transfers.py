@@ -1,0 +1,170 @@
+"""One admitted connection each: what leaves by it is counted, and what does not is given back."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final, Protocol
+
+from edge.files import Sent
+from edge.ranges import Part
+from events.grants import Grant, IPAddress
+from events.schemas import Download, DownloadOutcome
+from mirror.serving.bookkeeper import Bookkeeper
+from mirror.serving.slots import PeerSlots, Slots
+from mirror.state.traces import Traces
+
+VISITOR_LEFT: Final = "the visitor left"
+MIRROR_STOPPED: Final = "the mirror stopped"
+NS_PER_S: Final = 1_000_000_000
+
+
+class Admitting(Protocol):
+    """Where a transfer was admitted, and gives back what it took."""
+
+    sent_bytes: int
+
+    @property
+    def slots(self) -> Slots:
+        """What visitors take."""
+        ...
+
+    @property
+    def peer_slots(self) -> PeerSlots:
+        """What other mirrors take."""
+        ...
+
+    @property
+    def bookkeeper(self) -> Bookkeeper:
+        """Who books what leaves."""
+        ...
+
+    @property
+    def traces(self) -> Traces[bytes]:
+        """The traces of the grants that were announced."""
+        ...
+
+    def now_s(self) -> float:
+        """Give the time."""
+        ...
+
+    def changed(self) -> None:
+        """Take note that bytes left."""
+        ...
+
+    def ended(self, transfer: Transfer) -> None:
+        """Take note that a transfer ended."""
+        ...
+
+
+class Transfer:
+    """``meter`` it while it sends, ``note`` what became of it, then ``end`` it in any case."""
+
+    for_peer: ClassVar = False
+
+    def __init__(self, traffic: Admitting, grant: Grant, *, asked: Part, address: IPAddress) -> None:
+        self.grant: Final = grant
+        self.address: Final = address
+        self.asked: Final = asked
+        self.since_s: Final = traffic.now_s()
+        self.sent_bytes = 0
+        self._traffic = traffic
+        self._completed: bool | None = None
+
+    @property
+    def asked_bytes(self) -> int:
+        """What was asked for."""
+        return self.asked.stop - self.asked.start
+
+    def meter(self, sent_bytes: int) -> None:
+        """Count bytes that left."""
+        self.sent_bytes += sent_bytes
+        self._traffic.sent_bytes += sent_bytes
+        self._traffic.bookkeeper.spend(sent_bytes, for_peer=self.for_peer)
+        self._traffic.changed()
+
+    def note(self, sent: Sent) -> None:
+        """Take note of what became of it."""
+        self._completed = sent.completed
+
+    def end(self, *, cut_because: str = "") -> None:
+        """Give back what was not used."""
+        self._traffic.bookkeeper.quota.release(self.asked_bytes - self.sent_bytes, for_peer=self.for_peer)
+        self._leave(was_cut=bool(cut_because))
+        self._traffic.ended(self)
+
+    def _leave(self, *, was_cut: bool) -> None:
+        raise NotImplementedError
+
+
+class PeerTransfer(Transfer):
+    """What another mirror takes. The log is not told: pieces are many, and ``replica.ready`` says what came of them."""
+
+    for_peer = True
+
+    def _leave(self, *, was_cut: bool) -> None:
+        del was_cut
+        self._traffic.peer_slots.leave()
+
+
+class Visit(Transfer):
+    """What a visitor takes."""
+
+    def meter(self, sent_bytes: int) -> None:
+        """Count bytes that left. The first ones of a grant, whichever connection they take, begin its download."""
+        visits = self._traffic.slots.visits
+        if sent_bytes > 0 and not visits.started(self.grant.grant_id):
+            self._tell(DownloadOutcome.STARTED, address=str(self.address))
+        visits.count(self.grant.grant_id, sent_bytes)
+        super().meter(sent_bytes)
+
+    def end(self, *, cut_because: str = "") -> None:
+        """Give back what was not used and tell how it ended: finished, left by the visitor, or cut by us and why."""
+        super().end(cut_because=cut_because)
+        if self._completed:
+            self._tell_end(DownloadOutcome.FINISHED)
+        elif self.sent_bytes > 0:
+            reason = cut_because or (VISITOR_LEFT if self._completed is False else MIRROR_STOPPED)
+            self._tell_end(DownloadOutcome.ABORTED, reason)
+
+    def _leave(self, *, was_cut: bool) -> None:
+        self._traffic.slots.leave(
+            self.grant.grant_id,
+            unsent_bytes=self.asked_bytes - self.sent_bytes,
+            address=self.address,
+            now_s=self._traffic.now_s(),
+            keep=not was_cut,
+        )
+
+    def _tell_end(self, outcome: DownloadOutcome, reason: str = "") -> None:
+        self._tell(
+            outcome,
+            first_byte=self.asked.start,
+            wanted_bytes=self.asked_bytes,
+            sent_bytes=self.sent_bytes,
+            reason=reason,
+        )
+
+    def _tell(
+        self,
+        outcome: DownloadOutcome,
+        *,
+        address: str = "",
+        first_byte: int = 0,
+        wanted_bytes: int = 0,
+        sent_bytes: int = 0,
+        reason: str = "",
+    ) -> None:
+        trace = self._traffic.traces.of(self.grant.grant_id)
+        self._traffic.bookkeeper.tell(
+            Download(
+                grant_id=self.grant.grant_id,
+                sha256=self.grant.sha256,
+                outcome=outcome,
+                at_ns=round(self._traffic.now_s() * NS_PER_S),
+                address=address,
+                first_byte=first_byte,
+                wanted_bytes=wanted_bytes,
+                sent_bytes=sent_bytes,
+                reason=reason,
+                traceparent="" if trace is None else trace.traceparent,
+            )
+        )

@@ -1,0 +1,1 @@
+"""What a mirror knows and holds, in memory and in its database."""
