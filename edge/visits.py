@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from events.grants import Claim, Grant
+from events.grants import Claim, Grant, IPAddress, check_or_claim
 
 GRANT_CONNECTIONS_MAX: Final = 4  # what download tools use for one file; more only starves other visitors
 BUDGET_FACTOR: Final = 2  # a whole download that broke at its very end, and once more
@@ -77,9 +77,19 @@ class Visits:
         usage = self._usages.get(grant_id)
         return None if usage is None else usage.claim
 
-    def claim(self, grant: Grant, claim: Claim, *, now_s: float) -> None:
-        """Bind a grant to an address of the other family, too. It is done once a grant."""
+    def prove(self, grant: Grant, address: IPAddress, *, now_s: float) -> bool:
+        """Check that a grant holds for a visitor now; tell whether he has just claimed it for the other address family.
+
+        Raises:
+            ForeignGrantError: it is another visitor's.
+            ExpiredGrantError: too late.
+        """
+        started, claimed = self.started(grant.grant_id), self.claimed(grant.grant_id)
+        claim = check_or_claim(grant, address=address, now_s=now_s, started=started, claimed=claimed)
+        if claim is claimed:
+            return False
         self._usage(grant, now_s).claim = claim
+        return True
 
     def enter(self, grant: Grant, *, asked_bytes: int, now_s: float, slots_kept: int = 0) -> Excess | None:
         """Let one connection of a grant in, or say what would be too much; ``slots_kept`` are kept for others."""

@@ -177,6 +177,24 @@ def check(grant: Grant, *, address: IPAddress, now_s: float, started: bool, clai
         raise ExpiredGrantError(f"this link ended {now_s - deadline_s:.0f} s ago")
 
 
+def check_or_claim(
+    grant: Grant, *, address: IPAddress, now_s: float, started: bool, claimed: Claim | None
+) -> Claim | None:
+    """Check as ``check`` does, and let the first visitor of the other address family claim the grant.
+
+    Gives the claim that holds from now on: another than ``claimed`` where this visitor has just made it.
+
+    Raises:
+        ForeignGrantError, ExpiredGrantError: see ``check``.
+    """
+    try:
+        check(grant, address=address, now_s=now_s, started=started, claimed=claimed)
+    except OtherFamilyError:
+        claimed = claim_of(grant, address)
+        check(grant, address=address, now_s=now_s, started=started, claimed=claimed)
+    return claimed
+
+
 def claim_of(grant: Grant, address: IPAddress) -> Claim:
     """Give what a visitor of the other address family claims of a grant: as closely bound as the grant itself is."""
     bits = grant.prefix_bits - _MAPPED_BITS if grant.address.ipv4_mapped is not None else grant.prefix_bits

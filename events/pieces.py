@@ -14,6 +14,7 @@ PIECE_BYTES_MIN: Final = 4 << 20  # measured: below, requests and hashing in ste
 PIECES_WANTED: Final = 500  # enough to spread over many sources; a digest each is 16 kB in the event
 PIECES_MAX: Final = 2048  # 64 kB of digests, half of what a message of the broker should have
 ONE_PIECE_BYTES_MAX: Final = 2 * PIECE_BYTES_MIN  # below, a second piece gains nothing
+LEASE_HEADER: Final = "Distributary-Lease"  # by which a mirror shows the master its leave to fetch a piece
 SEEDED_FROM_BYTES: Final = 1 << 20  # below, to ask who else has a file costs more than to send it
 
 

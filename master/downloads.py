@@ -22,8 +22,7 @@ from edge.reports import SAY_EVERY_S, Reports
 from edge.running import Cut
 from edge.sending import Meter
 from edge.visits import Excess, Visits
-from events.errors import OtherFamilyError
-from events.grants import Grant, IPAddress, check, claim_of
+from events.grants import Grant, IPAddress
 from events.names import ORIGIN, Digest
 from events.revocation import revokes
 from events.schemas import Download, DownloadOutcome, Event, GrantClaimed, GrantsRevoked
@@ -104,14 +103,7 @@ class Downloads:
             ForeignGrantError: it is another visitor's.
             ExpiredGrantError: too late.
         """
-        now_s, started = self._clock_s(), self._visits.started(grant.grant_id)
-        claimed = self._visits.claimed(grant.grant_id)
-        try:
-            check(grant, address=address, now_s=now_s, started=started, claimed=claimed)
-        except OtherFamilyError:
-            claim = claim_of(grant, address)
-            check(grant, address=address, now_s=now_s, started=started, claimed=claim)
-            self._visits.claim(grant, claim, now_s=now_s)
+        if self._visits.prove(grant, address, now_s=self._clock_s()):
             claim_event = GrantClaimed(mirror=ORIGIN, grant_id=grant.grant_id, address=str(address))
             await self._say(claim_event, trace=trace)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from aiohttp import hdrs, web
 
 from edge.files import Asked, Content, ContentGoneError, asked_for, send_file
@@ -11,7 +9,7 @@ from edge.pacing import Pacing
 from edge.running import Running
 from edge.sending import Meter
 from events.names import MirrorName, parse_digest
-from events.pieces import SEEDED_FROM_BYTES, Span
+from events.pieces import LEASE_HEADER, SEEDED_FROM_BYTES, Span
 from master.downloads import Outgoing
 from master.errors import LeaseNeededError, UnusableFileError
 from master.joining import Joining
@@ -19,8 +17,6 @@ from master.seeding import Seeding
 from master.serving import Serving
 from master.tracker.leases import Lease
 from master.web.mirrors import asking
-
-LEASE_HEADER: Final = "Distributary-Lease"
 
 
 class OriginRoutes:

@@ -15,14 +15,13 @@ from msgspec import Meta, Struct
 
 from events.grants import KEY_BYTES, KEY_EPOCH_MAX
 from events.names import ORIGIN, SHA256_BYTES, ChannelName, Digest, FilePath, parse_channel, parse_digest, parse_path
-from events.pieces import PIECES_MAX, piece_count
+from events.pieces import LEASE_HEADER, PIECES_MAX, piece_count
 from events.trace import HEADER, TraceContext
 from mirror.fetching.source import Source
 from mirror.state.plan import Entry, Snapshot
 
 ANSWER_BYTES_MAX: Final = 256 << 20  # a snapshot of a million files
 ERROR_BYTES_MAX: Final = 2_000  # enough of an error page for a log line
-LEASE_HEADER: Final = "Distributary-Lease"
 REQUEST_TIMEOUT_S: Final = 60.0  # for a whole answer that is no file; a healed queue is proved within a few seconds
 
 _NOT_A_MEMBER: Final = "token_wrong"

@@ -30,9 +30,8 @@ from events.errors import (
     ForeignGrantError,
     InvalidNameError,
     MalformedGrantError,
-    OtherFamilyError,
 )
-from events.grants import Claim, Grant, IPAddress, check, claim_of, read
+from events.grants import Claim, Grant, IPAddress, check_or_claim, read
 from events.names import Digest, MirrorName, parse_digest
 from mirror.content.objects import Objects
 from mirror.content.parts import PartsOnOffer
@@ -71,12 +70,8 @@ class _Guests:
             ForeignGrantError, ExpiredGrantError: it does not.
         """
         claimed, started = self._claims.get(grant.grant_id), grant.grant_id in self._claims
-        try:
-            check(grant, address=address, now_s=now_s, started=started, claimed=claimed)
-        except OtherFamilyError:
-            claimed = claim_of(grant, address)
-            check(grant, address=address, now_s=now_s, started=started, claimed=claimed)
-        self._claims[grant.grant_id] = claimed
+        claim = check_or_claim(grant, address=address, now_s=now_s, started=started, claimed=claimed)
+        self._claims[grant.grant_id] = claim
         if len(self._claims) > GUESTS_MAX:
             self._claims.popitem(last=False)
 
@@ -163,7 +158,6 @@ class Peering:
     async def _send(self, request: web.Request, grant: Grant, address: IPAddress, found: _Found) -> web.StreamResponse:
         asked = _asked(request, found)
         response = _head(asked, found.layout)
-
         try:
             async with self.traffic.serving_peer(grant, asked=asked, address=address) as transfer:
                 try:

@@ -27,9 +27,8 @@ from events.errors import (
     ForeignGrantError,
     InvalidNameError,
     MalformedGrantError,
-    OtherFamilyError,
 )
-from events.grants import Grant, IPAddress, check, claim_of, read
+from events.grants import Grant, IPAddress, read
 from events.names import ORIGIN, Digest, MirrorName, file_name, parse_mirror
 from mirror.content.objects import Objects
 from mirror.serving.external import External
@@ -116,14 +115,7 @@ class Counter:
 
     def _check_address_and_time(self, grant: Grant, address: IPAddress) -> None:
         """Check the grant; a visitor who is the first of the other address family claims it."""
-        now_s, visits = self.clock_s(), self.traffic.slots.visits
-        started, claimed = visits.started(grant.grant_id), visits.claimed(grant.grant_id)
-        try:
-            check(grant, address=address, now_s=now_s, started=started, claimed=claimed)
-        except OtherFamilyError:
-            claim = claim_of(grant, address)
-            check(grant, address=address, now_s=now_s, started=started, claimed=claim)
-            visits.claim(grant, claim, now_s=now_s)  # nothing was awaited since it was free
+        if self.traffic.slots.visits.prove(grant, address, now_s=self.clock_s()):
             self.traffic.note_claim(grant, address)
 
     def _content(self, grant: Grant, name: str) -> Content:

@@ -8,6 +8,7 @@ import pytest
 
 from edge import visits
 from edge.visits import BUDGET_FACTOR, GRANT_CONNECTIONS_MAX, Excess, Visits
+from events.errors import ForeignGrantError
 from events.grants import Grant, bind
 from events.names import Digest
 
@@ -63,9 +64,12 @@ def test_a_grant_has_started_with_its_first_byte() -> None:
 def test_a_claim_is_kept_with_its_grant() -> None:
     seen, one = Visits(1), grant()
     assert seen.claimed(one.grant_id) is None
-    claim = bind(ip_address("2001:db8::1"))
-    seen.claim(one, claim, now_s=NOW_S)
+    address, claim = ip_address("2001:db8::1"), bind(ip_address("2001:db8::1"))
+    assert not seen.prove(one, ip_address("192.0.2.1"), now_s=NOW_S), "it is his already"
+    assert [seen.prove(one, address, now_s=NOW_S) for _ in range(2)] == [True, False]
     assert (seen.claimed(one.grant_id), seen.claimed(grant(2).grant_id)) == (claim, None)
+    with pytest.raises(ForeignGrantError):
+        seen.prove(one, ip_address("2001:db8:1::1"), now_s=NOW_S)
 
 
 def test_what_is_remembered_is_bounded_and_what_is_under_way_is_never_forgotten(
