@@ -43,6 +43,9 @@ SELF: Final = "self"
 SERVICE_PREFIX: Final = "-"
 """The first path segment that belongs to Distributary's own pages (``/-/api/v1/…``); no file may use it."""
 
+HELD_PREFIX: Final = f"{SERVICE_PREFIX}/held/"
+"""Where a held file stands until it is released: published to mirrors, which fetch it, and to no visitor."""
+
 SHA256_BYTES: Final = 32
 NAME_LENGTH_MAX: Final = 31  # mirrors x channels must fit into AMQP's 255 byte routing keys with room to spare
 PATH_BYTES_MAX: Final = 1024  # well under the 8190 bytes that aiohttp and most proxies take as a request line
@@ -137,6 +140,21 @@ def parse_path(text: str) -> FilePath:
     if problem := _path_problem(text):
         raise InvalidNameError("path", text, problem)
     return FilePath(text)
+
+
+def parse_published_path(text: str) -> FilePath:
+    """Read where a published file stands: a path, or that of a held file (``held_path``).
+
+    Raises:
+        InvalidNameError: neither.
+    """
+    parse_path(text.removeprefix(HELD_PREFIX))
+    return FilePath(text)
+
+
+def held_path(path: FilePath) -> FilePath:
+    """Give where a file stands while it is held."""
+    return FilePath(HELD_PREFIX + path)
 
 
 def _path_problem(text: str) -> str | None:

@@ -23,7 +23,7 @@ from events.schemas import (
     ChannelDefined,
     ChannelFollowed,
     ChannelRemoved,
-    DownloadGranted,
+    DownloadsGranted,
     DownloadsReported,
     Event,
     EventUnreadable,
@@ -39,6 +39,7 @@ from events.schemas import (
     MirrorInvited,
     MirrorJoined,
     MirrorLeft,
+    MirrorRuled,
     MirrorWentOffline,
     QuotaReached,
     ReplicaDeclined,
@@ -83,7 +84,7 @@ def address_of(event: Event) -> Address:  # noqa: C901, PLR0911, PLR0912 - one c
             return _by_master(f"file.{event.channel}.{_action(event)}")
         case ChannelDefined() | ChannelRemoved():
             return _by_master(f"channel.{event.channel}.{_action(event)}")
-        case MirrorInvited() | MirrorJoined() | MirrorLeft() | KeysRotated():
+        case MirrorInvited() | MirrorJoined() | MirrorLeft() | MirrorRuled() | KeysRotated():
             return _by_master(f"mirror.{event.mirror}.{_action(event)}")
         case SubscriptionGranted() | SubscriptionRevoked():
             return _by_master(f"subscription.{event.mirror}.{_action(event)}")
@@ -103,7 +104,7 @@ def address_of(event: Event) -> Address:  # noqa: C901, PLR0911, PLR0912 - one c
             return _by_mirror(event.mirror, _action(event))
         case LoadReported():
             return Address(LOAD, f"mirror.{event.mirror}.load", load_source(event.mirror))
-        case DownloadGranted():
+        case DownloadsGranted():
             return Address(GRANTS, f"grant.{event.mirror}.granted", selector_source(event.selector))
         case SelectorCameOnline():
             return Address(GRANTS, f"selector.{event.selector}.online", selector_source(event.selector))

@@ -22,7 +22,7 @@ from edge.pacing import Pacing
 from edge.server import serve
 from edge.visitors import parse_proxies
 from events.names import Digest
-from events.schemas import DownloadGranted, LossReason
+from events.schemas import Granted, LossReason
 from events.trace import TraceContext
 from mirror.config import MirrorConfig, Serving, open_connections
 from mirror.content.objects import Objects
@@ -364,7 +364,7 @@ class _Mirror:
         self.sync.doubt_queue()
         self._start_over()
 
-    def _expect(self, notice: DownloadGranted, trace: TraceContext | None) -> None:
+    def _expect(self, notice: Granted, trace: TraceContext | None) -> None:
         self.traffic.slots.expect(notice.grant_id, start_by_s=notice.start_by_s, now_s=time.time())
         self.traffic.traces.note(notice.grant_id, trace)
 

@@ -14,17 +14,17 @@ from broker.port import Broker
 from broker.rabbitmq import RabbitBroker
 from edge.server import serve
 from edge.visitors import parse_proxies
-from selection.announcer import Announcer
-from selection.claims import Claims
+from selection.answering.announcer import Announcer
+from selection.answering.granting import Keys, Terms
+from selection.answering.redirector import Office, Redirector
+from selection.answering.web import Endpoint
 from selection.config import SelectorConfig
-from selection.fleet import FleetView
-from selection.follower import Follower
-from selection.geo import Places, open_places
-from selection.granting import Keys, Terms
-from selection.policy import Rules
-from selection.redirector import Office, Redirector
-from selection.reservations import Reservations
-from selection.web import Endpoint
+from selection.following.follower import Follower
+from selection.places.geo import Places, open_places
+from selection.policy.choosing import Rules
+from selection.policy.claims import Claims
+from selection.policy.reservations import Reservations
+from selection.view.fleet import FleetView
 
 log = structlog.stdlib.get_logger()
 

@@ -12,7 +12,7 @@ from events.errors import InvalidNameError
 from events.grants import KEY_BYTES
 from events.names import SelectorName, parse_selector
 from events.terms import FINISH_BYTES_PER_SECOND, FINISH_WITHIN_S, START_BY_S
-from selection.links import is_base_url
+from selection.answering.links import is_base_url
 
 PORT_MAX: Final = 65_535
 HOPS_MAX: Final = 10  # clients give up after twenty redirects, and each hop takes two

@@ -10,15 +10,17 @@ from typing import Final, TypeAlias, get_args
 
 from events.schemas.downloads import (
     Download,
-    DownloadGranted,
     DownloadOutcome,
+    DownloadsGranted,
     DownloadsReported,
     GrantClaimed,
+    Granted,
     GrantsRevoked,
 )
 from events.schemas.files import (
     PUBLIC,
     Access,
+    AccessMode,
     AddressPolicy,
     ChannelDefined,
     ChannelRemoved,
@@ -28,6 +30,7 @@ from events.schemas.files import (
     WithdrawMode,
 )
 from events.schemas.mirrors import (
+    EVERYBODY,
     Availability,
     AvailabilityChanged,
     ChannelFollowed,
@@ -41,11 +44,13 @@ from events.schemas.mirrors import (
     MirrorInvited,
     MirrorJoined,
     MirrorLeft,
+    MirrorRuled,
     MirrorWentOffline,
     Profile,
     QuotaLevel,
     QuotaReached,
     QuotaWindow,
+    Reach,
     ReplicaDeclined,
     ReplicaLost,
     ReplicaReady,
@@ -61,6 +66,7 @@ FleetEvent: TypeAlias = (
     MirrorInvited
     | MirrorJoined
     | MirrorLeft
+    | MirrorRuled
     | KeysRotated
     | SubscriptionGranted
     | SubscriptionRevoked
@@ -76,7 +82,7 @@ FleetEvent: TypeAlias = (
     | QuotaReached
     | LoadReported
 )
-DownloadEvent: TypeAlias = DownloadGranted | DownloadsReported | GrantClaimed | GrantsRevoked
+DownloadEvent: TypeAlias = DownloadsGranted | DownloadsReported | GrantClaimed | GrantsRevoked
 SystemEvent: TypeAlias = LogOpened | CatalogueRestated | SelectorCameOnline | EventUnreadable
 Event: TypeAlias = CatalogueEvent | FleetEvent | DownloadEvent | SystemEvent
 
@@ -91,9 +97,11 @@ def tag_of(event: Event) -> str:
 
 __all__ = [
     "EVENT_TYPES",
+    "EVERYBODY",
     "PUBLIC",
     "TAGS",
     "Access",
+    "AccessMode",
     "AddressPolicy",
     "Availability",
     "AvailabilityChanged",
@@ -105,8 +113,8 @@ __all__ = [
     "DeclineReason",
     "Download",
     "DownloadEvent",
-    "DownloadGranted",
     "DownloadOutcome",
+    "DownloadsGranted",
     "DownloadsReported",
     "Event",
     "EventUnreadable",
@@ -115,6 +123,7 @@ __all__ = [
     "Filter",
     "FleetEvent",
     "GrantClaimed",
+    "Granted",
     "GrantsRevoked",
     "InventoryAnnounced",
     "KeysRotated",
@@ -126,11 +135,13 @@ __all__ = [
     "MirrorInvited",
     "MirrorJoined",
     "MirrorLeft",
+    "MirrorRuled",
     "MirrorWentOffline",
     "Profile",
     "QuotaLevel",
     "QuotaReached",
     "QuotaWindow",
+    "Reach",
     "ReplicaDeclined",
     "ReplicaLost",
     "ReplicaReady",

@@ -12,12 +12,14 @@ from events.grants import normalise
 from events.names import parse_path
 from events.schemas.fields import (
     DOWNLOADS_MAX,
+    GRANTS_MAX,
     MIRRORS_MAX,
     Address,
     AddressOrNone,
     Bytes,
     Code,
     Count,
+    Country,
     Generation,
     GrantId,
     Mirror,
@@ -32,29 +34,43 @@ from events.schemas.fields import (
 )
 
 
-class DownloadGranted(Struct, frozen=True, kw_only=True, array_like=True, tag="download.granted/1"):
-    """A selector sent a visitor to a mirror: the notice that this address has leave to download this file.
+class Granted(Struct, frozen=True, kw_only=True, array_like=True):
+    """One visitor whom a selector sent to a mirror: this address has leave to download this file.
 
-    ``grant_id`` is also in the token, 16 bytes. ``address`` is the visitor's, as text. ``rejected`` gives each
-    mirror that was not chosen with its reject reason's code.
+    ``grant_id`` is also in the token, 16 bytes. ``address`` is the visitor's, as text; ``country`` where it is, or
+    empty. ``rejected`` gives each mirror that was not chosen with its reject reason's code; it is empty where the
+    reasons were not worked out.
     """
 
-    selector: Selector
     grant_id: GrantId
-    mirror: Mirror
     path: Path
     generation: Generation
     sha256: Sha256
     size_bytes: Bytes
     address: Address
+    country: Country
+    granted_at_ns: TimeNs
     start_by_s: TimeS
     finish_by_s: TimeS
+    traceparent: Traceparent = ""
     rejected: Annotated[dict[Mirror, Code], Meta(max_length=MIRRORS_MAX)] = {}
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
         parse_path(self.path)
         normalise(self.address)
+
+
+class DownloadsGranted(Struct, frozen=True, kw_only=True, array_like=True, tag="downloads.granted/1"):
+    """A selector sent visitors to a mirror (or to the master, as ``origin``) since it last said so, oldest first.
+
+    The notice to the mirror, and the record for the log. Said soon, but not for each: a message holds all whom the
+    selector sent there since the one before.
+    """
+
+    selector: Selector
+    mirror: Mirror
+    grants: Annotated[tuple[Granted, ...], Meta(min_length=1, max_length=GRANTS_MAX)]
 
 
 class DownloadOutcome(Enum):

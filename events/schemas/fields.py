@@ -26,6 +26,8 @@ from events.names import (
 
 INTEGER_MAX: Final = 2**63 - 1
 TIMESTAMP_S_MAX: Final = 2**32 - 1  # a grant's token has four bytes for each of its moments
+MD5_BYTES: Final = 16
+SHA1_BYTES: Final = 20
 GENERATION_MAX: Final = 2**31 - 1  # a new content every second for 68 years
 TEXT_LENGTH_MAX: Final = 500  # a sentence or two for people; the details belong in the speaker's own log
 URL_LENGTH_MAX: Final = 2000  # what all browsers and proxies take
@@ -42,6 +44,10 @@ MIRRORS_MAX: Final = 10_000  # beyond the largest fleets known, about 1,000
 INVENTORY_PAGE_MAX: Final = 10_000  # digests; speakers write 1,000
 INVENTORY_PAGES_MAX: Final = 1_000_000
 DOWNLOADS_MAX: Final = 1000  # in one report; speakers write 400
+GRANTS_MAX: Final = 1000  # in one notice; speakers write 400
+WEIGHT_PERCENT_MAX: Final = 10_000  # a mirror a hundred times as strong as its slots say
+CONTINENTS_MAX: Final = 7
+COUNTRIES_MAX: Final = 300  # ISO 3166-1 has 249
 SLOTS_MAX: Final = 1_000_000  # no server holds more connections
 RETRY_AFTER_S_MAX: Final = 366 * 24 * 3600
 
@@ -84,6 +90,16 @@ AddressOrNone: TypeAlias = Annotated[str, Meta(max_length=ADDRESS_LENGTH_MAX)]
 Traceparent: TypeAlias = Annotated[str, Meta(max_length=TRACEPARENT_LENGTH_MAX)]
 Url: TypeAlias = Annotated[str, Meta(pattern=r"^https?://[!-~]+$(?!\n)", max_length=URL_LENGTH_MAX)]
 Country: TypeAlias = Annotated[str, Meta(pattern=r"^([A-Z]{2})?$(?!\n)")]
+CountryCode: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)")]
+Countries: TypeAlias = Annotated[tuple[CountryCode, ...], Meta(max_length=COUNTRIES_MAX)]
+ContinentCode: TypeAlias = Annotated[str, Meta(pattern=r"^(AF|AN|AS|EU|NA|OC|SA)$(?!\n)")]
+Continents: TypeAlias = Annotated[tuple[ContinentCode, ...], Meta(max_length=CONTINENTS_MAX)]
+Networks: TypeAlias = Annotated[tuple[Network, ...], Meta(max_length=NETWORKS_MAX)]
+AutonomousSystem: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+WeightPercent: TypeAlias = Annotated[int, Meta(ge=1, le=WEIGHT_PERCENT_MAX)]
+SharePercent: TypeAlias = Annotated[int, Meta(ge=1, le=100)]
+Md5: TypeAlias = Annotated[bytes, Meta(max_length=MD5_BYTES, description=_BIN)]
+Sha1: TypeAlias = Annotated[bytes, Meta(max_length=SHA1_BYTES, description=_BIN)]
 Latitude: TypeAlias = Annotated[float, Meta(ge=-90, le=90)]
 Longitude: TypeAlias = Annotated[float, Meta(ge=-180, le=180)]
 Code: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)")]

@@ -8,20 +8,23 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from events.names import SHA256_BYTES, parse_path
+from events.names import SHA256_BYTES, parse_published_path
 from events.pieces import PIECES_MAX, piece_count
 from events.schemas.fields import (
+    MD5_BYTES,
     MEDIA_TYPES_MAX,
-    NETWORKS_MAX,
+    SHA1_BYTES,
     Bytes,
     Channel,
     Generation,
     Globs,
+    Md5,
     MediaType,
     MediaTypePattern,
-    Network,
+    Networks,
     Path,
     Sequence,
+    Sha1,
     Sha256,
     Tags,
     TimeNs,
@@ -81,13 +84,31 @@ class ChannelRemoved(Struct, frozen=True, kw_only=True, array_like=True, tag="ch
     channel: Channel
 
 
-class Access(Struct, frozen=True, kw_only=True, array_like=True):
-    """Who may download a file. Without networks: everyone.
+class AccessMode(Enum):
+    """Who decides whether a visitor may download a file.
 
-    ``networks`` are CIDR blocks (``192.0.2.0/24``, ``2001:db8::/32``); an address in one of them has access.
+    ``PUBLIC``: nobody; its networks alone count. ``TICKET``: the site signs a link that expires. ``SITE``: the selector
+    asks the site's own URL, with the visitor's cookie. What a newer version knows is read as ``TICKET``, which nobody
+    has.
     """
 
-    networks: Annotated[tuple[Network, ...], Meta(max_length=NETWORKS_MAX)] = ()
+    PUBLIC = "public"
+    TICKET = "ticket"
+    SITE = "site"
+
+    @classmethod
+    def _missing_(cls, value: object) -> AccessMode | None:
+        return cls.TICKET if isinstance(value, str) else None
+
+
+class Access(Struct, frozen=True, kw_only=True, array_like=True):
+    """Who may download a file: an address in one of ``networks`` (or, without any, every one) that ``mode`` lets in.
+
+    ``networks`` are CIDR blocks (``192.0.2.0/24``, ``2001:db8::/32``).
+    """
+
+    networks: Networks = ()
+    mode: AccessMode = AccessMode.PUBLIC
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
@@ -117,7 +138,8 @@ class FilePublished(Struct, frozen=True, kw_only=True, array_like=True, tag="fil
     ``generation`` rises with each new content under the same path. ``channel_sequence`` numbers the facts of
     one channel without a gap, so that a reader of that channel alone notices what it missed.
     ``piece_digests`` has the SHA-256 of each piece of ``piece_bytes``, one after the other; a file of one piece has
-    neither (``events.pieces``).
+    neither (``events.pieces``). ``md5`` and ``sha1`` are empty where the site does not make them; nothing is decided by
+    them.
     """
 
     channel: Channel
@@ -132,10 +154,14 @@ class FilePublished(Struct, frozen=True, kw_only=True, array_like=True, tag="fil
     published_at_ns: TimeNs = 0
     piece_bytes: Bytes = 0
     piece_digests: PieceDigests = b""
+    md5: Md5 = b""
+    sha1: Sha1 = b""
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
-        parse_path(self.path)
+        parse_published_path(self.path)
+        if len(self.md5) not in {0, MD5_BYTES} or len(self.sha1) not in {0, SHA1_BYTES}:
+            raise ValueError(f"an MD5 of {len(self.md5)} and an SHA-1 of {len(self.sha1)} bytes")
         if self.piece_bytes or self.piece_digests:
             expected = piece_count(self.size_bytes, self.piece_bytes) * SHA256_BYTES
             if not self.piece_bytes or len(self.piece_digests) != expected:
@@ -160,5 +186,5 @@ class FileWithdrawn(Struct, frozen=True, kw_only=True, array_like=True, tag="fil
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
-        parse_path(self.path)
+        parse_published_path(self.path)
         tidy(self, "reason")

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 from enum import Enum
+from ipaddress import ip_network
 from typing import Annotated, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
-from events.names import parse_path
+from events.names import parse_published_path
 from events.schemas.fields import (
     CHANNELS_MAX,
     INVENTORY_PAGE_MAX,
     INVENTORY_PAGES_MAX,
     SELECTORS_MAX,
+    AutonomousSystem,
     Bytes,
     Channel,
+    Continents,
     Count,
+    Countries,
     Country,
     Generation,
     KeyEpoch,
     Latitude,
     Longitude,
     Mirror,
+    Networks,
     Path,
     RetryAfterS,
     Selector,
     Sequence,
     Sha256,
+    SharePercent,
     Slots,
     TimeNs,
     TimeS,
     Url,
+    WeightPercent,
     tidy,
 )
 
@@ -43,13 +50,36 @@ class Location(Struct, frozen=True, kw_only=True, array_like=True):
     country: Country = ""
 
 
+class Reach(Struct, frozen=True, kw_only=True, array_like=True):
+    """Which visitors a mirror takes. Every rule that is set must hold; without any it takes everybody.
+
+    Countries are ISO 3166-1 alpha-2 codes, continents two-letter ones, networks CIDR blocks. A visitor whose place is
+    unknown is in no country and on no continent.
+    """
+
+    countries_only: Countries = ()
+    countries_excluded: Countries = ()
+    continents_only: Continents = ()
+    networks_only: Networks = ()
+
+    def __post_init__(self) -> None:
+        """Check what a pattern cannot."""
+        for network in self.networks_only:
+            ip_network(network)
+
+
+EVERYBODY: Final = Reach()
+
+
 class Profile(Struct, frozen=True, kw_only=True, array_like=True):
     """What a mirror's operator offers.
 
     ``url`` is the base that visitors reach, without a slash at the end. ``slots`` is the number of downloads
     served at once. ``monthly_bytes`` and ``daily_bytes`` are None where the operator sets no limit. ``location`` is
     None where unknown. ``peers`` tells whether it also serves other mirrors, so that the master need not. ``external``
-    tells that another server sends for it: then a transfer that runs cannot be cut.
+    tells that another server sends for it: then a transfer that runs cannot be cut. ``reach`` is whom it takes;
+    visitors in one of ``networks`` (CIDR blocks) or in its autonomous system ``asn`` (0: not said) come to it first.
+    ``ipv4`` and ``ipv6`` tell by which address families visitors reach it.
     """
 
     url: Url
@@ -60,10 +90,17 @@ class Profile(Struct, frozen=True, kw_only=True, array_like=True):
     daily_bytes: Bytes | None = None
     peers: bool = True
     external: bool = False
+    reach: Reach = field(default=EVERYBODY)
+    networks: Networks = ()
+    asn: AutonomousSystem = 0
+    ipv4: bool = True
+    ipv6: bool = True
 
     def __post_init__(self) -> None:
-        """Keep the text short and plain, whoever wrote it."""
+        """Keep the text short and plain, whoever wrote it, and check what a pattern cannot."""
         tidy(self, "software")
+        for network in self.networks:
+            ip_network(network)
 
 
 class MirrorInvited(Struct, frozen=True, kw_only=True, array_like=True, tag="mirror.invited/1"):
@@ -90,6 +127,21 @@ class MirrorLeft(Struct, frozen=True, kw_only=True, array_like=True, tag="mirror
     def __post_init__(self) -> None:
         """Keep the text short and plain, whoever wrote it."""
         tidy(self, "reason")
+
+
+class MirrorRuled(Struct, frozen=True, kw_only=True, array_like=True, tag="mirror.ruled/1"):
+    """What the site rules for a mirror, beside what its operator offers. Said again, whole, whenever it changes.
+
+    Without ``enabled`` it is sent no visitors. ``weight_percent`` multiplies its free slots in the draw among
+    near-equals. ``share_percent_max`` is the largest share of a continent's visitors that it is sent while others can
+    serve them. ``reach`` narrows its own.
+    """
+
+    mirror: Mirror
+    enabled: bool = True
+    weight_percent: WeightPercent = 100
+    share_percent_max: SharePercent = 100
+    reach: Reach = field(default=EVERYBODY)
 
 
 class KeysRotated(Struct, frozen=True, kw_only=True, array_like=True, tag="keys.rotated/1"):
@@ -215,7 +267,7 @@ class ReplicaReady(Struct, frozen=True, kw_only=True, array_like=True, tag="repl
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
-        parse_path(self.path)
+        parse_published_path(self.path)
 
 
 class LossReason(Enum):
@@ -243,7 +295,7 @@ class ReplicaLost(Struct, frozen=True, kw_only=True, array_like=True, tag="repli
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
-        parse_path(self.path)
+        parse_published_path(self.path)
 
 
 class DeclineReason(Enum):
@@ -290,7 +342,7 @@ class ReplicaDeclined(Struct, frozen=True, kw_only=True, array_like=True, tag="r
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
-        parse_path(self.path)
+        parse_published_path(self.path)
         tidy(self, "detail")
 
 

@@ -17,10 +17,11 @@ from events.errors import ForgedEventError, UnknownEventTypeError, UnreadableEve
 from events.names import MirrorName, SelectorName
 from events.schemas import (
     CatalogueRestated,
-    DownloadGranted,
+    DownloadsGranted,
     EventUnreadable,
     FilePublished,
     FileWithdrawn,
+    Granted,
     GrantsRevoked,
     KeysRotated,
     MirrorLeft,
@@ -50,7 +51,7 @@ class Reactions:
     perform: Callable[[Iterable[Action]], None]
     subscription_told: Callable[[], None]
     catalogue_restated: Callable[[], None]
-    granted: Callable[[DownloadGranted, TraceContext | None], None]
+    granted: Callable[[Granted, TraceContext | None], None]
     revoked: Callable[[GrantsRevoked], object]
     keys_rotated: Callable[[], None]
     left: Callable[[str], None]
@@ -114,8 +115,8 @@ class Handler:
                 await self.inbox.submit(Told(fact, envelope.epoch, _span_of(envelope)))
             case CatalogueRestated():
                 self._reactions.catalogue_restated()
-            case DownloadGranted() as notice if notice.mirror == self._mirror:
-                self._note_grant(notice, envelope)
+            case DownloadsGranted() as notice if notice.mirror == self._mirror:
+                self._note_grants(notice, envelope)
             case KeysRotated() as rotated if rotated.mirror == self._mirror and self._is_current(envelope):
                 self._reactions.keys_rotated()
                 await self._authority.retire_keys(oldest_epoch=rotated.oldest_epoch)
@@ -131,11 +132,12 @@ class Handler:
         """Tell whether this was not said before the master's numbering began anew."""
         return envelope.epoch >= self._store.catalogue.epoch
 
-    def _note_grant(self, notice: DownloadGranted, envelope: Envelope) -> None:
+    def _note_grants(self, notice: DownloadsGranted, envelope: Envelope) -> None:
         seen, version = self._seen.get(notice.selector), envelope.version
         if (seen is None and len(self._seen) < SELECTORS_MAX) or (seen is not None and version > seen):
             self._seen[notice.selector] = version
-        self._reactions.granted(notice, _span_of(envelope))
+        for granted in notice.grants:
+            self._reactions.granted(granted, _span_of(granted))
 
     async def _write_down(self, batch: list[Told]) -> None:
         def change(catalogue: Catalogue, journal: Journal) -> None:
@@ -172,7 +174,7 @@ def _apply(catalogue: Catalogue, told: Told, journal: Journal) -> None:
             catalogue.unfollow(fact.channel, journal, trace=told.trace)
 
 
-def _span_of(envelope: Envelope) -> TraceContext | None:
-    """Begin the span of all that follows here from one event; None where it carries no trace."""
-    parent = parse(envelope.traceparent)
+def _span_of(told: Envelope | Granted) -> TraceContext | None:
+    """Begin the span of all that follows here from what was told; None where it carries no trace."""
+    parent = parse(told.traceparent)
     return None if parent is None else child(parent, secrets.token_bytes(SPAN_ID_BYTES))

@@ -28,7 +28,7 @@ from distributary.exits import ExitCode
 from distributary.fleet.broker import FleetBroker
 from distributary.fleet.fleet import Fleet, MirrorPlan
 from distributary.fleet.waiting import wait_until
-from selection.choice import RejectReason
+from selection.policy.choice import RejectReason
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.processes, pytest.mark.timeout(300)]
 

@@ -45,7 +45,7 @@ from mirror import app as mirror_app
 from mirror.config import MirrorConfig, MirrorCredentials
 from selection.app import run_on
 from selection.config import SelectorConfig
-from selection.geo import Places
+from selection.places.geo import Places
 
 DEADLINE_S = 30.0
 ADMIN_TOKEN = "admin-token-of-the-tests"

@@ -69,11 +69,11 @@ def test_tree_as_it_is_keeps_all_contracts(tree: Path) -> None:
     ("module", "imported", "contract"),
     [
         pytest.param("master.catalogue", "mirror.state.plan", LAYERS, id="a service imports another service"),
-        pytest.param("broker.port", "selection.fleet", LAYERS, id="the broker's port imports a service"),
+        pytest.param("broker.port", "selection.view.fleet", LAYERS, id="the broker's port imports a service"),
         pytest.param("events.names", "asyncio", PURE_EVENTS, id="events import asyncio"),
-        pytest.param("selection.policy", "time", PURE_DECISIONS, id="the policy reads the clock"),
+        pytest.param("selection.policy.choosing", "time", PURE_DECISIONS, id="the policy reads the clock"),
         pytest.param("mirror.app", "aio_pika", AMQP, id="a mirror speaks AMQP by itself"),
-        pytest.param("selection.follower", "sqlalchemy", SQL, id="a selector speaks SQL"),
+        pytest.param("selection.following.follower", "sqlalchemy", SQL, id="a selector speaks SQL"),
     ],
 )
 def test_forbidden_import_breaks_its_contract(tree: Path, module: str, imported: str, contract: str) -> None:

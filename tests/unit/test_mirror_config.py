@@ -10,7 +10,7 @@ import pytest
 from events.names import MirrorName
 from events.schemas import Location
 from mirror.config import FetchLimits, MirrorConfig, MirrorCredentials, Serving, url_problem
-from selection.links import is_base_url
+from selection.answering.links import is_base_url
 
 GOOD = MirrorConfig(
     name=MirrorName("ana"),

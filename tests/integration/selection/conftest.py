@@ -48,7 +48,7 @@ from events.schemas import (
 )
 from selection.app import run_on
 from selection.config import SelectorConfig
-from selection.geo import Places
+from selection.places.geo import Places
 
 Connect = Callable[[], tuple[AbstractAsyncContextManager[object], Broker]]
 

@@ -100,7 +100,7 @@ async def test_notices_that_find_no_room_are_dropped_and_counted(
     assert memory is not None
     await memory_site.said.published("a.iso")
     async with memory_site.selector() as selector:
-        monkeypatch.setattr("selection.announcer.WAITING_MAX", 2)
+        monkeypatch.setattr("selection.answering.announcer.WAITING_MAX", 2)
         with memory.outage():
             for number in range(5):
                 assert await selector.sent_to("/a.iso", f"203.0.113.{number}")

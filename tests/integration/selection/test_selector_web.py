@@ -16,7 +16,7 @@ from yarl import URL
 from events.grants import Grant, check, derive_key, read
 from events.names import ORIGIN, MirrorName
 from events.schemas import PUBLIC, Access, Location
-from selection.geo import open_places
+from selection.places.geo import open_places
 
 if TYPE_CHECKING:
     from conftest import Site

@@ -54,6 +54,9 @@ _SPECIAL: Final[dict[str, st.SearchStrategy[object]]] = {
     "path": st.text(min_size=1, max_size=60).filter(_is_path),
     "address": st.ip_addresses().map(str),
     "networks": st.lists(_NETWORKS).map(tuple),
+    "networks_only": st.lists(_NETWORKS).map(tuple),
+    "md5": st.sampled_from([b"", bytes(16)]),
+    "sha1": st.sampled_from([b"", bytes(20)]),
     "network": st.none() | _NETWORKS,
     "page": st.just(1),
 }

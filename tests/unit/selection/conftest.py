@@ -37,11 +37,11 @@ from events.schemas import (
     ReplicaReady,
     SubscriptionGranted,
 )
-from selection.choice import Choice
-from selection.fleet import FleetView
-from selection.place import NOWHERE, Place
-from selection.policy import Rules, Standing, Visitor, choose
-from selection.reservations import Reservations
+from selection.places.place import NOWHERE, Place
+from selection.policy.choice import Choice
+from selection.policy.choosing import Rules, Standing, Visitor, choose
+from selection.policy.reservations import Reservations
+from selection.view.fleet import FleetView
 
 ISO = ChannelName("iso")
 

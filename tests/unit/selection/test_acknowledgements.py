@@ -9,7 +9,7 @@ import pytest
 from events.envelope import MASTER_SOURCE
 from events.names import MirrorName
 from events.schemas import CatalogueRestated, FilePublished
-from selection.choice import RejectReason
+from selection.policy.choice import RejectReason
 
 if TYPE_CHECKING:
     from conftest import Kit, Story
@@ -128,7 +128,7 @@ def test_withdrawal_from_before_a_restatement_is_forgotten_with_all_else(kit: Ki
 
 
 def test_positions_of_one_mirror_are_bounded(kit: Kit, story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selection.acknowledgements.POSITIONS_MAX", 2)
+    monkeypatch.setattr("selection.view.acknowledgements.POSITIONS_MAX", 2)
     file = back_again(story)
     for channel in ("one", "two", "iso"):
         story.followed("ana", channel=channel)

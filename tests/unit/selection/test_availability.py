@@ -8,8 +8,8 @@ import pytest
 
 from events.names import MirrorName
 from events.schemas import Availability, Location, MirrorWentOffline
-from selection.choice import RejectReason
-from selection.place import Place
+from selection.places.place import Place
+from selection.policy.choice import RejectReason
 
 if TYPE_CHECKING:
     from conftest import Kit, Story

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from events.names import Digest, MirrorName
-from selection.claims import CLAIMS_PER_VISITOR_MAX, Claims
+from selection.policy.claims import CLAIMS_PER_VISITOR_MAX, Claims
 
 ANA = MirrorName("ana")
 

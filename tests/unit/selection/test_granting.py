@@ -14,7 +14,7 @@ from events.revocation import revokes
 from events.schemas import FilePublished, GrantsRevoked
 from events.schemas.fields import TIMESTAMP_S_MAX
 from events.terms import last_start_by_s
-from selection.granting import Keys, Terms, grant_for, notice_of, token_for
+from selection.answering.granting import Keys, Terms, grant_for, notice_of, token_for
 
 if TYPE_CHECKING:
     from conftest import Kit, Story

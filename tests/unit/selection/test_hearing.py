@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selection.hearing import HearingClock
+from selection.following.hearing import HearingClock
 
 
 def test_clock_stands_still_while_nobody_can_be_heard() -> None:

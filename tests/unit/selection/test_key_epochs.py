@@ -9,7 +9,7 @@ import pytest
 from events.envelope import MASTER_SOURCE
 from events.names import ORIGIN, MirrorName
 from events.schemas import CatalogueRestated, MirrorLeft
-from selection.choice import RejectReason
+from selection.policy.choice import RejectReason
 
 if TYPE_CHECKING:
     from conftest import Kit, Story

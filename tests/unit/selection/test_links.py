@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from events.names import FilePath, MirrorName
-from selection.links import download_url, is_base_url
+from selection.answering.links import download_url, is_base_url
 
 ANA = MirrorName("ana")
 BOB = MirrorName("bob")

@@ -9,8 +9,8 @@ import netaddr
 import pytest
 from mmdb_writer import MMDBWriter
 
-from selection.geo import GeoFileError, open_places, place_in
-from selection.place import NOWHERE, Place, great_circle_km
+from selection.places.geo import GeoFileError, open_places, place_in
+from selection.places.place import NOWHERE, Place, great_circle_km
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from events.envelope import MASTER_SOURCE, Envelope
 from events.names import SelectorName
 from events.schemas import CatalogueRestated, Event, LogOpened, SelectorCameOnline
-from selection.replay import Replay
+from selection.following.replay import Replay
 
 OWN = Envelope(
     source="selector/s",

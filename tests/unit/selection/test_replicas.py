@@ -55,7 +55,7 @@ def test_inventories_that_never_complete_do_not_pile_up(kit: Kit, story: Story) 
 
 
 def test_what_one_mirror_claims_is_bounded(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selection.replicas.CONTENTS_MAX", 10)
+    monkeypatch.setattr("selection.view.replicas.CONTENTS_MAX", 10)
     for name in ("ana", "bob"):
         story.joined(name)
     for number in range(30):
@@ -68,7 +68,7 @@ def test_what_one_mirror_claims_is_bounded(story: Story, monkeypatch: pytest.Mon
 def test_loss_is_believed_however_much_a_mirror_has_claimed(
     kit: Kit, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selection.replicas.CONTENTS_MAX", 3)
+    monkeypatch.setattr("selection.view.replicas.CONTENTS_MAX", 3)
     story.joined("ana")
     story.inventory("ana", ["kept", "lost"])
     for number in range(5):
@@ -81,7 +81,7 @@ def test_loss_is_believed_however_much_a_mirror_has_claimed(
 def test_inventory_that_is_too_large_is_dropped_and_the_next_one_counts(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("selection.replicas.CONTENTS_MAX", 10)
+    monkeypatch.setattr("selection.view.replicas.CONTENTS_MAX", 10)
     story.joined("ana")
     story.inventory("ana", [f"{number}" for number in range(6)], page_size=1)
     assert story.view().copies(story.view().mirrors()[0]) == 0
@@ -119,7 +119,7 @@ def test_refusal_to_fetch_is_forgotten_when_the_mirror_says_anything_newer(kit: 
 
 
 def test_refusals_to_fetch_are_bounded(kit: Kit, story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("selection.replicas.DECLINED_MAX", 2)
+    monkeypatch.setattr("selection.view.replicas.DECLINED_MAX", 2)
     story.joined("ana")
     for name in ("one", "two", "three"):
         declined(story, kit, name)

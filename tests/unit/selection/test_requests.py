@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from events.errors import InvalidNameError
-from selection.requests import asked_not_of, path_of
+from selection.answering.requests import asked_not_of, path_of
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from events.names import MirrorName
-from selection.reservations import NOTHING, Reservations, Reserved
+from selection.policy.reservations import NOTHING, Reservations, Reserved
 
 ANA = MirrorName("ana")
 BOB = MirrorName("bob")

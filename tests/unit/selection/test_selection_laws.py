@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from events.names import FilePath, MirrorName
 from events.schemas import Access, Availability, Location, MirrorWentOffline
-from selection.choice import Choice, RejectReason
-from selection.place import NOWHERE, Place
+from selection.places.place import NOWHERE, Place
+from selection.policy.choice import Choice, RejectReason
 
 if TYPE_CHECKING:
     from conftest import Kit, Question, Story

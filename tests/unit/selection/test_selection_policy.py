@@ -20,8 +20,8 @@ from events.schemas import (
     ReplicaDeclined,
     SubscriptionRevoked,
 )
-from selection.choice import RejectReason
-from selection.place import Place
+from selection.places.place import Place
+from selection.policy.choice import RejectReason
 
 if TYPE_CHECKING:
     from conftest import Kit, Story

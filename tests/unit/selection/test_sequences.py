@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selection.sequences import SequenceTrack
+from selection.view.sequences import SequenceTrack
 
 
 def test_gaps_open_and_close_in_any_order() -> None:

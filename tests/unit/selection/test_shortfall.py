@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, cast
 
 from events.names import FilePath, MirrorName
 from events.schemas import DeclineReason, ReplicaDeclined
-from selection import answers
-from selection.policy import Rules, Standing
-from selection.reservations import Reservations
+from selection.answering import answers
+from selection.policy.choosing import Rules, Standing
+from selection.policy.reservations import Reservations
 
 if TYPE_CHECKING:
     from conftest import Kit, Story

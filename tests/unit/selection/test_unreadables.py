@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from broker.port import Delivery
-from selection.unreadables import RENEWED_EVERY_S, REPORTS_PER_SPEAKER_MAX, Unreadables
+from selection.following.unreadables import RENEWED_EVERY_S, REPORTS_PER_SPEAKER_MAX, Unreadables
 
 
 def delivery(message_id: str) -> Delivery:

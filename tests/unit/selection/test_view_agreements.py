@@ -15,7 +15,7 @@ from events.envelope import MASTER_SOURCE, mirror_source
 from events.grants import Binding
 from events.names import ORIGIN, ChannelName, FilePath, MirrorName
 from events.schemas import AddressPolicy, Availability, CatalogueRestated, ChannelRemoved, MirrorLeft
-from selection.fleet import FleetView
+from selection.view.fleet import FleetView
 
 if TYPE_CHECKING:
     from conftest import Kit

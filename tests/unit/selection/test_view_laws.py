@@ -25,7 +25,7 @@ from events.schemas import (
     SubscriptionGranted,
     SubscriptionRevoked,
 )
-from selection.fleet import FleetView
+from selection.view.fleet import FleetView
 
 if TYPE_CHECKING:
     from conftest import Kit

@@ -1,8 +1,8 @@
 """What one visitor is answered: a choice, and for a good one the link, the notice and the reservation.
 
 A look (HEAD) gets the link alone. A visitor who asks for the same content again is sent to the mirror that keeps a
-place for him already (``selection.claims``), with a new link and without a second place, unless all slots there are
-at work by now.
+place for him already (``selection.policy.claims``), with a new link and without a second place, unless all slots
+there are at work by now.
 """
 
 from __future__ import annotations
@@ -10,21 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Grant, IPAddress
 from events.names import ORIGIN, FilePath, MirrorName, SelectorName
-from events.schemas import FilePublished
+from events.schemas import DownloadsGranted, FilePublished
 from events.trace import TraceContext
-from selection.announcer import Announcer
-from selection.choice import Choice, RejectReason
-from selection.claims import Claims
-from selection.fleet import FleetView
-from selection.geo import Places
-from selection.granting import Keys, Terms, grant_for, notice_of, token_for
-from selection.hearing import HearingClock
-from selection.links import download_url
-from selection.policy import Rules, Standing, Visitor, choose
-from selection.reservations import Reservations
+from selection.answering.announcer import Announcer
+from selection.answering.granting import Keys, Terms, grant_for, notice_of, token_for
+from selection.answering.links import download_url
+from selection.following.hearing import HearingClock
+from selection.places.geo import Places
+from selection.policy.choice import Choice, RejectReason
+from selection.policy.choosing import Rules, Standing, Visitor, choose
+from selection.policy.claims import Claims
+from selection.policy.reservations import Reservations
+from selection.view.fleet import FleetView
+
+NS_PER_S: Final = 1_000_000_000
 
 
 class UnknownFileError(LookupError):
@@ -153,7 +156,16 @@ class Redirector:
         expires_s = grant.start_by_s + CLOCK_SKEW_S
         if not office.claims.claim(address, file.sha256, mirror, now_s=office.clock_s(), expires_s=expires_s):
             return
-        notice = notice_of(grant, file, explained.choice, selector=office.selector, mirror=mirror, address=address)
-        sequence = self._announcer.say(notice, trace=trace)
+        granted = notice_of(
+            grant,
+            file,
+            explained.choice,
+            address=address,
+            country=explained.visitor.place.country,
+            granted_at_ns=int(office.clock_s() * NS_PER_S),
+            trace=trace,
+        )
+        notice = DownloadsGranted(selector=office.selector, mirror=mirror, grants=(granted,))
+        sequence = self._announcer.say(notice)
         if mirror != ORIGIN:
             office.reservations.add(mirror, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s)

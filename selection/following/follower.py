@@ -1,7 +1,7 @@
 """Keeps the view abreast of the broker: the log from its beginning, the load reports from lately.
 
-``selection.replay`` says when the follower has caught up. It goes to the next generation of the log when the master
-opened one, and looks for the log again when it is gone; whatever was known stays known meanwhile.
+``selection.following.replay`` says when the follower has caught up. It goes to the next generation of the log when
+the master opened one, and looks for the log again when it is gone; whatever was known stays known meanwhile.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from events.envelope import Envelope
 from events.errors import LanguageError, UnknownEventTypeError
 from events.names import SelectorName
 from events.schemas import EventUnreadable, LoadReported, SelectorCameOnline
-from selection.announcer import Announcer
-from selection.fleet import FleetView
-from selection.hearing import TICK_EVERY_S, HearingClock
-from selection.replay import Replay
-from selection.reservations import Reservations
-from selection.unreadables import Unreadables
+from selection.answering.announcer import Announcer
+from selection.following.hearing import TICK_EVERY_S, HearingClock
+from selection.following.replay import Replay
+from selection.following.unreadables import Unreadables
+from selection.policy.reservations import Reservations
+from selection.view.fleet import FleetView
 
 LOOK_AGAIN_AFTER_S: Final = 1.0  # a site is provisioned in about a second
 # A log that broke without a word is looked after twice a minute; it costs the broker some 60 ms.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from events.grants import Binding, Grant, IPAddress, bind, derive_key, mint
-from events.names import MirrorName, SelectorName
-from events.schemas import DownloadGranted, FilePublished
+from events.names import MirrorName
+from events.schemas import FilePublished, Granted
 from events.schemas.fields import TIMESTAMP_S_MAX
-from selection.choice import Choice
+from events.trace import TraceContext
+from selection.policy.choice import Choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,21 +76,23 @@ def notice_of(
     file: FilePublished,
     choice: Choice,
     *,
-    selector: SelectorName,
-    mirror: MirrorName,
     address: IPAddress,
-) -> DownloadGranted:
+    country: str,
+    granted_at_ns: int,
+    trace: TraceContext,
+) -> Granted:
     """Tell the mirror, and the log, who was given leave and why no other mirror was chosen."""
-    return DownloadGranted(
-        selector=selector,
+    return Granted(
         grant_id=grant.grant_id,
-        mirror=mirror,
         path=file.path,
         generation=file.generation,
         sha256=file.sha256,
         size_bytes=file.size_bytes,
         address=str(address),
+        country=country,
+        granted_at_ns=granted_at_ns,
         start_by_s=grant.start_by_s,
         finish_by_s=grant.finish_by_s,
+        traceparent=trace.traceparent,
         rejected={name: rejection.reason.code for name, rejection in choice.rejected.items()},
     )

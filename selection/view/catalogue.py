@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath
 from events.schemas import FilePublished, FileWithdrawn
-from selection.paths import Paths
+from selection.view.paths import Paths
 
 
 class _Rank(NamedTuple):

@@ -23,7 +23,7 @@ from events.schemas import (
     ChannelDefined,
     ChannelFollowed,
     ChannelRemoved,
-    DownloadGranted,
+    DownloadsGranted,
     DownloadsReported,
     Event,
     EventUnreadable,
@@ -40,6 +40,7 @@ from events.schemas import (
     MirrorInvited,
     MirrorJoined,
     MirrorLeft,
+    MirrorRuled,
     MirrorWentOffline,
     QuotaReached,
     ReplicaDeclined,
@@ -50,12 +51,12 @@ from events.schemas import (
     SubscriptionGranted,
     SubscriptionRevoked,
 )
-from selection.acknowledgements import Acknowledgements
-from selection.catalogue import Catalogue
-from selection.policies import AddressPolicies
-from selection.replicas import Replicas
-from selection.roster import Mirror, Roster
-from selection.sequences import SequenceTrack
+from selection.view.acknowledgements import Acknowledgements
+from selection.view.catalogue import Catalogue
+from selection.view.policies import AddressPolicies
+from selection.view.replicas import Replicas
+from selection.view.roster import Mirror, Roster
+from selection.view.sequences import SequenceTrack
 
 _MIRROR_PREFIX = mirror_source(MirrorName(""))
 
@@ -204,7 +205,8 @@ class FleetView:
                 self._begin_anew(event)
             case (
                 MirrorInvited()
-                | DownloadGranted()
+                | MirrorRuled()
+                | DownloadsGranted()
                 | DownloadsReported()
                 | SelectorCameOnline()
                 | EventUnreadable()

@@ -8,12 +8,12 @@ from typing import Final, TypeAlias
 
 from events.names import Digest, MirrorName
 from events.schemas import FilePublished, Location, ReplicaDeclined
-from selection.choice import Candidate, Rejection, RejectReason
-from selection.fleet import FleetView
-from selection.place import Place
-from selection.policy import Standing, Visitor
-from selection.redirector import Explanation
-from selection.roster import Mirror
+from selection.answering.redirector import Explanation
+from selection.places.place import Place
+from selection.policy.choice import Candidate, Rejection, RejectReason
+from selection.policy.choosing import Standing, Visitor
+from selection.view.fleet import FleetView
+from selection.view.roster import Mirror
 
 Json: TypeAlias = dict[str, object]
 

@@ -25,14 +25,14 @@ from typing import Final, TypeAlias, assert_never
 from events.grants import IPAddress
 from events.names import ORIGIN, ChannelName, MirrorName
 from events.schemas import Availability, FilePublished, LoadReported
-from selection.access import has_access
-from selection.choice import Candidate, Choice, Rejection, RejectReason
-from selection.fleet import FleetView
-from selection.links import is_base_url
-from selection.place import NOWHERE, Place, distance_km
-from selection.ranking import Contender, rank
-from selection.reservations import Reservations
-from selection.roster import Mirror
+from selection.access.networks import has_access
+from selection.answering.links import is_base_url
+from selection.places.place import NOWHERE, Place, distance_km
+from selection.policy.choice import Candidate, Choice, Rejection, RejectReason
+from selection.policy.ranking import Contender, rank
+from selection.policy.reservations import Reservations
+from selection.view.fleet import FleetView
+from selection.view.roster import Mirror
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

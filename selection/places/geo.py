@@ -16,7 +16,7 @@ import maxminddb
 import structlog
 
 from events.grants import IPAddress
-from selection.place import NOWHERE, Place
+from selection.places.place import NOWHERE, Place
 
 PLACES_KEPT: Final = 16_384  # some 4 MB; a look-up in a city database takes 16 µs, one in here 0.4
 COUNTRY_LENGTH: Final = 2

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from random import Random
 
 from events.names import MirrorName
-from selection.choice import Candidate, Rejection, RejectReason
-from selection.place import Place
+from selection.places.place import Place
+from selection.policy.choice import Candidate, Rejection, RejectReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ from events.errors import InvalidNameError
 from events.grants import IPAddress, normalise
 from events.names import FilePath, parse_path
 from events.trace import TraceContext
-from selection import answers
-from selection.access import has_access
-from selection.announcer import Announcer
-from selection.fleet import FleetView
-from selection.follower import Follower
-from selection.redirector import NoAccessError, NobodyLeftError, Redirector, UnknownFileError
-from selection.requests import asked_not_of, path_of
+from selection.access.networks import has_access
+from selection.answering import answers
+from selection.answering.announcer import Announcer
+from selection.answering.redirector import NoAccessError, NobodyLeftError, Redirector, UnknownFileError
+from selection.answering.requests import asked_not_of, path_of
+from selection.following.follower import Follower
+from selection.view.fleet import FleetView
 
 _NO_STORE: Final = {hdrs.CACHE_CONTROL: "no-store"}
 _REDIRECT_HEADERS: Final = {**_NO_STORE, "Referrer-Policy": "no-referrer"}

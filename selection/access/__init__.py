@@ -1,0 +1,1 @@
+"""Who may download a file: the first criterion."""

@@ -1,0 +1,1 @@
+"""The log and the load reports, read into the view."""

@@ -1,0 +1,1 @@
+"""From a view and a visitor to a mirror."""
