@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +24,13 @@ from events.names import MirrorName, SelectorName
 from events.schemas import (
     ChannelDefined,
     ChannelRemoved,
-    DownloadGranted,
+    Download,
+    DownloadsGranted,
     DownloadsReported,
     Event,
     FilePublished,
     FileWithdrawn,
+    Granted,
     LogOpened,
     MirrorInvited,
     MirrorJoined,
@@ -122,13 +124,22 @@ class Site:
                 self.heard.clear()
                 await self.heard.wait()
 
+    async def granted(self, trace_id: str) -> TraceContext:
+        """The span of the first grant that belongs to a trace, as soon as one is told of."""
+        return await self._first_of(lambda event: event.grants if isinstance(event, DownloadsGranted) else (), trace_id)
+
     async def download(self, trace_id: str) -> TraceContext:
         """The span of the first download that belongs to a trace, as soon as one is told of."""
+        return await self._first_of(
+            lambda event: event.downloads if isinstance(event, DownloadsReported) else (), trace_id
+        )
+
+    async def _first_of(self, told_in: Callable[[Event], Sequence[Granted | Download]], trace_id: str) -> TraceContext:
+        """The span of the first of what is told many in an event that belongs to a trace."""
         found: list[TraceContext] = []
 
         def is_told() -> bool:
-            reports = [each.event for each in self.said if isinstance(each.event, DownloadsReported)]
-            spans = [parse(told.traceparent) for report in reports for told in report.downloads]
+            spans = [parse(told.traceparent) for each in self.said for told in told_in(each.event)]
             found[:] = [span for span in spans if span is not None and span.trace_id == trace_id]
             return bool(found)
 
@@ -239,7 +250,7 @@ async def test_grant_and_download_are_spans_of_the_trace_of_the_visitor(site: Si
         headers = {HEADER: visiting.traceparent}
         async with site.http.get(f"{url}/before", headers=headers, allow_redirects=False) as answer:
             location = answer.headers["Location"]
-        granted = await site.first(DownloadGranted, visiting.trace_id)
+        granted = await site.granted(visiting.trace_id)
         await until_page(site, f"{mirror_url}{API}/status", lambda page: page["serves"]["reserved"] == 1)
         async with site.http.get(location) as answer:
             assert await answer.text() == "before"
@@ -297,7 +308,7 @@ async def test_a_download_from_the_master_itself_is_a_span_of_the_visitors_trace
         for action in (visiting, resuming):
             async with site.http.get(location, headers={HEADER: action.traceparent}) as answer:
                 assert await answer.text() == "a"
-        granted = await site.first(DownloadGranted, visiting.trace_id)
+        granted = await site.granted(visiting.trace_id)
         downloaded = await site.download(visiting.trace_id)
         await site.download(resuming.trace_id)
     assert len({visiting.span_id, granted.span_id, downloaded.span_id}) == 3

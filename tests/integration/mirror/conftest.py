@@ -32,12 +32,13 @@ from events.names import ChannelName, Digest, FilePath, MirrorName, SelectorName
 from events.pieces import piece_bytes_for
 from events.schemas import (
     Download,
-    DownloadGranted,
     DownloadOutcome,
+    DownloadsGranted,
     DownloadsReported,
     Event,
     FilePublished,
     FileWithdrawn,
+    Granted,
     ReplicaReady,
     WithdrawMode,
 )
@@ -334,10 +335,31 @@ class Stage:
             if not task.cancelled():
                 task.result()
 
+    async def announce(self, file: FilePublished, *grant_ids: bytes, traceparent: str = "") -> None:
+        """Say as the selector that visitors were sent here for a file, in one notice."""
+        now_s = int(time.time())
+        grants = tuple(
+            Granted(
+                grant_id=grant_id,
+                path=file.path,
+                generation=file.generation,
+                sha256=file.sha256,
+                size_bytes=file.size_bytes,
+                address="127.0.0.1",
+                country="",
+                granted_at_ns=0,
+                start_by_s=now_s + 60,
+                finish_by_s=now_s + 3600,
+                traceparent=traceparent,
+            )
+            for grant_id in grant_ids
+        )
+        await self.say(DownloadsGranted(selector=self.selector, mirror=self.config.name, grants=grants))
+
     async def say(self, event: Event, *, traceparent: str = "") -> None:
         """Say an event as the master or a selector."""
         self._sequence += 1
-        source = selector_source(SELECTOR) if isinstance(event, DownloadGranted) else MASTER_SOURCE
+        source = selector_source(SELECTOR) if isinstance(event, DownloadsGranted) else MASTER_SOURCE
         await self.broker.publish(
             message_of(
                 Envelope(

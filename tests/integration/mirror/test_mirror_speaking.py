@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sqlite3
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -23,7 +22,6 @@ from events.envelope import Envelope, mirror_source
 from events.names import ChannelName, MirrorName
 from events.schemas import (
     CatalogueRestated,
-    DownloadGranted,
     EventUnreadable,
     InventoryAnnounced,
     LoadReported,
@@ -262,29 +260,15 @@ async def test_an_event_of_a_newer_version_is_skipped_and_counted(stage: Stage, 
         assert (await stage.status(http))["events"]["unknown"] == {"log.opened/9": 1}
 
 
-async def test_the_load_is_told_as_heartbeat_and_when_a_visitor_was_announced(stage: Stage) -> None:
+async def test_the_load_is_told_as_heartbeat_and_when_visitors_were_announced(stage: Stage) -> None:
     stage.reconfigure(slots=2, monthly_bytes=1_000_000)
     async with stage.running():
         first, second, *_ = await stage.load.until(LoadReported, 2)
         assert (first.slots, first.active, first.reserved, first.quota_left_bytes) == (2, 0, 0, 1_000_000)
         assert second.grants_seen == {}
         event = await stage.publish_ready("a", b"a")
-        now_s = int(time.time())
-        await stage.say(
-            DownloadGranted(
-                selector=stage.selector,
-                grant_id=bytes(16),
-                mirror=ANA,
-                path=event.path,
-                generation=1,
-                sha256=event.sha256,
-                size_bytes=1,
-                address="127.0.0.1",
-                start_by_s=now_s + 60,
-                finish_by_s=now_s + 3600,
-            )
-        )
-        await stage.load.until_true(lambda: stage.load.of(LoadReported)[-1].reserved == 1)
+        await stage.announce(event, bytes(16), bytes(15) + b"1")
+        await stage.load.until_true(lambda: stage.load.of(LoadReported)[-1].reserved == 2)
         assert stage.load.of(LoadReported)[-1].grants_seen == {stage.selector: 2}
         numbers = [envelope.sequence for envelope in stage.load.envelopes]
         assert numbers == list(range(1, len(numbers) + 1))

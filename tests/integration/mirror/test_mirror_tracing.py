@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -10,10 +9,8 @@ import aiohttp
 from aiohttp import web
 
 from events.schemas import (
-    DownloadGranted,
     DownloadOutcome,
     Event,
-    FilePublished,
     LoadReported,
     ReplicaDeclined,
     ReplicaLost,
@@ -23,8 +20,6 @@ from events.trace import HEADER, TraceContext, parse
 
 if TYPE_CHECKING:
     from conftest import Stage
-
-    from events.grants import Grant
 
 PUBLISHING = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 WITHDRAWING = "00-1bf7651916cd43dd8448eb211c80319c-b7ad6b7169203332-00"
@@ -46,21 +41,6 @@ def child_of(parent: str, carried: str) -> TraceContext:
     assert (span.trace_id, span.sampled) == (above.trace_id, above.sampled)
     assert span.span_id != above.span_id
     return span
-
-
-def granted(stage: Stage, event: FilePublished, grant: Grant) -> DownloadGranted:
-    return DownloadGranted(
-        selector=stage.selector,
-        grant_id=grant.grant_id,
-        mirror=stage.config.name,
-        path=event.path,
-        generation=event.generation,
-        sha256=event.sha256,
-        size_bytes=event.size_bytes,
-        address="127.0.0.1",
-        start_by_s=int(time.time()) + 60,
-        finish_by_s=int(time.time()) + 120,
-    )
 
 
 async def test_a_failed_fetch_its_repetition_and_the_replica_are_one_span_of_the_publication(stage: Stage) -> None:
@@ -107,7 +87,7 @@ async def test_a_download_is_one_span_of_the_grant_that_was_announced(
     async with stage.running():
         event = await stage.publish_ready("a", b"content")
         grant = stage.grant(event)
-        await stage.say(granted(stage, event, grant), traceparent=VISITING)
+        await stage.announce(event, grant.grant_id, traceparent=VISITING)
         await stage.load.until_true(
             lambda: any(stage.selector in report.grants_seen for report in stage.load.of(LoadReported))
         )

@@ -8,7 +8,7 @@ import pytest
 
 from events.grants import derive_key, read
 from events.names import MirrorName
-from events.schemas import DownloadGranted
+from events.schemas import DownloadsGranted, Granted
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 SECRET = b"the site's secret, 32 bytes long"
 
 
+def granted_in(notices: list[DownloadsGranted]) -> list[Granted]:
+    """All grants, in the order in which they were given."""
+    grants = [granted for notice in notices for granted in notice.grants]
+    return sorted(grants, key=lambda granted: granted.granted_at_ns)
+
+
 async def test_mirror_is_told_who_was_sent_to_it(site: Site) -> None:
     file = await site.said.published("a.iso")
     await site.said.serving("ana", "a.iso")
     await site.said.serving("bob")
-    async with site.selector() as selector, site.logged(DownloadGranted) as notices:
+    async with site.selector() as selector, site.logged(DownloadsGranted) as notices:
         await selector.until_chosen("a.iso", "ana")
         answer = await selector.visit("/a.iso", headers={"X-Forwarded-For": "203.0.113.9"})
 
@@ -28,19 +34,21 @@ async def test_mirror_is_told_who_was_sent_to_it(site: Site) -> None:
             return bool(notices)
 
         await selector.until(told)
-    notice: DownloadGranted = notices[0]
+    notice: DownloadsGranted = notices[0]
+    (told_of,) = notice.grants
     token = answer.headers["Location"].split("/")[4]
     ana = MirrorName("ana")
     grant = read(token, mirror=ana, keys={1: derive_key(SECRET, ana, 1)})
-    assert notice.grant_id == grant.grant_id
-    assert (notice.mirror, notice.address, notice.sha256) == ("ana", "203.0.113.9", file.sha256)
-    assert notice.rejected == {"bob": "no_copy"}
+    assert (notice.selector, notice.mirror) == (site.config.name, "ana")
+    assert told_of.grant_id == grant.grant_id
+    assert (told_of.address, told_of.path, told_of.sha256) == ("203.0.113.9", "a.iso", file.sha256)
+    assert told_of.rejected == {"bob": "no_copy"}
 
 
 async def test_own_grants_count_as_load_until_a_report_counts_them(site: Site) -> None:
     await site.said.published("a.iso")
     await site.said.serving("ana", "a.iso", slots=2)
-    async with site.selector() as selector, site.logged(DownloadGranted) as notices:
+    async with site.selector() as selector, site.logged(DownloadsGranted) as notices:
         await selector.until_chosen("a.iso", "ana")
         for number in range(2):
             assert await selector.sent_to("/a.iso", f"203.0.113.{number}") == "ana"
@@ -48,7 +56,7 @@ async def test_own_grants_count_as_load_until_a_report_counts_them(site: Site) -
         assert await selector.reasons("a.iso") == {"ana": "full"}
 
         async def told() -> bool:
-            return len(notices) == 3
+            return len(granted_in(notices)) == 3
 
         await selector.until(told)
         await site.said.load("ana", slots=2, active=0, seen={site.config.name: 2**62})
@@ -59,7 +67,7 @@ async def test_visitor_who_asks_again_and_again_keeps_one_place_at_one_mirror(si
     await site.said.published("a.iso")
     for name in ("ana", "bob"):
         await site.said.serving(name, "a.iso", slots=1)
-    async with site.selector() as selector, site.logged(DownloadGranted) as notices:
+    async with site.selector() as selector, site.logged(DownloadsGranted) as notices:
 
         async def both_free() -> bool:
             return len((await selector.where("a.iso"))["ranked"]) == 2
@@ -71,16 +79,16 @@ async def test_visitor_who_asks_again_and_again_keeps_one_place_at_one_mirror(si
         assert await selector.sent_to("/a.iso", "203.0.113.3") == "master"
 
         async def told() -> bool:
-            return len(notices) >= 3
+            return len(granted_in(notices)) >= 3
 
         await selector.until(told)
-    assert [notice.address for notice in notices] == ["203.0.113.1", "203.0.113.2", "203.0.113.3"]
+    assert [granted.address for granted in granted_in(notices)] == ["203.0.113.1", "203.0.113.2", "203.0.113.3"]
 
 
 async def test_look_takes_no_place_and_is_not_announced(site: Site) -> None:
     await site.said.published("a.iso")
     await site.said.serving("ana", "a.iso", slots=1)
-    async with site.selector() as selector, site.logged(DownloadGranted) as notices:
+    async with site.selector() as selector, site.logged(DownloadsGranted) as notices:
         await selector.until_chosen("a.iso", "ana")
         for number in range(5):
             assert await selector.sent_to("/a.iso", f"203.0.113.{number}", method="HEAD") == "ana"
@@ -90,7 +98,7 @@ async def test_look_takes_no_place_and_is_not_announced(site: Site) -> None:
             return bool(notices)
 
         await selector.until(told)
-    assert [notice.address for notice in notices] == ["203.0.113.9"]
+    assert [granted.address for granted in granted_in(notices)] == ["203.0.113.9"]
 
 
 async def test_notices_that_find_no_room_are_dropped_and_counted(

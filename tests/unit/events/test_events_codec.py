@@ -18,6 +18,7 @@ from events.names import Digest, MirrorName
 from events.schemas import (
     EVENT_TYPES,
     DeclineReason,
+    Granted,
     InventoryAnnounced,
     LoadReported,
     MirrorLeft,
@@ -25,7 +26,7 @@ from events.schemas import (
     ReplicaLost,
     tag_of,
 )
-from events.schemas.fields import INVENTORY_PAGE_MAX, TEXT_LENGTH_MAX
+from events.schemas.fields import GRANTS_MAX, INVENTORY_PAGE_MAX, TEXT_LENGTH_MAX
 
 
 def wire(tag: str) -> list[Any]:
@@ -181,9 +182,6 @@ HARMFUL = {
     "too many digests": ("inventory.announced/1", 5, [bytes(32)] * (INVENTORY_PAGE_MAX + 1)),
     "network that is none": ("file.published/1", 9, [["everywhere"]]),
     "media type with CR LF": ("file.published/1", 7, "text/plain\r\nX: y"),
-    "address that is none": ("download.granted/1", 8, "not an address"),
-    "grant id of 15 bytes": ("download.granted/1", 2, bytes(15)),
-    "moment past 32 bits": ("download.granted/1", 9, 2**32),
     "reader that is no source": ("event.unreadable/1", 1, "mirror/a.b"),
     "generation 0": ("log.opened/1", 1, 0),
 }
@@ -196,6 +194,36 @@ def test_value_that_could_hurt_a_reader_is_unreadable(tag: str, place: int, valu
     with pytest.raises(UnreadableEventError) as caught:
         decode(packed(outer))
     assert type(caught.value) is UnreadableEventError
+
+
+HARMFUL_GRANTS = {
+    "path to the parent": ("path", "../x"),
+    "address that is none": ("address", "not an address"),
+    "grant id of 15 bytes": ("grant_id", bytes(15)),
+    "moment past 32 bits": ("start_by_s", 2**32),
+    "country in small letters": ("country", "pt"),
+    "reason that is no code": ("rejected", {"bob": "It is full."}),
+}
+
+
+@pytest.mark.parametrize(("field", "value"), HARMFUL_GRANTS.values(), ids=HARMFUL_GRANTS.keys())
+def test_one_grant_that_could_hurt_a_reader_makes_all_of_its_batch_unreadable(field: str, value: object) -> None:
+    outer = wire("downloads.granted/1")
+    sound = outer[5][3][0]
+    harmful = list(sound)
+    harmful[Granted.__struct_fields__.index(field)] = value
+    outer[5][3] = [sound, harmful]
+    with pytest.raises(UnreadableEventError) as caught:
+        decode(packed(outer))
+    assert type(caught.value) is UnreadableEventError
+
+
+@pytest.mark.parametrize("count", [0, GRANTS_MAX + 1])
+def test_batch_of_no_grants_or_of_too_many_is_unreadable(count: int) -> None:
+    outer = wire("downloads.granted/1")
+    outer[5][3] *= count
+    with pytest.raises(UnreadableEventError):
+        decode(packed(outer))
 
 
 def test_what_no_reader_would_accept_is_not_said() -> None:

@@ -120,7 +120,7 @@ def _of(info: types.Type) -> st.SearchStrategy[object]:  # noqa: C901, PLR0911, 
         case types.StrType():
             return st.text(min_size=info.min_length or 0, max_size=info.max_length)
         case types.VarTupleType():
-            return st.lists(_of(info.item_type), max_size=3).map(tuple)
+            return st.lists(_of(info.item_type), min_size=info.min_length or 0, max_size=3).map(tuple)
         case types.DictType():
             return st.dictionaries(_of(info.key_type), _of(info.value_type), max_size=3)
         case types.UnionType():

@@ -111,7 +111,7 @@ def test_mirror_is_told_of_its_channels_itself_and_its_grants() -> None:
                 found.add(tag)
         return found
 
-    own = {"mirror.invited/1", "mirror.joined/1", "mirror.left/1", "keys.rotated/1", "download.granted/1"}
+    own = {"mirror.invited/1", "mirror.joined/1", "mirror.left/1", "keys.rotated/1", "downloads.granted/1"}
     own |= {"subscription.granted/1", "subscription.revoked/1"}
     files = {"file.published/1", "file.withdrawn/1"}
     everyone = {"log.opened/1", "catalogue.restated/1", "grants.revoked/1"}
@@ -123,6 +123,8 @@ def test_mirror_is_told_of_its_channels_itself_and_its_grants() -> None:
     ("tag", "address"),
     [
         ("keys.rotated/1", Address("files", "mirror.ana.rotated", "master")),
+        ("mirror.ruled/1", Address("files", "mirror.ana.ruled", "master")),
+        ("downloads.granted/1", Address("grants", "grant.ana.granted", "selector/lisbon")),
         ("grants.revoked/1", Address("files", "grants.revoked", "master")),
         ("availability.changed/1", Address("fleet", "mirror.ana.changed", "mirror/ana")),
         ("channel.followed/1", Address("fleet", "mirror.ana.followed", "mirror/ana")),

@@ -9,11 +9,12 @@ import pytest
 
 from events.errors import ForeignGrantError, MalformedGrantError
 from events.grants import Binding, Grant, check, derive_key, read
-from events.names import ORIGIN, MirrorName, SelectorName
+from events.names import ORIGIN, MirrorName
 from events.revocation import revokes
 from events.schemas import FilePublished, GrantsRevoked
 from events.schemas.fields import TIMESTAMP_S_MAX
 from events.terms import last_start_by_s
+from events.trace import root
 from selection.answering.granting import Keys, Terms, grant_for, notice_of, token_for
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def test_notice_says_why_each_other_mirror_was_not_chosen(kit: Kit, story: Story
     visitor = ip_address("203.0.113.9")
     grant = granted(file)
     choice = kit.Question(story.view(), file).choice()
-    notice = notice_of(grant, file, choice, selector=SelectorName("s"), mirror=ANA, address=visitor)
+    trace = root(bytes(range(1, 25)))
+    notice = notice_of(grant, file, choice, address=visitor, country="PT", granted_at_ns=7, trace=trace)
     assert notice.rejected == {"bob": "no_copy"}
-    assert notice.address == "203.0.113.9"
+    assert (notice.address, notice.country, notice.granted_at_ns) == ("203.0.113.9", "PT", 7)
+    assert notice.traceparent == trace.traceparent
