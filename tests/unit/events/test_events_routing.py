@@ -112,7 +112,7 @@ def test_mirror_is_told_of_its_channels_itself_and_its_grants() -> None:
         return found
 
     own = {"mirror.invited/1", "mirror.joined/1", "mirror.left/1", "keys.rotated/1", "downloads.granted/1"}
-    own |= {"subscription.granted/1", "subscription.revoked/1"}
+    own |= {"mirror.ruled/1", "subscription.granted/1", "subscription.revoked/1"}
     files = {"file.published/1", "file.withdrawn/1"}
     everyone = {"log.opened/1", "catalogue.restated/1", "grants.revoked/1"}
     assert told("ana", "iso") == own | files | everyone
