@@ -3,24 +3,60 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from events.schemas import Location
 
 EARTH_RADIUS_KM: Final = 6371.0088  # the mean radius (IUGG): a sphere is within 0.6 % of the true distance
+CELL_DEGREES: Final = 2  # some 220 km from south to north: what city databases err by anyway
+_COLUMNS: Final = 360 // CELL_DEGREES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """What is known of a visitor's place: a position, a country (ISO 3166-1 alpha-2), both or neither."""
+    """What is known of a visitor's place: any of it, or nothing.
+
+    Attributes:
+        latitude: of the visitor's position or, unless ``precise``, of where his country's people live.
+        longitude: the same.
+        country: ISO 3166-1 alpha-2; empty: unknown.
+        continent: AF, AN, AS, EU, NA, OC or SA; empty: unknown.
+        asn: the autonomous system that his address is routed by; 0: unknown.
+        precise: the position is his own, and not one for his whole country.
+        key: small and hashable. Places of one key are in the same cell, country and network, and so near to each other
+            that servers rank alike for them.
+    """
 
     latitude: float | None = None
     longitude: float | None = None
     country: str = ""
+    continent: str = ""
+    asn: int = 0
+    precise: bool = True
+    key: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work the key out once; it is asked for at each redirect."""
+        cell = 0 if self.latitude is None or self.longitude is None else 1 + cell_of(self.latitude, self.longitude)
+        key = (cell << 1 | self.precise) << 32 | self.asn
+        object.__setattr__(self, "key", key << 32 | int.from_bytes(f"{self.country}{self.continent}".encode()))
 
 
 NOWHERE: Final = Place()
+
+
+def cell_of(latitude: float, longitude: float) -> int:
+    """Number the cell of ``CELL_DEGREES`` that a position is in, from the south pole and the date line on."""
+    row = int((latitude + 90) // CELL_DEGREES)
+    return row * _COLUMNS + int((longitude + 180) // CELL_DEGREES) % _COLUMNS
+
+
+def cell_centre(cell: int) -> tuple[float, float]:
+    """Give the latitude and longitude of the middle of a cell; the topmost row is the pole alone."""
+    row, column = divmod(cell, _COLUMNS)
+    half = CELL_DEGREES / 2
+    return min(90.0, row * CELL_DEGREES - 90 + half), column * CELL_DEGREES - 180 + half
 
 
 def distance_km(place: Place, location: Location | None) -> float | None:
