@@ -21,9 +21,10 @@ from selection.answering.web import Endpoint
 from selection.config import SelectorConfig
 from selection.following.follower import Follower
 from selection.places.geo import Places, open_places
-from selection.policy.choosing import Rules
 from selection.policy.claims import Claims
+from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
+from selection.policy.rules import Rules
 from selection.view.fleet import FleetView
 
 log = structlog.stdlib.get_logger()
@@ -81,7 +82,7 @@ def _joined(broker: Broker, announcer: Announcer, config: SelectorConfig, places
     office = Office(
         selector=config.name,
         master_url=config.master_url,
-        rules=_rules(config),
+        policy=Policy(view, reservations, _rules(config)),
         terms=_terms(config),
         keys=Keys(config.secret),
         view=view,

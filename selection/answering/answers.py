@@ -11,7 +11,8 @@ from events.schemas import FilePublished, Location, ReplicaDeclined
 from selection.answering.redirector import Explanation
 from selection.places.place import Place
 from selection.policy.choice import Candidate, Rejection, RejectReason
-from selection.policy.choosing import Standing, Visitor
+from selection.policy.standing import Standing
+from selection.policy.visitor import Visitor
 from selection.view.fleet import FleetView
 from selection.view.roster import Mirror
 

@@ -22,9 +22,11 @@ from selection.answering.links import download_url
 from selection.following.hearing import HearingClock
 from selection.places.geo import Places
 from selection.policy.choice import Choice, RejectReason
-from selection.policy.choosing import Rules, Standing, Visitor, choose
 from selection.policy.claims import Claims
+from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
+from selection.policy.standing import Standing
+from selection.policy.visitor import Visitor
 from selection.view.fleet import FleetView
 
 NS_PER_S: Final = 1_000_000_000
@@ -48,7 +50,7 @@ class Office:
 
     selector: SelectorName
     master_url: str
-    rules: Rules
+    policy: Policy
     terms: Terms
     keys: Keys
     view: FleetView
@@ -78,8 +80,7 @@ class Redirector:
 
     def standing(self) -> Standing:
         """Give how the mirrors fare now."""
-        office = self._office
-        return Standing(office.view, office.reservations, office.rules, office.hearing.now_s)
+        return self._office.policy.standing(now_s=self._office.hearing.now_s)
 
     def explain(self, path: FilePath, address: IPAddress, asked_not: tuple[MirrorName, ...] = ()) -> Explanation:
         """Make the choice as it would be now, and keep it without consequences.
@@ -92,7 +93,8 @@ class Redirector:
             raise UnknownFileError(path)
         place = self._office.places.place_of(address)
         visitor = Visitor(address=address, place=place, asked_not=frozenset(asked_not))
-        choice = choose(file, visitor, self.standing(), rng=self._office.rng)
+        office = self._office
+        choice = office.policy.explain(file, visitor, now_s=office.hearing.now_s, rng=office.rng)
         return Explanation(file=file, visitor=visitor, choice=choice)
 
     def redirect(

@@ -71,7 +71,7 @@ def test_tree_as_it_is_keeps_all_contracts(tree: Path) -> None:
         pytest.param("master.catalogue", "mirror.state.plan", LAYERS, id="a service imports another service"),
         pytest.param("broker.port", "selection.view.fleet", LAYERS, id="the broker's port imports a service"),
         pytest.param("events.names", "asyncio", PURE_EVENTS, id="events import asyncio"),
-        pytest.param("selection.policy.choosing", "time", PURE_DECISIONS, id="the policy reads the clock"),
+        pytest.param("selection.policy.policy", "time", PURE_DECISIONS, id="the policy reads the clock"),
         pytest.param("mirror.app", "aio_pika", AMQP, id="a mirror speaks AMQP by itself"),
         pytest.param("selection.following.follower", "sqlalchemy", SQL, id="a selector speaks SQL"),
     ],

@@ -39,8 +39,10 @@ from events.schemas import (
 )
 from selection.places.place import NOWHERE, Place
 from selection.policy.choice import Choice
-from selection.policy.choosing import Rules, Standing, Visitor, choose
+from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
+from selection.policy.rules import Rules
+from selection.policy.visitor import Visitor
 from selection.view.fleet import FleetView
 
 ISO = ChannelName("iso")
@@ -245,8 +247,9 @@ class Question:
 
     def choice(self) -> Choice:
         visitor = Visitor(address=ip_address(self.address), place=self.place, asked_not=self.asked_not)
-        standing = Standing(self.view, self.reservations, self.rules, self.now_s)
-        return choose(self.file, visitor, standing, rng=Random(self.seed))  # noqa: S311 - dice that fall the same each time
+        policy = Policy(self.view, self.reservations, self.rules)
+        rng = Random(self.seed)  # noqa: S311 - dice that fall the same each time
+        return policy.explain(self.file, visitor, now_s=self.now_s, rng=rng)
 
     def reason(self, mirror: str) -> str:
         return self.choice().rejected[MirrorName(mirror)].reason.code

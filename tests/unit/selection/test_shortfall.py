@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, cast
 from events.names import FilePath, MirrorName
 from events.schemas import DeclineReason, ReplicaDeclined
 from selection.answering import answers
-from selection.policy.choosing import Rules, Standing
 from selection.policy.reservations import Reservations
+from selection.policy.rules import Rules
+from selection.policy.standing import Standing
 
 if TYPE_CHECKING:
     from conftest import Kit, Story

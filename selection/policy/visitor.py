@@ -1,0 +1,26 @@
+"""Who asks for a file, and what he asks for besides. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from typing import Final, NamedTuple
+
+from events.grants import IPAddress
+from events.names import MirrorName
+from selection.places.place import NOWHERE, Place
+
+NOBODY: Final[AbstractSet[MirrorName]] = frozenset()
+
+
+class Visitor(NamedTuple):
+    """A visitor.
+
+    ``secure``: by https alone (True), by plain http alone (False), or as it comes. ``asked_not``: the mirrors that have
+    just sent him back. ``only``: the one mirror that he asks for.
+    """
+
+    address: IPAddress
+    place: Place = NOWHERE
+    secure: bool | None = None
+    asked_not: AbstractSet[MirrorName] = NOBODY
+    only: MirrorName | None = None
