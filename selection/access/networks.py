@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
 from events.grants import IPAddress
-from events.schemas import Access
+from events.schemas import Access, AccessMode
 
 _LISTS_KEPT: Final = 1024  # files share few lists; each takes about a kilobyte
 
@@ -17,6 +17,11 @@ def has_access(access: Access, address: IPAddress) -> bool:
     if not access.networks:
         return True
     return any(address in network for network in _networks(access.networks))
+
+
+def is_listed(access: Access, address: IPAddress) -> bool:
+    """Tell whether lists may show a file to a visitor at this address: only what he may have without being asked."""
+    return access.mode is AccessMode.PUBLIC and has_access(access, address)
 
 
 @lru_cache(maxsize=_LISTS_KEPT)
