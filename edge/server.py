@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, cast
 
 import structlog
@@ -21,6 +22,7 @@ from yarl import URL
 
 from edge.errors import ApiError, error_response, json_errors
 from edge.gate import ConnectionLimits, Gate
+from edge.lane import Answerer, Deadlines, Heir, Lane, Lanes
 from events.grants import Claim
 
 SERVER_NAME: Final = "distributary"
@@ -49,11 +51,19 @@ def new_app(*, body_bytes_max: int = BODY_BYTES_MAX) -> web.Application:
 
 @asynccontextmanager
 async def serve(
-    app: web.Application, *, host: str, port: int, limits: ConnectionLimits = LIMITS
+    app: web.Application,
+    *,
+    host: str,
+    port: int,
+    limits: ConnectionLimits = LIMITS,
+    lane: Answerer | None = None,
+    shares_port: bool = False,
 ) -> AsyncGenerator[str]:
     """Serve an application while the block is entered; give the base URL it listens on. Port 0 picks a free one.
 
     ``limits`` bound the open connections, and so do the process's descriptors; those past them are closed unheard.
+    ``lane`` answers simple requests before the application hears of them (``edge.lane``). With ``shares_port`` other
+    processes of this user may listen on the same address, and the kernel deals connections out among them.
 
     Leaving stops listening, lets running requests end for ``DRAIN_S``, then cancels them and lets them clean up for
     ``CANCEL_S``. Only then the application's own clean-up runs.
@@ -70,8 +80,17 @@ async def serve(
         loop, complaints = asyncio.get_running_loop(), _Complaints()
         connections: set[_Connection] = set()
         gate = Gate(_fitting(limits))
+
+        def connection() -> _Connection:
+            return _Connection(server, loop, connections, complaints, gate)
+
+        lanes = None if lane is None else _lanes(lane, gate, connection)
         listener = await loop.create_server(
-            lambda: _Connection(server, loop, connections, complaints, gate), host, port, backlog=BACKLOG
+            connection if lanes is None else lambda: Lane(lanes, loop),
+            host,
+            port,
+            backlog=BACKLOG,
+            reuse_port=shares_port or None,
         )
         try:
             yield _base_url(host, listener.sockets[0])
@@ -79,7 +98,11 @@ async def serve(
             listener.close()
             await asyncio.sleep(0)  # what has arrived is taken up first
             server.pre_shutdown()  # idle connections end here, busy ones after their answer
+            if lanes is not None:
+                lanes.close()
             await _drain(connections)
+            if lanes is not None:
+                lanes.abort()
     finally:
         await runner.cleanup()
 
@@ -94,6 +117,25 @@ async def _drain(connections: Collection[_Connection]) -> None:
     if busy:
         log.warning("http.cut_short", requests=len(busy), after_s=DRAIN_S)
         await asyncio.wait(busy, timeout=CANCEL_S)
+
+
+def _lanes(answer: Answerer, gate: Gate, heir: Callable[[], _Connection]) -> Lanes:
+    return Lanes(
+        answer=answer,
+        gate=gate,
+        deadlines=Deadlines(head_s=HEAD_READ_TIMEOUT_S, idle_s=IDLE_TIMEOUT_S),
+        server_name=SERVER_NAME,
+        heir=heir,
+        admit=partial(_admitted, gate),
+    )
+
+
+def _admitted(gate: Gate, transport: asyncio.BaseTransport) -> Claim | None:
+    """Let a connection in that is not one too many."""
+    place = gate.enter(_address_of(transport))
+    if place is not None:
+        _give_up_on_stalled(transport)
+    return place
 
 
 def _fitting(limits: ConnectionLimits) -> ConnectionLimits:
@@ -138,10 +180,10 @@ class _NoAccessLog(AbstractAccessLogger):
         """Say nothing."""
 
 
-class _Connection(web.RequestHandler):
+class _Connection(web.RequestHandler, Heir):
     """One connection, with a deadline for each head and a short answer to what is no HTTP."""
 
-    __slots__ = ("_complaints", "_gate", "_head_deadline", "_peers", "_place", "task")
+    __slots__ = ("_complaints", "_gate", "_head_deadline", "_lane", "_peers", "_place", "task")
 
     def __init__(
         self,
@@ -165,6 +207,7 @@ class _Connection(web.RequestHandler):
         self._complaints = complaints
         self._gate = gate
         self._place: Claim | None = None
+        self._lane: Lane | None = None
         self._head_deadline: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -182,22 +225,41 @@ class _Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with the deadline for the first head; close at once what is one too many."""
-        self._place = self._gate.enter(_address_of(transport))
-        if self._place is None:
-            cast("asyncio.Transport", transport).abort()
+        transport = cast("asyncio.Transport", transport)
+        place = _admitted(self._gate, transport)
+        if place is None:
+            transport.abort()
             return
-        _give_up_on_stalled(transport)
+        self.inherit(transport, place, due_s=self._loop.time() + HEAD_READ_TIMEOUT_S, lane=None)
+
+    def inherit(self, transport: asyncio.Transport, place: Claim, *, due_s: float, lane: Lane | None) -> None:
+        """Take a connection over (``edge.lane.Heir``)."""
+        self._place, self._lane = place, lane
         super().connection_made(transport)
-        self._await_head()
+        self._await_head(due_s)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; a head that is begun and not complete keeps its deadline."""
+        if self._lane is not None and self._request_count:
+            if self._wants_head() and not self._paused:
+                self._give_back(self._lane, data)
+                return
+            self._lane = None  # it did not wait for its answer: where aiohttp's parser stands is not known any more
         heads = self._request_count
         super().data_received(data)
         if self._request_count > heads:
             self._stop_awaiting_head()
         elif self._head_deadline is None and self._wants_head():
-            self._await_head()
+            self._await_head(self._loop.time() + HEAD_READ_TIMEOUT_S)
+
+    def _give_back(self, lane: Lane, data: bytes) -> None:
+        """End, and let the lane go on with the connection."""
+        transport, place = self.transport, self._place
+        assert transport is not None  # noqa: S101 - it has just read
+        assert place is not None  # noqa: S101 - it was let in
+        self.transport = self._place = None  # so that they outlast this protocol
+        super().connection_lost(None)
+        lane.take_back(transport, place, data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
@@ -227,8 +289,8 @@ class _Connection(web.RequestHandler):
         """Tell whether the next thing to come is (the rest of) a head."""
         return self._waiter is not None and not self._waiter.done()
 
-    def _await_head(self) -> None:
-        self._head_deadline = self._loop.call_later(HEAD_READ_TIMEOUT_S, self._head_overdue)
+    def _await_head(self, due_s: float) -> None:
+        self._head_deadline = self._loop.call_at(due_s, self._head_overdue)
 
     def _stop_awaiting_head(self) -> None:
         if self._head_deadline is not None:

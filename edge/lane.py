@@ -1,0 +1,337 @@
+"""A fast lane in front of aiohttp: simple requests are answered at once, all others as if it were not there.
+
+``Lane`` looks at what arrived on a connection. Where that is one or more *simple* requests (a GET or HEAD of HTTP/1.1,
+every line by a grammar stricter than HTTP's, nothing that frames a body, asks for an upgrade or for a word before the
+body), an ``Answerer`` decides each of them without waiting, and the answers leave in one write. What is not simple, or
+not for the answerer to decide, is given to aiohttp's own protocol, together with the connection: aiohttp stays the one
+truth of HTTP, and a lane may refuse to understand whatever it likes.
+
+The connection comes back when aiohttp has answered a request that was simple, and nothing else arrived meanwhile: a
+proxy keeps its connections for long, and one odd visitor must not slow all that come after him. After anything that is
+not simple it stays with aiohttp.
+
+Deadlines, limits and the end are those of ``edge.server``. What is different, and only where no answer is due: a head
+that is begun, and wrong, is judged (by aiohttp) when it is whole or overdue, not at its first wrong byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from enum import Enum
+from typing import Final, TypeAlias, assert_never, cast
+
+import structlog
+
+from edge.gate import Gate
+from events.grants import Claim
+
+HEAD_BYTES_MAX: Final = 4096  # browsers send a kilobyte; whoever sends more is no simple visitor
+FIELDS_MAX: Final = 40  # browsers send about 20, proxies add five
+PIPELINED_MAX: Final = 32  # apt sends ten; more in one read would keep the loop from others for a millisecond
+
+# RFC 9110 §5.6.2 and RFC 3986 §3.3; of §5.5 no byte past ASCII. Whatever else is good HTTP, aiohttp knows it.
+_SIMPLE: Final = re.compile(
+    rb"(GET|HEAD) (/[!$%&'()*+,./0-9:;=?@A-Z_a-z~-]*) HTTP/1\.1\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n){1," + str(FIELDS_MAX).encode() + rb"})\r\n"
+)
+# What may alter how much belongs to a request, or what becomes of the connection; and what aiohttp takes once only.
+_FRAMING: Final = re.compile(
+    rb"\n(?:connection:(?![\t ]*(?:close|keep-alive)[\t ]*\r)"
+    rb"|content-|etag:|expect:|http2-settings:|max-forwards:|proxy-connection:|sec-websocket-|server:"
+    rb"|te:|trailer:|transfer-encoding:|upgrade:)"
+)
+_CLOSE: Final = re.compile(rb"\nconnection:[\t ]*close[\t ]*\r")
+_STARTS: Final = (b"GET /", b"HEAD /")
+_HEAD_END: Final = b"\r\n\r\n"
+_NO_BODY: Final = b"Content-Length: 0\r\n"
+_END: Final = b"\r\n"
+_LAST_END: Final = b"Connection: close\r\n\r\n"
+
+log = structlog.stdlib.get_logger()
+
+
+class LaneRequest:
+    """One simple request: whole, and without a body.
+
+    Attributes:
+        is_head: whether its method is HEAD; else it is GET.
+        is_last: whether its sender wants the connection to end with the answer.
+        target: path and query as they were sent, still percent-encoded; ASCII, with its first slash.
+        peer: the address at the other end of the connection.
+    """
+
+    __slots__ = ("_fields", "_lower", "is_head", "is_last", "peer", "target")
+
+    def __init__(self, method: bytes, target: bytes, peer: str, fields: bytes, lower: bytes) -> None:
+        self.target, self.peer = target, peer
+        self.is_head = method == b"HEAD"
+        self.is_last = b"\nconnection:" in lower and _CLOSE.search(lower) is not None
+        self._fields, self._lower = fields, lower
+
+    def has(self, pattern: re.Pattern[bytes]) -> bool:
+        r"""Search the fields, each of them ``\nname:value\r`` all in lower case: one search for many questions."""
+        return pattern.search(self._lower) is not None
+
+    def values(self, name: bytes) -> list[str]:
+        """Give the values of all fields of a name (in lower case), in their order, as aiohttp would."""
+        lower, mark, found = self._lower, b"\n" + name + b":", list[str]()
+        at = lower.find(mark)
+        while at >= 0:
+            begin = at + len(mark)
+            at = lower.index(b"\r", begin)
+            found.append(self._fields[begin:at].strip(b"\t ").decode("ascii"))
+            at = lower.find(mark, at)
+        return found
+
+
+def read_simple(data: bytes, at: int, peer: str) -> tuple[LaneRequest, int] | None:
+    """Read the simple request that begins at a place; give it, and where the next begins. None: there is none."""
+    found = _SIMPLE.match(data, at)
+    if found is None or found.end() - at > HEAD_BYTES_MAX:
+        return None
+    fields = data[found.start(3) - 1 : found.end(3)]  # from the line feed before them
+    lower = fields.lower()
+    if _FRAMING.search(lower) or lower.count(b"\nhost:") != 1 or lower.count(b"\nuser-agent:") > 1:
+        return None
+    return LaneRequest(found[1], found[2], peer, fields, lower), found.end()
+
+
+def _may_be_begun(data: bytes, at: int) -> bool:
+    """Tell whether a request that is not whole yet may become a simple one."""
+    rest = data[at : at + HEAD_BYTES_MAX + 1]
+    starts = any(rest.startswith(start) or start.startswith(rest) for start in _STARTS)
+    return starts and len(rest) <= HEAD_BYTES_MAX and _HEAD_END not in rest
+
+
+Answerer: TypeAlias = Callable[[LaneRequest], bytes | None]
+r"""Decides a request at once. Gives the status line and the fields that are its own, each ended by ``\r\n``, of an
+answer without a body: ``Content-Length`` (0, but not for HEAD), ``Date``, ``Server`` and ``Connection`` are added. None: aiohttp decides.
+"""
+
+
+class Verdict(Enum):
+    """What becomes of a connection after the answers that it got at once."""
+
+    ANSWERED = "all that arrived is answered"
+    LAST = "so it is, and its client wants no more"
+    BEGUN = "the next head is not whole yet"
+    ANOTHERS = "one simple request is left, for aiohttp to answer"
+    STRANGE = "what is left is not simple: it is for aiohttp, and so is all that follows"
+
+
+class Heir(asyncio.Protocol):
+    """aiohttp's protocol for one connection, as a lane sees it."""
+
+    __slots__ = ()
+
+    def inherit(self, transport: asyncio.Transport, place: Claim, *, due_s: float, lane: Lane | None) -> None:
+        """Take over a connection whose place at the gate is this; a head has until ``due_s``, on the loop's clock.
+
+        With a ``lane`` it is given one simple request, and may give the connection back after its answer.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a connection may take for a head that it has begun (or for its first), and be idle between two."""
+
+    head_s: float
+    idle_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Lanes:
+    """What all lanes of one server have in common; ``open`` are those that aiohttp does not have."""
+
+    answer: Answerer
+    gate: Gate
+    deadlines: Deadlines
+    server_name: str
+    heir: Callable[[], Heir]
+    admit: Callable[[asyncio.BaseTransport], Claim | None]
+    open: set[Lane] = field(default_factory=set["Lane"])
+    _stamped: bytes = b""
+    _stamped_s: int = 0
+
+    def answer_all(self, data: bytes, peer: str) -> tuple[list[bytes], int, Verdict]:
+        """Answer the simple requests at the beginning of what arrived from a peer.
+
+        Gives what is to be written, where the rest begins, and what to do with it.
+        """
+        answers: list[bytes] = []
+        at, end = 0, len(data)
+        for _ in range(PIPELINED_MAX):
+            found = read_simple(data, at, peer)
+            if found is None:
+                return answers, at, Verdict.BEGUN if _may_be_begun(data, at) else Verdict.STRANGE
+            request, next_at = found
+            if request.is_last and next_at < end:
+                break
+            own = self._decide(request)
+            if own is None:
+                return answers, at, Verdict.ANOTHERS if next_at == end else Verdict.STRANGE
+            length = b"" if request.is_head else _NO_BODY
+            answers += own, length, self._stamp(), _LAST_END if request.is_last else _END
+            at = next_at
+            if at == end:
+                return answers, at, Verdict.LAST if request.is_last else Verdict.ANSWERED
+        return answers, at, Verdict.STRANGE
+
+    def close(self) -> None:
+        """End all connections: none of them waits for an answer."""
+        for lane in tuple(self.open):
+            lane.close()
+
+    def abort(self) -> None:
+        """Cut the connections whose clients have yet to take their answers."""
+        for lane in tuple(self.open):
+            lane.abort()
+
+    def _decide(self, request: LaneRequest) -> bytes | None:
+        try:
+            return self.answer(request)
+        except Exception:  # a defect; aiohttp answers it as one, or has a way around it
+            log.exception("lane.failed")
+            return None
+
+    def _stamp(self) -> bytes:
+        """Give the fields that stand in every answer."""
+        now_s = int(time.time())
+        if now_s != self._stamped_s:
+            date = formatdate(now_s, usegmt=True)
+            self._stamped = f"Date: {date}\r\nServer: {self.server_name}\r\n".encode("ascii")
+            self._stamped_s = now_s
+        return self._stamped
+
+
+class Lane(asyncio.Protocol):
+    """One connection, until aiohttp has it."""
+
+    __slots__ = ("_begun", "_due_s", "_is_full", "_lanes", "_loop", "_peer", "_place", "_timer", "_transport")
+
+    def __init__(self, lanes: Lanes, loop: asyncio.AbstractEventLoop) -> None:
+        self._lanes, self._loop = lanes, loop
+        self._begun = b""  # of a head that is not whole yet
+        self._due_s = 0.0
+        self._is_full = False
+        self._peer = ""
+        self._place: Claim | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin with the deadline for the first head; close at once what is one too many."""
+        transport = cast("asyncio.Transport", transport)
+        place = self._lanes.admit(transport)
+        if place is None:
+            transport.abort()
+            return
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if peer else ""
+        self._take(transport, place, due_s=self._loop.time() + self._lanes.deadlines.head_s)
+
+    def take_back(self, transport: asyncio.Transport, place: Claim, data: bytes) -> None:
+        """Go on with a connection that aiohttp had, with what has just arrived on it."""
+        transport.set_protocol(self)
+        self._take(transport, place, due_s=self._loop.time() + self._lanes.deadlines.idle_s)
+        self.data_received(data)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer the simple requests at the beginning of what there is; keep what is begun, hand over the rest."""
+        transport = self._transport
+        if transport is None:
+            return
+        data = self._begun + data
+        answers, at, verdict = self._lanes.answer_all(data, self._peer)
+        self._begun = data[at:]
+        if answers:
+            transport.write(b"".join(answers))
+        match verdict:
+            case Verdict.ANSWERED:
+                self._due_s = self._loop.time() + self._lanes.deadlines.idle_s
+            case Verdict.LAST:
+                transport.close()
+            case Verdict.BEGUN:
+                self._await_rest()
+            case Verdict.ANOTHERS:
+                self._hand_over(lane=self)
+            case Verdict.STRANGE:
+                self._hand_over(lane=None)
+            case _:
+                assert_never(verdict)
+
+    def pause_writing(self) -> None:
+        """Take no more requests from a client that takes no answers."""
+        self._is_full = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._is_full = False
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """End."""
+        if self._place is not None:
+            self._lanes.gate.leave(self._place)
+            self._let_go()
+
+    def close(self) -> None:
+        """End the connection when its answers have left."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _take(self, transport: asyncio.Transport, place: Claim, *, due_s: float) -> None:
+        self._transport, self._place, self._due_s = transport, place, due_s
+        self._timer = self._loop.call_at(due_s, self._overdue)
+        self._lanes.open.add(self)
+
+    def _let_go(self) -> None:
+        self._lanes.open.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._begun = b""
+        self._timer = self._place = self._transport = None
+
+    def _await_rest(self) -> None:
+        """Give a head that is begun its own deadline, from its first byte on."""
+        self._due_s = min(self._due_s, self._loop.time() + self._lanes.deadlines.head_s)
+        if self._timer is not None and self._timer.when() > self._due_s:
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._due_s, self._overdue)
+
+    def _overdue(self) -> None:
+        """End what is idle for too long. A head that is not whole in time may still be wrong, which is answered."""
+        if self._loop.time() < self._due_s:  # requests came meanwhile; each of them would have moved the timer
+            self._timer = self._loop.call_at(self._due_s, self._overdue)
+        elif self._begun:
+            self._hand_over(lane=None)
+        else:
+            self.close()
+
+    def _hand_over(self, *, lane: Lane | None) -> None:
+        transport, place, begun, due_s = self._transport, self._place, self._begun, self._due_s
+        assert transport is not None  # noqa: S101 - who hands over has it
+        assert place is not None  # noqa: S101 - see above
+        self._let_go()
+        heir = self._lanes.heir()
+        transport.set_protocol(heir)
+        heir.inherit(transport, place, due_s=min(due_s, self._loop.time() + self._lanes.deadlines.head_s), lane=lane)
+        if self._is_full:
+            self._is_full = False
+            heir.pause_writing()
+            transport.resume_reading()
+        heir.data_received(begun)
