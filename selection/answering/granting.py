@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from events.grants import Binding, Grant, IPAddress, bind, derive_key, mint
 from events.names import MirrorName
-from events.schemas import FilePublished, Granted
+from events.schemas import Granted
 from events.schemas.fields import TIMESTAMP_S_MAX
 from events.trace import TraceContext
 from selection.policy.choice import Choice
+from selection.view.file import PublishedFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Keys:
 
 
 def grant_for(
-    file: FilePublished,
+    file: PublishedFile,
     address: IPAddress,
     terms: Terms,
     *,
@@ -73,7 +74,7 @@ def token_for(grant: Grant, mirror: MirrorName, keys: Keys) -> str:
 
 def notice_of(
     grant: Grant,
-    file: FilePublished,
+    file: PublishedFile,
     choice: Choice,
     *,
     address: IPAddress,

@@ -14,7 +14,6 @@ from typing import Final
 
 from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Grant, IPAddress
 from events.names import ORIGIN, FilePath, MirrorName, SelectorName
-from events.schemas import DownloadsGranted, FilePublished
 from events.trace import TraceContext
 from selection.answering.announcer import Announcer
 from selection.answering.granting import Keys, Terms, grant_for, notice_of, token_for
@@ -27,6 +26,7 @@ from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
 from selection.policy.standing import Standing
 from selection.policy.visitor import Visitor
+from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
 
 NS_PER_S: Final = 1_000_000_000
@@ -66,7 +66,7 @@ class Office:
 class Explanation:
     """A choice with all that led to it."""
 
-    file: FilePublished
+    file: PublishedFile
     visitor: Visitor
     choice: Choice
 
@@ -167,7 +167,6 @@ class Redirector:
             granted_at_ns=int(office.clock_s() * NS_PER_S),
             trace=trace,
         )
-        notice = DownloadsGranted(selector=office.selector, mirror=mirror, grants=(granted,))
-        sequence = self._announcer.say(notice)
+        sequence = self._announcer.granted(mirror, granted)
         if mirror != ORIGIN:
             office.reservations.add(mirror, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s)

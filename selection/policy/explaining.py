@@ -11,13 +11,13 @@ from random import Random
 from typing import Final, TypeAlias
 
 from events.names import ORIGIN, ChannelName, MirrorName
-from events.schemas import FilePublished
 from selection.access.networks import has_access
 from selection.places.place import distance_km
 from selection.policy.choice import Candidate, Choice, Rejection, RejectReason
 from selection.policy.ranking import Contender, rank
 from selection.policy.standing import Standing
 from selection.policy.visitor import Visitor
+from selection.view.file import PublishedFile
 from selection.view.roster import Mirror
 
 
@@ -28,7 +28,7 @@ class _Case:
     ``withdrawn_from``: the channels that hold the file and from which what stood there was withdrawn some time.
     """
 
-    file: FilePublished
+    file: PublishedFile
     visitor: Visitor
     standing: Standing
     access: bool
@@ -37,7 +37,7 @@ class _Case:
     withdrawn_from: tuple[ChannelName, ...]
 
 
-def explain(file: FilePublished, visitor: Visitor, standing: Standing, *, rng: Random) -> Choice:
+def explain(file: PublishedFile, visitor: Visitor, standing: Standing, *, rng: Random) -> Choice:
     """Ask every criterion of every mirror of the fleet, and rank those that qualify."""
     view, rules = standing.view, standing.rules
     access = has_access(file.access, visitor.address)
@@ -97,7 +97,7 @@ def _has_file(case: _Case, mirror: Mirror) -> Rejection | None:
     bit = 1 << mirror.number
     view, sha256 = case.standing.view, case.file.sha256
     if not case.followers & bit:
-        channels = view.channels_of(case.file)
+        channels = case.file.channels
         return Rejection(RejectReason.NOT_SUBSCRIBED, f"it is in {', '.join(channels) or 'no channel'}")
     if case.holders & bit:
         return _withdrawal(case, mirror)

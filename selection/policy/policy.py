@@ -13,13 +13,13 @@ from random import Random
 from typing import NamedTuple
 
 from events.names import MirrorName
-from events.schemas import FilePublished
 from selection.policy.choice import Choice, RejectReason
 from selection.policy.explaining import explain
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.policy.standing import Standing
 from selection.policy.visitor import Visitor
+from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
 from selection.view.roster import Mirror
 
@@ -45,18 +45,18 @@ class Policy:
         """Give how the mirrors fare, whoever asks."""
         return Standing(self._view, self._reservations, self._rules, now_s)
 
-    def pick(self, file: FilePublished, visitor: Visitor, *, now_s: float, rng: Random) -> Pick:
+    def pick(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Random) -> Pick:
         """Choose a mirror for a visitor, fast and without reasons: one of the first group of ``explain``."""
         choice = self.explain(file, visitor, now_s=now_s, rng=rng)
         return Pick(choice.access, self._view.mirror(choice.best.mirror) if choice.best else None)
 
-    def explain(self, file: FilePublished, visitor: Visitor, *, now_s: float, rng: Random) -> Choice:
+    def explain(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Random) -> Choice:
         """Choose a mirror for a visitor, and say for each other one why it is not that."""
         return explain(file, visitor, self.standing(now_s=now_s), rng=rng)
 
     def others(
         self,
-        file: FilePublished,
+        file: PublishedFile,
         visitor: Visitor,
         count: int,
         *,
@@ -68,7 +68,7 @@ class Policy:
         names = [candidate.mirror for candidate in choice.ranked if besides is None or candidate.mirror != besides.name]
         return tuple(self._view.mirror(name) for name in names[:count])
 
-    def may_return(self, file: FilePublished, visitor: Visitor, name: MirrorName, *, now_s: float) -> Mirror | None:
+    def may_return(self, file: PublishedFile, visitor: Visitor, name: MirrorName, *, now_s: float) -> Mirror | None:
         """Give a mirror that keeps a place for this visitor and this file, if it can serve him still.
 
         All slots may be spoken for, since one is for him, but not all at work.

@@ -12,11 +12,12 @@ master's facts under its ``since`` are as if never said, in whatever order facts
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import assert_never
 
 from events.envelope import MASTER_SOURCE, Envelope, mirror_source
 from events.grants import Binding
-from events.names import ORIGIN, ChannelName, Digest, FilePath, MirrorName
+from events.names import ORIGIN, ChannelName, Digest, FilePath, MirrorName, Tag
 from events.schemas import (
     AvailabilityChanged,
     CatalogueRestated,
@@ -53,6 +54,8 @@ from events.schemas import (
 )
 from selection.view.acknowledgements import Acknowledgements
 from selection.view.catalogue import Catalogue
+from selection.view.changes import Changes
+from selection.view.file import Digests, Pieces, PublishedFile
 from selection.view.policies import AddressPolicies
 from selection.view.replicas import Replicas
 from selection.view.roster import Mirror, Roster
@@ -83,6 +86,11 @@ class FleetView:
         """Give the published files."""
         return self._catalogue
 
+    @property
+    def changes(self) -> Changes:
+        """Give which mirrors changed lately in anything but what they hold and follow, by number."""
+        return self._roster.changes
+
     def apply(self, envelope: Envelope, *, heard_s: float) -> None:
         """Fold one event. ``heard_s`` is when it arrived, on the listener's clock; it counts for load reports alone."""
         if isinstance(envelope.event, LoadReported):  # telemetry may have gaps and keeps no history
@@ -90,44 +98,77 @@ class FleetView:
         elif self._is_current(envelope) and not self._is_void(envelope):
             self._fold(envelope.event, epoch=envelope.epoch, sequence=envelope.sequence)
 
-    def file(self, path: FilePath) -> FilePublished | None:
-        """Find a published file."""
+    @property
+    def roster_version(self) -> int:
+        """Give a number that rises whenever anything of a mirror changes but its load, its copies and its positions."""
+        return self._roster.version
+
+    def file(self, path: FilePath) -> PublishedFile | None:
+        """Find a published file that visitors may know of: one that is held is none."""
         return self._catalogue.file(path)
 
-    def channels_of(self, file: FilePublished) -> tuple[ChannelName, ...]:
-        """Give the channels that hold this content of this file."""
-        return self._catalogue.channels_of(file)
+    def digests(self, file: PublishedFile) -> Digests:
+        """Give a file's other digests."""
+        return self._catalogue.digests(file)
+
+    def pieces(self, file: PublishedFile) -> Pieces:
+        """Give the digests of a file's pieces."""
+        return self._catalogue.pieces(file)
+
+    def servers(self, file: PublishedFile) -> int:
+        """Give the mirrors that can serve a file as far as the file goes, as a bit set: the second criterion.
+
+        They follow a channel that holds it, hold its content, and have acted on the last withdrawal of its path from
+        each channel that holds it and that they follow.
+        """
+        servers = self.followers(file) & self.holders(file.sha256)
+        for channel in self.withdrawn_from(file):
+            due = (mirror for mirror in self.mirrors() if self.has_yet_to_withdraw(mirror, file, channel))
+            servers &= ~sum(1 << mirror.number for mirror in due)
+        return servers
+
+    def metadata_holders(self, channel: ChannelName, tags: AbstractSet[Tag]) -> int:
+        """Give the mirrors that hold all files of a channel that carry one of these tags, as a bit set."""
+        found = self._roster.followers(channel)
+        for file in self._catalogue.files():
+            if channel in file.channels and not tags.isdisjoint(file.tags):
+                found &= self.holders(file.sha256)
+        return found
 
     def mirrors(self) -> tuple[Mirror, ...]:
         """Give the mirrors of the fleet, by name."""
         return self._roster.fleet()
 
+    def by_number(self, number: int) -> Mirror:
+        """Give a mirror by its number."""
+        return self._roster.by_number(number)
+
     def followed_by(self, mirror: Mirror) -> tuple[ChannelName, ...]:
         """Give the channels that a mirror has leave to follow."""
         return self._roster.channels_of(mirror.name)
 
-    def followers(self, file: FilePublished) -> int:
+    def followers(self, file: PublishedFile) -> int:
         """Give the mirrors that may serve a file, as a bit set: they follow a channel that holds it."""
         found = 0
-        for channel in self._catalogue.channels_of(file):
+        for channel in file.channels:
             found |= self._roster.followers(channel)
         return found
 
-    def withdrawn_from(self, file: FilePublished) -> tuple[ChannelName, ...]:
+    def withdrawn_from(self, file: PublishedFile) -> tuple[ChannelName, ...]:
         """Give the channels that hold a file and from which what stood under its path was withdrawn some time."""
-        return self._acknowledgements.withdrawn_from(file.path, self._catalogue.channels_of(file))
+        return self._acknowledgements.withdrawn_from(file.path, file.channels)
 
-    def has_yet_to_withdraw(self, mirror: Mirror, file: FilePublished, channel: ChannelName) -> bool:
+    def has_yet_to_withdraw(self, mirror: Mirror, file: PublishedFile, channel: ChannelName) -> bool:
         """Tell whether a mirror that follows a channel has yet to act on the last withdrawal of a file's path there."""
         follows = self._roster.followers(channel) & 1 << mirror.number
         return bool(follows) and self._acknowledgements.is_due(mirror.number, file.path, channel)
 
-    def binding(self, file: FilePublished, mirror: MirrorName) -> Binding:
+    def binding(self, file: PublishedFile, mirror: MirrorName) -> Binding:
         """Tell how closely a link to a mirror's copy is bound: as the strictest channel asks that it is served for.
 
         Those are the channels that hold the file and that the mirror follows; for the master's copy, all that hold it.
         """
-        channels = self._catalogue.channels_of(file)
+        channels = file.channels
         if mirror != ORIGIN:
             bit = 1 << self._number(mirror)
             channels = tuple(channel for channel in channels if self._roster.followers(channel) & bit)
@@ -197,15 +238,17 @@ class FleetView:
                 self._replicas.apply(self._number(event.mirror), event, sequence=sequence)
             case ReplicaDeclined():
                 self._replicas.decline(self._number(event.mirror), event, sequence=sequence)
+            case MirrorRuled():
+                self._roster.rule(event, sequence=sequence)
             case InventoryAnnounced():
                 self._replicas.page(self._number(event.mirror), event)
+                self._roster.note_change(self._number(event.mirror))  # it may have become complete
             case GrantsRevoked():
                 self.revoked_start_by_s = max(self.revoked_start_by_s, event.start_by_s_max)
             case LogOpened() | CatalogueRestated():
                 self._begin_anew(event)
             case (
                 MirrorInvited()
-                | MirrorRuled()
                 | DownloadsGranted()
                 | DownloadsReported()
                 | SelectorCameOnline()

@@ -52,3 +52,11 @@ class Paths:
         for place in range(bisect_left(self._lasts, path), len(self._runs)):
             run = self._runs[place]
             yield from run[bisect_right(run, path) :]
+
+    def first(self, path: str) -> FilePath | None:
+        """Give the first path that is this one or comes after it."""
+        place = bisect_left(self._lasts, path)
+        if place == len(self._runs):
+            return None
+        run = self._runs[place]
+        return run[bisect_left(run, path)]

@@ -20,11 +20,13 @@ from events.schemas import (
     MirrorCameOnline,
     MirrorJoined,
     MirrorLeft,
+    MirrorRuled,
     MirrorWentOffline,
     Profile,
     SubscriptionGranted,
     SubscriptionRevoked,
 )
+from selection.view.changes import Changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +56,17 @@ class Opening:
     until_s: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """The site's last word on a mirror."""
+
+    sequence: int = 0
+    rules: MirrorRuled | None = None
+
+
 _UNROTATED: Final = Rotation()
 _OPEN: Final = Opening()
+_UNRULED: Final = Ruling()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +85,7 @@ class Mirror:
     key_epoch_said: int = 1
     opening: Opening = _OPEN
     rotated: Rotation = _UNROTATED
+    ruling: Ruling = _UNRULED
     load: Load | None = None
 
     @property
@@ -97,6 +109,12 @@ class Mirror:
         return self.rotated if self.rotated.sequence > self.left_sequence else _UNROTATED
 
     @property
+    def ruled(self) -> MirrorRuled:
+        """Give what the site rules for it: who left and joined again begins without rules."""
+        holds = self.ruling.sequence > self.left_sequence
+        return self.ruling.rules if holds and self.ruling.rules else MirrorRuled(mirror=self.name)
+
+    @property
     def key_epoch(self) -> int:
         """Give the epoch to mint under: the newest that the master made and the mirror says it has."""
         return min(self.key_epoch_said, self.rotation.key_epoch)
@@ -112,9 +130,12 @@ class Roster:
 
     def __init__(self) -> None:
         self._mirrors: dict[MirrorName, Mirror] = {}
+        self._numbered: list[Mirror] = []
         self._fleet: tuple[MirrorName, ...] = ()
         self._leave: dict[tuple[MirrorName, ChannelName], tuple[int, bool]] = {}
         self._followers: dict[ChannelName, int] = {}
+        self.changes = Changes()
+        self.version = 0
 
     def fleet(self) -> tuple[Mirror, ...]:
         """Give the mirrors that belong to the fleet, by name."""
@@ -125,7 +146,17 @@ class Roster:
         known = self._mirrors.get(name)
         if known is None:
             known = self._mirrors[name] = Mirror(name=name, number=len(self._mirrors))
+            self._numbered.append(known)
         return known
+
+    def by_number(self, number: int) -> Mirror:
+        """Give a mirror by its number."""
+        return self._numbered[number]
+
+    def note_change(self, number: int) -> None:
+        """Note that something of a mirror changed that others keep."""
+        self.version += 1
+        self.changes.note(number)
 
     def followers(self, channel: ChannelName) -> int:
         """Give the mirrors with leave to follow a channel, as a bit set."""
@@ -173,6 +204,12 @@ class Roster:
             rotated = Rotation(sequence=sequence, key_epoch=event.key_epoch, oldest_epoch=event.oldest_epoch)
             self._put(replace(mirror, rotated=rotated))
 
+    def rule(self, event: MirrorRuled, *, sequence: int) -> None:
+        """Fold the site's word on a mirror."""
+        mirror = self.mirror(event.mirror)
+        if sequence > mirror.ruling.sequence:
+            self._put(replace(mirror, ruling=Ruling(sequence=sequence, rules=event)))
+
     def open(self, event: AvailabilityChanged, *, sequence: int) -> None:
         """Fold a mirror's own word on whether it takes new visitors. It outlasts its coming and going."""
         mirror = self.mirror(event.mirror)
@@ -184,7 +221,9 @@ class Roster:
         """Fold a load report. Telemetry has a numbering of its own, which a mirror begins anew at each start."""
         mirror = self.mirror(report.mirror)
         if mirror.load is None or version > mirror.load.version:
-            self._put(replace(mirror, load=Load(version=version, report=report, heard_s=heard_s)))
+            weighed = replace(mirror, load=Load(version=version, report=report, heard_s=heard_s))
+            self._mirrors[mirror.name] = self._numbered[mirror.number] = weighed
+            self.changes.note(mirror.number)
 
     def forget_master(self) -> None:
         """Forget who belongs to the fleet and follows what."""
@@ -192,7 +231,8 @@ class Roster:
         self._followers.clear()
         self._fleet = ()
         for mirror in list(self._mirrors.values()):
-            self._put(replace(mirror, joined_sequence=0, left_sequence=0, profile_joined=None, rotated=_UNROTATED))
+            unspoken = replace(mirror, joined_sequence=0, left_sequence=0, profile_joined=None)
+            self._put(replace(unspoken, rotated=_UNROTATED, ruling=_UNRULED))
 
     def forget_master_before(self, floor: int) -> None:
         """Forget what the master said under its sequence ``floor``: a restatement took its place."""
@@ -210,7 +250,8 @@ class Roster:
         self._put(replace(known, profile_said=None, key_epoch_said=1, opening=_OPEN))
 
     def _put(self, mirror: Mirror) -> None:
-        self._mirrors[mirror.name] = mirror
+        self._mirrors[mirror.name] = self._numbered[mirror.number] = mirror
+        self.note_change(mirror.number)
 
     def _recount(self, name: MirrorName, channel: ChannelName) -> None:
         """Set one mirror's bit for one channel. Leave that was granted before the mirror last left is void."""
@@ -221,6 +262,7 @@ class Roster:
         if granted and sequence > mirror.left_sequence:
             followers |= bit
         self._followers[channel] = followers
+        self.note_change(mirror.number)
 
 
 def _without_what_was_said_before(floor: int, mirror: Mirror) -> Mirror:
@@ -231,4 +273,6 @@ def _without_what_was_said_before(floor: int, mirror: Mirror) -> Mirror:
         mirror = replace(mirror, left_sequence=0)
     if mirror.rotated.sequence < floor:
         mirror = replace(mirror, rotated=_UNROTATED)
+    if mirror.ruling.sequence < floor:
+        mirror = replace(mirror, ruling=_UNRULED)
     return mirror

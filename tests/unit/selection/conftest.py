@@ -43,6 +43,7 @@ from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.policy.visitor import Visitor
+from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
 
 ISO = ChannelName("iso")
@@ -223,6 +224,17 @@ class Story:
     def view(self) -> FleetView:
         return view_of(self.said)
 
+    def shown(self, path: str, *, size_bytes: int = 1000) -> PublishedFile:
+        """A file is published; it is given as the view shows it."""
+        self.published(path, size_bytes=size_bytes)
+        return self.file(path)
+
+    def file(self, path: str = "a.iso") -> PublishedFile:
+        """A file as the view gives it now."""
+        file = self.view().file(FilePath(path))
+        assert file is not None
+        return file
+
 
 def view_of(said: Iterable[Envelope]) -> FleetView:
     view = FleetView()
@@ -236,7 +248,7 @@ class Question:
     """A visitor's question to the policy, with everything ordinary left out."""
 
     view: FleetView
-    file: FilePublished
+    file: FilePublished | PublishedFile
     address: str = "203.0.113.9"
     place: Place = NOWHERE
     asked_not: frozenset[MirrorName] = frozenset()
@@ -249,7 +261,9 @@ class Question:
         visitor = Visitor(address=ip_address(self.address), place=self.place, asked_not=self.asked_not)
         policy = Policy(self.view, self.reservations, self.rules)
         rng = Random(self.seed)  # noqa: S311 - dice that fall the same each time
-        return policy.explain(self.file, visitor, now_s=self.now_s, rng=rng)
+        file = self.view.file(self.file.path)
+        assert file is not None
+        return policy.explain(file, visitor, now_s=self.now_s, rng=rng)
 
     def reason(self, mirror: str) -> str:
         return self.choice().rejected[MirrorName(mirror)].reason.code

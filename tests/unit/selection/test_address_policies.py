@@ -8,8 +8,9 @@ import pytest
 
 from events.envelope import MASTER_SOURCE
 from events.grants import Binding
-from events.names import ORIGIN, ChannelName, FilePath, MirrorName
-from events.schemas import AddressPolicy, CatalogueRestated, ChannelRemoved, FilePublished
+from events.names import ORIGIN, ChannelName, MirrorName
+from events.schemas import AddressPolicy, CatalogueRestated, ChannelRemoved
+from selection.view.file import PublishedFile
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -18,10 +19,11 @@ ANA = MirrorName("ana")
 STRICT, PREFIX, OFF = AddressPolicy.STRICT, AddressPolicy.PREFIX, AddressPolicy.OFF
 
 
-def in_two_channels(story: Story, one: AddressPolicy, two: AddressPolicy) -> FilePublished:
+def in_two_channels(story: Story, one: AddressPolicy, two: AddressPolicy) -> PublishedFile:
     story.defined("one", one)
     story.defined("two", two)
-    return story.published("a.iso", channels=["one", "two"])
+    story.published("a.iso", channels=["one", "two"])
+    return story.file()
 
 
 @pytest.mark.parametrize(
@@ -49,15 +51,17 @@ def test_channel_that_the_mirror_does_not_follow_has_no_say(story: Story) -> Non
 
 def test_file_in_no_channel_and_channel_that_nobody_defined_are_strict(story: Story) -> None:
     story.joined("ana")
-    alone, undefined = story.published("a.iso", channels=[]), story.published("b.iso")
+    story.published("a.iso", channels=[])
+    story.published("b.iso")
+    alone, undefined = story.file("a.iso"), story.file("b.iso")
     assert story.view().binding(alone, ORIGIN) is Binding.STRICT
     assert story.view().binding(undefined, ANA) is Binding.STRICT
 
 
 def test_channel_that_still_holds_the_old_generation_has_no_say(story: Story) -> None:
     in_two_channels(story, OFF, STRICT)
-    file = story.published("a.iso", channels=["one"], generation=2, body="new")
-    assert story.view().binding(file, ORIGIN) is Binding.OFF
+    story.published("a.iso", channels=["one"], generation=2, body="new")
+    assert story.view().binding(story.file(), ORIGIN) is Binding.OFF
 
 
 def test_policy_can_be_changed_and_ends_with_its_channel(story: Story) -> None:
@@ -72,10 +76,10 @@ def test_policy_that_the_master_does_not_say_again_holds_no_longer(story: Story)
     in_two_channels(story, OFF, OFF)
     since = story.numbers[MASTER_SOURCE, 0] + 1
     story.defined("one", OFF)
-    file = story.published("a.iso", channels=["one"])
-    assert story.view().binding(file, ORIGIN) is Binding.OFF
-    other = story.published("b.iso", channels=["two"])
+    story.published("a.iso", channels=["one"])
+    story.published("b.iso", channels=["two"])
+    other = story.file("b.iso")
+    assert story.view().binding(story.file(), ORIGIN) is Binding.OFF
     story.master(CatalogueRestated(generation=1, since=since))
-    view = story.view()
-    assert view.file(FilePath("a.iso")) is not None
+    file, view = story.file("a.iso"), story.view()
     assert (view.binding(file, ORIGIN), view.binding(other, ORIGIN)) == (Binding.OFF, Binding.STRICT)

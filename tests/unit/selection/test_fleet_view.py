@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from events.envelope import MASTER_SOURCE
-from events.names import FilePath
+from events.names import FilePath, held_path
 from events.schemas import CatalogueRestated, LogOpened
+from selection.view.file import Digests, Pieces
 
 if TYPE_CHECKING:
     from conftest import Kit, Story
@@ -27,15 +28,46 @@ def test_withdrawal_of_a_replaced_generation_leaves_the_new_one(kit: Kit, story:
     file = story.view().file(FilePath("a.iso"))
     assert file is not None
     assert file.sha256 == kit.content("new")
-    assert story.view().channels_of(file) == ("iso",)
+    assert file.channels == ("iso",)
 
 
-def test_file_is_kept_without_the_digests_of_its_pieces(kit: Kit, story: Story) -> None:
+def test_digests_of_a_files_pieces_and_its_other_digests_are_given_apart(kit: Kit, story: Story) -> None:
     whole = story.published("a.iso", size_bytes=3)
-    in_pieces = replace(whole, piece_bytes=2, piece_digests=bytes(64))
-    kept = kit.view_of([replace(story.said[0], event=in_pieces)]).file(FilePath("a.iso"))
-    assert kept is not None
-    assert (kept.size_bytes, kept.piece_bytes, kept.piece_digests) == (3, 0, b"")
+    in_pieces = replace(whole, piece_bytes=2, piece_digests=bytes(64), md5=b"m" * 16, sha1=b"s" * 20)
+    view = kit.view_of([replace(story.said[0], event=in_pieces)])
+    file = view.file(FilePath("a.iso"))
+    assert file is not None
+    assert view.pieces(file) == Pieces(piece_bytes=2, piece_digests=bytes(64))
+    assert view.digests(file) == Digests(md5=b"m" * 16, sha1=b"s" * 20)
+
+
+def test_held_file_is_shown_to_nobody_and_its_content_counts_for_mirrors(kit: Kit, story: Story) -> None:
+    path = held_path(FilePath("a.iso"))
+    story.published(path, body="a.iso")
+    story.published("b.iso")
+    story.serving("ana", ["a.iso"])
+    view = story.view()
+    assert view.file(path) is None
+    assert [file.path for file in view.catalogue.files()] == ["b.iso"]
+    assert len(view.catalogue) == 1
+    assert view.holders(kit.content("a.iso"))
+
+
+def test_folder_gives_what_stands_directly_in_it_in_pages(story: Story) -> None:
+    for path in ("a.iso", "a/1", "a/2/x", "a/2/y", "a/3", "a0", "b/z"):
+        story.published(path)
+    catalogue = story.view().catalogue
+    root = catalogue.folder("", limit=10)
+    assert (root.subfolders, [file.path for file in root.files], root.next_after) == (
+        ("a/", "b/"),
+        ["a.iso", "a0"],
+        None,
+    )
+    first = catalogue.folder("a/", limit=2)
+    assert (first.subfolders, [file.path for file in first.files], first.next_after) == (("2/",), ["a/1"], "2/")
+    rest = catalogue.folder("a/", after="2/", limit=2)
+    assert (rest.subfolders, [file.path for file in rest.files], rest.next_after) == ((), ["a/3"], None)
+    assert catalogue.folder("c/", limit=2).files == ()
 
 
 def test_withdrawn_file_can_be_published_again(story: Story) -> None:

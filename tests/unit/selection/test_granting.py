@@ -11,11 +11,12 @@ from events.errors import ForeignGrantError, MalformedGrantError
 from events.grants import Binding, Grant, check, derive_key, read
 from events.names import ORIGIN, MirrorName
 from events.revocation import revokes
-from events.schemas import FilePublished, GrantsRevoked
+from events.schemas import GrantsRevoked
 from events.schemas.fields import TIMESTAMP_S_MAX
 from events.terms import last_start_by_s
 from events.trace import root
 from selection.answering.granting import Keys, Terms, grant_for, notice_of, token_for
+from selection.view.file import PublishedFile
 
 if TYPE_CHECKING:
     from conftest import Kit, Story
@@ -26,7 +27,7 @@ SECRET = b"s" * 32
 
 
 def granted(
-    file: FilePublished,
+    file: PublishedFile,
     address: str = "203.0.113.9",
     *,
     now_s: float = 1000.0,
@@ -48,7 +49,7 @@ def granted(
 
 @pytest.mark.parametrize("mirror", [ANA, ORIGIN])
 def test_token_is_for_one_mirror_one_content_and_one_visitor(story: Story, mirror: MirrorName) -> None:
-    file = story.published("a.iso", size_bytes=100_000_000)
+    file = story.shown("a.iso", size_bytes=100_000_000)
     grant = granted(file, "203.0.113.9", now_s=1000.9)
     token = token_for(grant, mirror, Keys(SECRET))
     proven = read(token, mirror=mirror, keys={1: derive_key(SECRET, mirror, 1)})
@@ -59,7 +60,7 @@ def test_token_is_for_one_mirror_one_content_and_one_visitor(story: Story, mirro
 
 
 def test_token_is_minted_under_the_key_of_its_epoch(story: Story) -> None:
-    file, keys = story.published("a.iso"), Keys(SECRET)
+    file, keys = story.shown("a.iso"), Keys(SECRET)
     for key_epoch in (2, 1, 2):
         token = token_for(granted(file, key_epoch=key_epoch), ANA, keys)
         own = {key_epoch: derive_key(SECRET, ANA, key_epoch)}
@@ -70,7 +71,7 @@ def test_token_is_minted_under_the_key_of_its_epoch(story: Story) -> None:
 
 @pytest.mark.parametrize("seconds_later", [0.0, 1.9, 30.0])
 def test_link_that_is_given_after_a_revocation_is_not_taken_back_by_it(story: Story, seconds_later: float) -> None:
-    file, now_s = story.published("a.iso"), 1_000_000.0
+    file, now_s = story.shown("a.iso"), 1_000_000.0
     revoked = GrantsRevoked(
         revocation=1, start_by_s_max=last_start_by_s(now_s), until_s=2_000_000, reason="", sha256=file.sha256
     )
@@ -80,7 +81,7 @@ def test_link_that_is_given_after_a_revocation_is_not_taken_back_by_it(story: St
 
 
 def test_grant_is_bound_as_closely_as_it_is_asked_to_be(story: Story) -> None:
-    file, neighbour, stranger = story.published("a.iso"), ip_address("203.0.113.200"), ip_address("192.0.2.1")
+    file, neighbour, stranger = story.shown("a.iso"), ip_address("203.0.113.200"), ip_address("192.0.2.1")
     strict, prefix, off = (granted(file, binding=binding) for binding in Binding)
     check(prefix, address=neighbour, now_s=1050, started=False)
     check(off, address=stranger, now_s=1050, started=False)
@@ -90,14 +91,14 @@ def test_grant_is_bound_as_closely_as_it_is_asked_to_be(story: Story) -> None:
 
 
 def test_enormous_file_is_granted_as_long_as_a_token_can_say(story: Story) -> None:
-    file = story.published("a.iso", size_bytes=2**62)
+    file = story.shown("a.iso", size_bytes=2**62)
     grant = granted(file, "2001:db8::1")
     assert grant.finish_by_s == TIMESTAMP_S_MAX
     token_for(grant, ANA, Keys(SECRET))
 
 
 def test_notice_says_why_each_other_mirror_was_not_chosen(kit: Kit, story: Story) -> None:
-    file = story.published("a.iso")
+    file = story.shown("a.iso")
     story.serving("ana")
     story.serving("bob", bodies=[])
     visitor = ip_address("203.0.113.9")

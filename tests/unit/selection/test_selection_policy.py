@@ -46,7 +46,8 @@ def test_mirror_that_lacks_nothing_is_chosen(kit: Kit, story: Story) -> None:
 
 
 def test_without_mirrors_the_master_serves(kit: Kit, story: Story) -> None:
-    choice = kit.Question(story.view(), story.published("a.iso")).choice()
+    file = story.published("a.iso")
+    choice = kit.Question(story.view(), file).choice()
     assert choice.fallback
 
 

@@ -280,7 +280,7 @@ def found_in(view: FleetView) -> Oracle:
     found = Oracle()
     for file in view.catalogue.files():
         found.files[file.path] = file.generation, file.sha256
-        for channel in view.channels_of(file):
+        for channel in file.channels:
             found.members[channel, file.path] = file.sha256
     for mirror in view.mirrors():
         found.fleet.add(mirror.name)
