@@ -1,70 +1,51 @@
 """What this selector says: numbered at once, published in the background, and never waited for by a visitor.
 
+Grants are said in batches, one for each mirror, each tenth of a second: a message costs more than a redirect does.
 Numbers rise over restarts, too (they begin at the start's microseconds): load reports tell the highest that they count
 and know nothing of epochs. A notice that finds no room is dropped before it is numbered, so no gap appears.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import islice
+import asyncio
+from collections.abc import Callable
 from typing import Final
 
-from broker.port import Broker
-from broker.relay import Pending, Relay, message_of
-from events.envelope import Envelope, selector_source
-from events.names import SelectorName
-from events.schemas import Event
-from events.trace import TraceContext
+import structlog
 
-# Ten seconds of a release day's redirects. The notices are for the mirror's slots and the audit; the token is enough.
-WAITING_MAX: Final = 10_000
+from broker.port import Broker, BrokerError
+from broker.relay import Relay
+from events.envelope import Envelope, selector_source
+from events.names import MirrorName, SelectorName
+from events.schemas import Event, Granted
+from events.trace import TraceContext
+from selection.answering.waiting import Waiting
+
+# Some seconds of a release day's redirects, 50 MB. The notices are for slots and the audit; the token is enough.
+WAITING_MAX: Final = 50_000
+GATHERED_FOR_S: Final = 0.1  # a visitor takes as long to follow his redirect
+LAST_WORDS_S: Final = 2.0  # a healthy broker takes them in milliseconds; a stop must not wait for another
 _NS_PER_US: Final = 1000
 
-
-class Waiting:
-    """The events that are yet to be published, oldest first; an outbox in memory.
-
-    An event is written as a message when its turn comes and not while its visitor waits.
-    """
-
-    def __init__(self) -> None:
-        self._envelopes: dict[int, Envelope] = {}
-
-    def __len__(self) -> int:
-        """Count them."""
-        return len(self._envelopes)
-
-    def add(self, envelope: Envelope) -> None:
-        """Put one at the end."""
-        self._envelopes[envelope.sequence] = envelope
-
-    async def pending(self, limit: int) -> Sequence[Pending]:
-        """Give the oldest."""
-        oldest = list(islice(self._envelopes.values(), limit))
-        return [Pending(envelope.sequence, message_of(envelope)) for envelope in oldest]
-
-    async def forget(self, positions: Sequence[int]) -> None:
-        """Drop those that the broker has taken over."""
-        for position in positions:
-            del self._envelopes[position]
+log = structlog.stdlib.get_logger()
 
 
 class Announcer:
     """Says events in the name of one selector. ``clock_ns`` is the Unix time."""
 
     def __init__(self, broker: Broker, selector: SelectorName, *, clock_ns: Callable[[], int]) -> None:
-        self._waiting = Waiting()
+        self._waiting = Waiting(selector, self._envelope)
         self._relay = Relay(self._waiting, broker)
         self._clock_ns = clock_ns
         self._epoch = clock_ns() // _NS_PER_US
         self._last = self._epoch
+        self._gathering = asyncio.Event()
         self.source = selector_source(selector)
         self.dropped = 0
 
     @property
     def waiting(self) -> int:
-        """Count the events that are yet to be published."""
+        """Count the events and grants that are yet to be published."""
         return len(self._waiting)
 
     @property
@@ -72,28 +53,67 @@ class Announcer:
         """Tell why nothing can be published; empty while it can."""
         return self._relay.problem
 
-    def say(self, event: Event, *, trace: TraceContext | None = None) -> int:
-        """Say an event if there is room; give its number, or, where it is dropped, the number of the next one said."""
+    def granted(self, mirror: MirrorName, granted: Granted) -> int:
+        """Say, with others, that a visitor was sent to a mirror, if there is room for it.
+
+        Gives the number of the event that tells the mirror of it or, where it is dropped, of the next that tells it of
+        others. For one mirror it never falls.
+        """
         if len(self._waiting) >= WAITING_MAX:
             self.dropped += 1
-            return self._last + 1
-        return self.insist(event, trace=trace).sequence
+            return self._waiting.number_of(mirror) or self._last + 1
+        number = self._waiting.put(mirror, granted, next_number=self._last + 1)
+        if number > self._last:
+            self._last = number
+            self._gathering.set()
+        return number
+
+    def say(self, event: Event, *, trace: TraceContext | None = None) -> None:
+        """Say an event if there is room."""
+        if len(self._waiting) >= WAITING_MAX:
+            self.dropped += 1
+        else:
+            self.insist(event, trace=trace)
 
     def insist(self, event: Event, *, trace: TraceContext | None = None) -> Envelope:
         """Say an event whether or not there is room: for the few that must not be dropped."""
         self._last += 1
-        envelope = Envelope(
-            source=self.source,
-            epoch=self._epoch,
-            sequence=self._last,
-            time_ns=self._clock_ns(),
-            traceparent="" if trace is None else trace.traceparent,
-            event=event,
-        )
+        envelope = self._envelope(self._last, event, trace)
         self._waiting.add(envelope)
         self._relay.wake()
         return envelope
 
     async def run(self) -> None:
-        """Publish until cancelled."""
-        await self._relay.run()
+        """Publish until cancelled; then say what is left, if the broker takes it at once."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._relay.run(), name="announce-relay")
+                tasks.create_task(self._ripen(), name="announce-ripen")
+        finally:
+            await self._say_the_last()
+
+    async def _ripen(self) -> None:
+        while True:
+            await self._gathering.wait()
+            await asyncio.sleep(GATHERED_FOR_S)
+            self._gathering.clear()
+            self._waiting.ripen()
+            self._relay.wake()
+
+    async def _say_the_last(self) -> None:
+        self._waiting.ripen()
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self._relay.drain()
+        except (BrokerError, TimeoutError) as error:
+            log.warning("notices.lost", waiting=self.waiting, error=str(error))
+
+    def _envelope(self, number: int, event: Event, trace: TraceContext | None = None) -> Envelope:
+        return Envelope(
+            source=self.source,
+            epoch=self._epoch,
+            sequence=number,
+            time_ns=self._clock_ns(),
+            traceparent="" if trace is None else trace.traceparent,
+            event=event,
+        )

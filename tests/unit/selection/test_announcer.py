@@ -1,0 +1,228 @@
+"""What a selector says: numbered at once, gathered by mirror, each grant once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.memory import MemoryBroker, MemorySite
+from broker.port import Message, PublishTimeoutError
+from events.codec import BODY_BYTES_MAX, decode
+from events.envelope import Envelope
+from events.names import PATH_BYTES_MAX, Digest, FilePath, MirrorName, SelectorName
+from events.schemas import DownloadsGranted, Granted, SelectorCameOnline
+from events.schemas.fields import MIRRORS_MAX
+from events.trace import parse
+from selection.answering import announcer as announcing
+from selection.answering.announcer import Announcer
+from selection.answering.waiting import BATCH_MAX, Waiting
+
+ANA, BOB = MirrorName("ana"), MirrorName("bob")
+SELECTOR = SelectorName("s")
+DEADLINE_S = 20.0
+
+
+def granted(number: int = 0, *, traceparent: str = "", path: str = "a.iso", reasons: int = 0) -> Granted:
+    return Granted(
+        grant_id=(number + 1).to_bytes(16, "big"),
+        path=FilePath(path),
+        generation=1,
+        sha256=Digest(bytes(32)),
+        size_bytes=2**63 - 1,
+        address="2001:db8:ffff:ffff:ffff:ffff:255.255.255.255",
+        country="PT",
+        granted_at_ns=number,
+        start_by_s=2**32 - 1,
+        finish_by_s=2**32 - 1,
+        traceparent=traceparent,
+        rejected={MirrorName(f"{n:031}"): "r" * 64 for n in range(reasons)},
+    )
+
+
+class Wire(MemoryBroker):
+    """A broker that takes what it is given, while it is up."""
+
+    def __init__(self, *, up: bool = True) -> None:
+        super().__init__(MemorySite())
+        self.up = up
+        self.taken: list[Envelope] = []
+        self.attempts = 0
+        self.changed = asyncio.Event()
+
+    async def publish(self, message: Message) -> None:
+        self.attempts += 1
+        self.changed.set()
+        if not self.up:
+            raise PublishTimeoutError("down")
+        self.taken.append(decode(message.body))
+
+    def batches(self) -> dict[int, DownloadsGranted]:
+        return {said.sequence: said.event for said in self.taken if isinstance(said.event, DownloadsGranted)}
+
+    def grants(self) -> list[Granted]:
+        return [each for batch in self.batches().values() for each in batch.grants]
+
+    async def until(self, grants: int) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while len(self.grants()) < grants:
+                self.changed.clear()
+                await self.changed.wait()
+                await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def running(announcer: Announcer) -> AsyncGenerator[None]:
+    task = asyncio.create_task(announcer.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def on(wire: Wire) -> Announcer:
+    return Announcer(wire, SELECTOR, clock_ns=lambda: 5_000_000)
+
+
+async def test_grants_of_one_moment_are_one_event_for_each_mirror() -> None:
+    wire = Wire()
+    announcer = on(wire)
+    numbers = [announcer.granted(mirror, granted(n)) for n, mirror in enumerate([ANA, BOB, ANA, ANA])]
+    async with running(announcer):
+        await wire.until(4)
+    assert numbers == [numbers[0], numbers[1], numbers[0], numbers[0]]
+    assert [(number, batch.mirror) for number, batch in wire.batches().items()] == [
+        (numbers[0], ANA),
+        (numbers[1], BOB),
+    ]
+    assert [each.granted_at_ns for each in wire.batches()[numbers[0]].grants] == [0, 2, 3]
+    assert announcer.waiting == 0
+
+
+async def test_batch_that_the_broker_may_have_is_not_added_to() -> None:
+    wire = Wire(up=False)
+    announcer = on(wire)
+    first = announcer.granted(ANA, granted(0))
+    async with running(announcer):
+        async with asyncio.timeout(DEADLINE_S):
+            await wire.changed.wait()
+        second = announcer.granted(ANA, granted(1))
+        wire.up = True
+        await wire.until(2)
+    assert second > first
+    assert [(number, len(batch.grants)) for number, batch in wire.batches().items()] == [(first, 1), (second, 1)]
+
+
+async def test_grants_that_were_not_said_when_the_selector_stops_are_its_last_words() -> None:
+    wire = Wire()
+    announcer = on(wire)
+    async with running(announcer):
+        await asyncio.sleep(0)
+        announcer.granted(ANA, granted(1))
+    assert len(wire.grants()) == 1
+
+
+async def test_stop_does_not_wait_for_a_broker_that_takes_nothing() -> None:
+    wire = Wire(up=False)
+    announcer = on(wire)
+    async with asyncio.timeout(DEADLINE_S), running(announcer):
+        await asyncio.sleep(0)
+        announcer.granted(ANA, granted(1))
+    assert wire.attempts > 0
+    assert announcer.waiting == 1
+
+
+async def test_grant_whose_visitor_brought_no_trace_begins_one_with_its_own_id() -> None:
+    wire = Wire()
+    announcer = on(wire)
+    brought = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    announcer.granted(ANA, granted(7))
+    announcer.granted(ANA, granted(8, traceparent=brought))
+    async with running(announcer):
+        await wire.until(2)
+    begun, kept = wire.grants()
+    trace = parse(begun.traceparent)
+    assert trace is not None
+    assert trace.trace_id == begun.grant_id.hex()
+    assert kept.traceparent == brought
+
+
+def test_grants_past_the_room_are_dropped_and_leave_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(announcing, "WAITING_MAX", 2)
+    announcer = on(Wire())
+    open_batch = announcer.granted(ANA, granted())
+    assert announcer.granted(ANA, granted()) == open_batch
+    assert announcer.granted(ANA, granted()) == open_batch
+    next_one = announcer.granted(BOB, granted())
+    announcer.say(SelectorCameOnline(selector=SELECTOR))
+    assert (announcer.waiting, announcer.dropped) == (2, 3)
+    assert announcer.insist(SelectorCameOnline(selector=SELECTOR)).sequence == next_one == open_batch + 1
+
+
+async def written(waiting: Waiting) -> list[DownloadsGranted]:
+    waiting.ripen()
+    pending = await waiting.pending(1000)
+    assert all(len(each.message.body) <= BODY_BYTES_MAX for each in pending)
+    events = [decode(each.message.body).event for each in pending]
+    await waiting.forget([each.position for each in pending])
+    assert len(waiting) == 0
+    return [event for event in events if isinstance(event, DownloadsGranted)]
+
+
+def new_waiting() -> Waiting:
+    def envelope(number: int, event: DownloadsGranted) -> Envelope:
+        return Envelope(source="selector/s", epoch=1, sequence=number, time_ns=0, traceparent="", event=event)
+
+    return Waiting(SELECTOR, envelope)
+
+
+async def test_batch_that_is_full_is_followed_by_the_next() -> None:
+    waiting = new_waiting()
+    numbers = [waiting.put(ANA, granted(n), next_number=n + 1) for n in range(BATCH_MAX + 1)]
+    assert set(numbers) == {1, BATCH_MAX + 1}
+    assert [len(event.grants) for event in await written(waiting)] == [BATCH_MAX, 1]
+
+
+@pytest.mark.parametrize(
+    ("path", "reasons", "count"), [("a", MIRRORS_MAX, 2), ("a", 1000, 30), ("ä" * (PATH_BYTES_MAX // 4), 0, 700)]
+)
+async def test_no_batch_is_larger_than_an_event_may_be(path: str, reasons: int, count: int) -> None:
+    waiting = new_waiting()
+    path = "/".join(path[start : start + 50] for start in range(0, len(path), 50))
+    for n in range(count):
+        waiting.put(ANA, granted(n, path=path, reasons=reasons), next_number=n + 1)
+    assert sum(len(event.grants) for event in await written(waiting)) == count
+
+
+_STEPS = st.lists(st.sampled_from(["ana", "bob", "cat", "ripen", "publish", "fail"]), max_size=60)
+
+
+@given(_STEPS)
+@settings(max_examples=100)
+async def test_each_grant_is_said_once_and_under_its_number_whatever_the_broker_does(steps: list[str]) -> None:
+    waiting, told, said = new_waiting(), dict[int, tuple[str, int]](), dict[int, tuple[str, int]]()
+    bodies: dict[int, bytes] = {}
+    last = 0
+    for step, what in enumerate([*steps, "ripen", "publish"]):
+        if what == "ripen":
+            waiting.ripen()
+        elif what in ("publish", "fail"):
+            pending = await waiting.pending(100)
+            for each in pending:
+                assert bodies.setdefault(each.position, each.message.body) == each.message.body
+            if what == "publish":
+                await waiting.forget([each.position for each in pending])
+                for each in pending:
+                    event = decode(each.message.body).event
+                    assert isinstance(event, DownloadsGranted)
+                    said |= {g.granted_at_ns: (event.mirror, each.position) for g in event.grants}
+        else:
+            number = waiting.put(MirrorName(what), granted(step), next_number=last + 1)
+            last = max(last, number)
+            told[step] = (what, number)
+    assert said == told
