@@ -1,0 +1,118 @@
+"""How much was downloaded: by file, mirror, country and day. A fold of the log. Pure.
+
+A download counts when a selector grants it (``downloads.granted``), on the day of the grant, UTC; the bytes are what
+mirrors say to have sent (``downloads.reported``), on the day on which a request under a grant ended. The same events
+give the same figures in whatever order they come and however often (see ``selection.view.numbers`` for how late).
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from sys import intern
+from typing import Final
+
+import msgspec
+
+from events.envelope import Envelope
+from events.schemas import DownloadsGranted, DownloadsReported, Granted
+from selection.view.numbers import Counted, DumpedNumbers
+from selection.view.tallies import SECONDS_PER_DAY, DumpedTally, Tally
+
+VERSION: Final = 1
+ALL: Final = ""
+_NS_PER_DAY: Final = SECONDS_PER_DAY * 1_000_000_000
+
+
+class UnusableStatisticsError(ValueError):
+    """These bytes are no statistics of this version. Begin new ones."""
+
+
+class Statistics:
+    """The figures of a site.
+
+    ``files``, ``mirrors`` and ``countries`` count downloads by path, by mirror (``origin`` is the master) and by
+    country code (empty: unknown), ``site`` all of them under ``ALL``; ``sent_bytes`` are by mirror.
+    """
+
+    def __init__(self, *, days_kept: int) -> None:
+        self._days_kept = days_kept
+        self._counted = Counted()
+        self.files = Tally()
+        self.mirrors = Tally()
+        self.countries = Tally()
+        self.site = Tally()
+        self.sent_bytes = Tally()
+
+    def apply(self, envelope: Envelope) -> None:
+        """Fold one event of the log, whatever it tells of."""
+        if not self._counted.note(envelope.source, envelope.epoch, envelope.sequence):
+            return
+        match envelope.event:
+            case DownloadsGranted() as notice:
+                self._granted(notice)
+            case DownloadsReported() as report:
+                self._reported(report)
+            case _:
+                pass
+
+    def tidy(self, today: int) -> None:
+        """Let what is over become months; call it some times a day."""
+        for tally in self._tallies():
+            tally.tidy(today, days_kept=self._days_kept)
+
+    def dump(self) -> bytes:
+        """Write all down."""
+        tallies = [tally.dumped() for tally in self._tallies()]
+        return msgspec.msgpack.encode((VERSION, tallies, self._counted.dumped()))
+
+    @classmethod
+    def load(cls, dumped: bytes, *, days_kept: int) -> Statistics:
+        """Read what ``dump`` wrote.
+
+        Raises:
+            UnusableStatisticsError: something else wrote it.
+        """
+        statistics = cls(days_kept=days_kept)
+        try:
+            version, tallies, numbers = _decoder.decode(dumped)
+            if version != VERSION:
+                raise UnusableStatisticsError(f"of version {version}; this program writes {VERSION}")
+            read = [Tally.read(tally) for tally in tallies]
+            statistics._take(*read)
+        except (msgspec.DecodeError, TypeError, ValueError, IndexError) as error:
+            raise UnusableStatisticsError(str(error)) from error
+        statistics._counted = Counted.read(numbers)
+        return statistics
+
+    def _tallies(self) -> tuple[Tally, ...]:
+        return self.files, self.mirrors, self.countries, self.site, self.sent_bytes
+
+    def _take(self, files: Tally, mirrors: Tally, countries: Tally, site: Tally, sent_bytes: Tally) -> None:
+        self.files, self.mirrors, self.countries, self.site = files, mirrors, countries, site
+        self.sent_bytes = sent_bytes
+
+    def _granted(self, notice: DownloadsGranted) -> None:
+        """Count grants, those of one day at once: they are a batch of a tenth of a second."""
+        for day, granted_then in groupby(notice.grants, _granted_on):
+            files, countries, grants = self.files.of_day(day), self.countries.of_day(day), list(granted_then)
+            for granted in grants:
+                path, country = granted.path, granted.country
+                if path in files:
+                    files[path] += 1
+                else:
+                    files[intern(path)] = 1  # one string for all its days
+                countries[country] = countries.get(country, 0) + 1
+            self.mirrors.add(day, notice.mirror, len(grants))
+            self.site.add(day, ALL, len(grants))
+
+    def _reported(self, report: DownloadsReported) -> None:
+        for download in report.downloads:
+            if download.sent_bytes:
+                self.sent_bytes.add(download.at_ns // _NS_PER_DAY, report.mirror, download.sent_bytes)
+
+
+def _granted_on(granted: Granted) -> int:
+    return granted.granted_at_ns // _NS_PER_DAY
+
+
+_decoder = msgspec.msgpack.Decoder(tuple[int, list[DumpedTally], DumpedNumbers])
