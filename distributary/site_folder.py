@@ -20,6 +20,8 @@ url = {site_url}
 master_url = {master_url}
 secret_file = "site.secret"
 admin_token_file = "admin.token"
+# What links to files with `--access ticket` are signed with: docs/access.md
+ticket_secret_file = "ticket.secret"
 
 [broker]
 url = {broker_url}
@@ -54,7 +56,8 @@ def write_site(folder: Path, plan: SitePlan) -> dict[str, bool]:
     Raises:
         UsageError: the folder cannot be written.
     """
-    contents = {FILE_NAME: _config(plan), "site.secret": new_secret() + "\n", "admin.token": new_secret() + "\n"}
+    secrets = {name: new_secret() + "\n" for name in ("site.secret", "admin.token", "ticket.secret")}
+    contents = {FILE_NAME: _config(plan), **secrets}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return {name: _write_missing(folder / name, text) for name, text in contents.items()}

@@ -20,7 +20,8 @@ from selection.answering.redirector import Office, Redirector
 from selection.answering.web import Endpoint
 from selection.config import SelectorConfig
 from selection.following.follower import Follower
-from selection.places.geo import Places, open_places
+from selection.places.files import PlaceFiles, open_places
+from selection.places.geo import Places
 from selection.policy.claims import Claims
 from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
@@ -37,11 +38,11 @@ async def run(config: SelectorConfig, *, on_ready: Callable[[str], None]) -> Non
     ``on_ready`` with the base URL.
 
     Raises:
-        GeoFileError: the location database cannot be read.
+        GeoFileError: a file that tells where addresses are cannot be read.
         AccessRefusedError: the broker does not let us in, or read the log (then in an exception group).
         OSError: the address cannot be listened on.
     """
-    with open_places(config.geoip_file) as places:
+    with open_places(config.geoip_files, config.places_file) as places:
         broker = RabbitBroker(config.broker)
         await run_on(broker, config, connection=broker, places=places, on_ready=on_ready)
 
@@ -51,16 +52,17 @@ async def run_on(
     config: SelectorConfig,
     *,
     connection: AbstractAsyncContextManager[object] | None = None,
-    places: Places,
+    places: PlaceFiles,
     on_ready: Callable[[str], None],
 ) -> None:
     """Do the same on any adapter of the broker; entering ``connection`` connects it, None: it is connected."""
     announcer = Announcer(broker, config.name, clock_ns=time.time_ns)
-    follower, endpoint = _joined(broker, announcer, config, places)
+    follower, endpoint = _joined(broker, announcer, config, places.places)
     serving = serve(endpoint.app(), host=config.listen_host, port=config.listen_port)
     async with serving as base_url, connection or nullcontext(), asyncio.TaskGroup() as tasks:
         tasks.create_task(announcer.run(), name="announce")
         tasks.create_task(follower.run(), name="follow")
+        tasks.create_task(places.run(), name="watch-places")
         await follower.caught_up.wait()
         log.info("selector.ready", url=base_url, selector=config.name)
         on_ready(base_url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from broker.config import BrokerConfig
 from edge.visitors import parse_proxies
@@ -12,9 +13,12 @@ from events.errors import InvalidNameError
 from events.grants import KEY_BYTES
 from events.names import SelectorName, parse_selector
 from events.terms import FINISH_BYTES_PER_SECOND, FINISH_WITHIN_S, START_BY_S
+from selection.access.tickets import TICKET_KEY_BYTES_MIN
 from selection.answering.links import is_base_url
 
 PORT_MAX: Final = 65_535
+SITE_ACCESS_TIMEOUT_S_MAX: Final = 30.0  # what visitors wait for at most; proxies in front give up after 60 s
+SITE_ACCESS_CACHE_S_MAX: Final = 60.0  # whom the site shuts out gets in for so long
 HOPS_MAX: Final = 10  # clients give up after twenty redirects, and each hop takes two
 
 
@@ -27,8 +31,14 @@ class SelectorConfig:
         site_url: the public URL under which visitors reach it; None: the address that it listens on.
         master_url: the public URL of the master, which serves when no mirror fits.
         secret: the site's secret, from which each mirror's grant key is derived.
-        geoip_file: a database in MaxMind's format with positions or countries; None: no place is known.
-        trusted_proxies: the CIDR blocks whose ``X-Forwarded-For`` is believed.
+        geoip_files: databases in MaxMind's format with positions, countries or networks' numbers, the most believed
+            first; without any the countries of the registries' tables are known.
+        places_file: a table of networks and where they are, believed before any database.
+        trusted_proxies: the CIDR blocks whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed.
+        ticket_key: what the site signs tickets with; None: nobody has one.
+        site_access_url: where the site is asked about visitors; None: nobody is let in by it.
+        site_access_timeout_s: how long it may take to answer.
+        site_access_cache_s: how long its yes counts.
         silent_after_s: how long after its last load report a mirror counts as there.
         load_threshold: the share of its slots that a mirror may fill, above 0 and at most 1.
         near_km: mirrors at most this much farther than the nearest are as good as it. Two databases place the same
@@ -47,8 +57,13 @@ class SelectorConfig:
     master_url: str
     broker: BrokerConfig
     secret: bytes = field(repr=False)
-    geoip_file: Path | None = None
+    geoip_files: tuple[Path, ...] = ()
+    places_file: Path | None = None
     trusted_proxies: tuple[str, ...] = ()
+    ticket_key: bytes | None = field(default=None, repr=False)
+    site_access_url: str | None = field(default=None, repr=False)
+    site_access_timeout_s: float = 3.0
+    site_access_cache_s: float = 5.0
     silent_after_s: float = 10.0
     load_threshold: float = 1.0
     near_km: float = 200.0
@@ -59,7 +74,13 @@ class SelectorConfig:
 
     def problems(self) -> list[str]:
         """Give all that is wrong, one sentence each."""
-        return [*_name_problems(self), *_address_problems(self), *_figure_problems(self), *self.broker.problems()]
+        return [
+            *_name_problems(self),
+            *_address_problems(self),
+            *_access_problems(self),
+            *_figure_problems(self),
+            *self.broker.problems(),
+        ]
 
 
 def _name_problems(config: SelectorConfig) -> list[str]:
@@ -83,13 +104,38 @@ def _address_problems(config: SelectorConfig) -> list[str]:
     ]
     if not config.master_url:
         found.append("master_url: must not be empty")
-    if config.geoip_file is not None and not config.geoip_file.is_file():
-        found.append(f"geoip_file: {config.geoip_file} is no file")
+    found += [f"geoip_files: {path} is no file" for path in config.geoip_files if not path.is_file()]
+    if config.places_file is not None and not config.places_file.is_file():
+        found.append(f"places_file: {config.places_file} is no file")
     try:
         parse_proxies(config.trusted_proxies)
     except ValueError as error:
         found.append(f"trusted_proxies: {error}")
     return found
+
+
+def _access_problems(config: SelectorConfig) -> list[str]:
+    found: list[str] = []
+    if config.ticket_key is not None and len(config.ticket_key) < TICKET_KEY_BYTES_MIN:
+        found.append(f"ticket_key: must be at least {TICKET_KEY_BYTES_MIN} bytes")
+    if config.site_access_url is not None and not _is_url(config.site_access_url):
+        found.append("site_access_url: write it like https://www.example.org/may-download")
+    if not 0 < config.site_access_timeout_s <= SITE_ACCESS_TIMEOUT_S_MAX:
+        found.append(f"site_access_timeout_s: must be above 0 and at most {SITE_ACCESS_TIMEOUT_S_MAX:g}")
+    if not 0 <= config.site_access_cache_s <= SITE_ACCESS_CACHE_S_MAX:
+        found.append(f"site_access_cache_s: must be 0 to {SITE_ACCESS_CACHE_S_MAX:g}, or whom you shut out gets in")
+    return found
+
+
+def _is_url(text: str) -> bool:
+    """Tell whether this is a page's address by HTTP; a query may be part of it."""
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # a wrong one is noticed only when it is asked for
+    except ValueError:
+        return False
+    plain = text.isascii() and text.isprintable() and " " not in text
+    return plain and parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
 def _figure_problems(config: SelectorConfig) -> list[str]:

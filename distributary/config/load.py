@@ -179,7 +179,16 @@ def _typed(
     except msgspec.ValidationError as error:
         problems.append(f"{written.origin}: {section}.{field.name}: {error}")
         return None
-    return (folder if from_file else cwd) / typed if isinstance(typed, Path) else typed
+    return _joined_to(folder if from_file else cwd, typed)
+
+
+def _joined_to(folder: Path, typed: object) -> object:
+    """Let relative paths start from a folder; whatever else it is stays as it is."""
+    if isinstance(typed, Path):
+        return folder / typed
+    if isinstance(typed, tuple):
+        return tuple(_joined_to(folder, each) for each in cast("tuple[object, ...]", typed))
+    return typed
 
 
 def _anchored(section: Section, folder: Path) -> Section:

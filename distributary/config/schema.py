@@ -47,6 +47,7 @@ class SiteSection(Struct, frozen=True, kw_only=True):
     master_url: str = "http://127.0.0.1:8081"
     secret_file: Path = Path("site.secret")
     admin_token_file: Path = Path("admin.token")
+    ticket_secret_file: Path = Path("ticket.secret")
 
 
 class BrokerSection(Struct, frozen=True, kw_only=True):
@@ -70,6 +71,7 @@ class MasterSection(Struct, frozen=True, kw_only=True):
     seeds_max: int = 2
     escape_after: Seconds = Seconds(10)
     mirror_rate: ByteSize | None = None
+    digests: tuple[Literal["md5", "sha1"], ...] = ()
 
 
 class SelectorSection(Struct, frozen=True, kw_only=True):
@@ -78,7 +80,11 @@ class SelectorSection(Struct, frozen=True, kw_only=True):
     listen: Listen = Listen("127.0.0.1:8080")
     name: str = "selector"
     trusted_proxies: tuple[str, ...] = ()
-    geoip_file: Path | None = None
+    geoip_files: tuple[Path, ...] = ()
+    places_file: Path | None = None
+    site_access_url: str | None = None
+    site_access_timeout: Seconds = Seconds(3)
+    site_access_cache: Seconds = Seconds(5)
     silent_after: Seconds = Seconds(10)
     load_threshold: float = 1.0
     near_km: float = 200.0
@@ -111,6 +117,13 @@ class MirrorSection(Struct, frozen=True, kw_only=True):
     scrub_every: Seconds = Seconds(30 * 24 * 3600)
     location: str | None = None
     country: str = ""
+    countries_only: tuple[str, ...] = ()
+    countries_excluded: tuple[str, ...] = ()
+    continents_only: tuple[str, ...] = ()
+    networks_only: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    asn: int = 0
+    families: tuple[Literal["ipv4", "ipv6"], ...] | None = None
     fetches: int = 4
     report_every: Seconds = Seconds(2)
     trusted_proxies: tuple[str, ...] = ()

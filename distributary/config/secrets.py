@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from distributary.config.load import Settings
+from distributary.config.load import DEFAULT_ORIGIN, Settings
 from distributary.errors import UsageError
 
 SECRET_BYTES: Final = 32  # as long as the HMAC-SHA256 keys that are derived from it
@@ -21,15 +21,28 @@ def read_site_secret(settings: Settings) -> bytes:
     Raises:
         UsageError: the file is not there, or holds something else.
     """
-    path = settings.site.secret_file
-    text = _read(path, "site.secret_file", settings)
-    try:
-        secret = bytes.fromhex(text)
-    except ValueError:
-        secret = b""
-    if len(secret) < SECRET_BYTES:
-        raise UsageError("secret_invalid", f"{path}: write at least {2 * SECRET_BYTES} hexadecimal digits")
-    return secret
+    return _read_key(settings.site.secret_file, "site.secret_file", settings)
+
+
+def read_ticket_key(settings: Settings) -> bytes:
+    """Read the secret that tickets are signed with, written as hexadecimal digits.
+
+    Raises:
+        UsageError: the file is not there, or holds something else.
+    """
+    return _read_key(settings.site.ticket_secret_file, "site.ticket_secret_file", settings)
+
+
+def find_ticket_key(settings: Settings) -> bytes | None:
+    """Read the same where it is; None where the site has none and names none.
+
+    Raises:
+        UsageError: the file that the site names is not there, or what is there holds something else.
+    """
+    is_named = settings.origins["site", "ticket_secret_file"] != DEFAULT_ORIGIN
+    if not is_named and not settings.site.ticket_secret_file.exists():
+        return None
+    return read_ticket_key(settings)
 
 
 def read_admin_token(settings: Settings) -> str:
@@ -69,6 +82,16 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _read_key(path: Path, setting: str, settings: Settings) -> bytes:
+    try:
+        key = bytes.fromhex(_read(path, setting, settings))
+    except ValueError:
+        key = b""
+    if len(key) < SECRET_BYTES:
+        raise UsageError("secret_invalid", f"{path}: write at least {2 * SECRET_BYTES} hexadecimal digits")
+    return key
 
 
 def _read(path: Path, setting: str, settings: Settings) -> str:

@@ -40,7 +40,7 @@ class MirrorPlan:
 class Fleet:
     """A site and its mirrors in one folder. ``with Fleet(...) as fleet:`` starts the site, stops everything at the end.
 
-    ``master_overrides``, ``selector_overrides`` and ``mirror_overrides`` are settings (``selector.geoip_file=…``) for
+    ``master_overrides``, ``selector_overrides`` and ``mirror_overrides`` are settings (``selector.geoip_files=…``) for
     these roles.
     """
 

@@ -7,6 +7,7 @@ then nobody is let in.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
@@ -55,7 +56,7 @@ class Replies:
     def __init__(self, *, kept_s: float, kept_max: int = REPLIES_KEPT_MAX) -> None:
         self._kept_s = kept_s
         self._kept_max = kept_max
-        self._kept: dict[bytes, tuple[Verdict, float]] = {}
+        self._kept: OrderedDict[bytes, tuple[Verdict, float]] = OrderedDict()
 
     def find(self, identity: bytes, *, now_s: float) -> Verdict | None:
         """Give the verdict that still counts for an asker, if there is one."""
@@ -70,4 +71,4 @@ class Replies:
         self._kept.pop(identity, None)
         self._kept[identity] = verdict, now_s + kept_s
         if len(self._kept) > self._kept_max:
-            del self._kept[next(iter(self._kept))]  # the oldest
+            self._kept.popitem(last=False)  # the oldest

@@ -10,6 +10,7 @@ from events.schemas import Location
 
 EARTH_RADIUS_KM: Final = 6371.0088  # the mean radius (IUGG): a sphere is within 0.6 % of the true distance
 CELL_DEGREES: Final = 2  # some 220 km from south to north: what city databases err by anyway
+KEY_WITHOUT_ASN: Final = ~(0xFFFF_FFFF << 32)  # what of a place's key is the same in all networks
 _COLUMNS: Final = 360 // CELL_DEGREES
 
 
@@ -23,7 +24,7 @@ class Place:
         country: ISO 3166-1 alpha-2; empty: unknown.
         continent: AF, AN, AS, EU, NA, OC or SA; empty: unknown.
         asn: the autonomous system that his address is routed by; 0: unknown.
-        precise: the position is his own, and not one for his whole country.
+        precise: the position, where there is one, is his own and not one for his whole country.
         key: small and hashable. Places of one key are in the same cell, country and network, and so near to each other
             that servers rank alike for them.
     """

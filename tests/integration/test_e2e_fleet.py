@@ -66,7 +66,7 @@ def fleet(broker_site: BrokerSite, tmp_path_factory: pytest.TempPathFactory) -> 
     vhost = broker_site.create_vhost(name)
     broker = FleetBroker(amqp_url=vhost.amqp_url, management_url=vhost.management_url, origin="the tests' broker")
     geoip = write_geoip(folder / "places.mmdb")
-    settings = (f"selector.geoip_file={geoip}", "selector.trusted_proxies=127.0.0.1/32", "selector.silent_after=4s")
+    settings = (f"selector.geoip_files={geoip}", "selector.trusted_proxies=127.0.0.1/32", "selector.silent_after=4s")
     try:
         with Fleet(folder=folder, broker=broker, selector_overrides=settings) as running:
             for channel in ("shared", "narrow", "thrifty"):

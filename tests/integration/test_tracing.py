@@ -47,7 +47,7 @@ from mirror import app as mirror_app
 from mirror.config import MirrorConfig, MirrorCredentials
 from selection.app import run_on
 from selection.config import SelectorConfig
-from selection.places.geo import Places
+from selection.places.files import PlaceFiles
 
 DEADLINE_S = 30.0
 ADMIN_TOKEN = "admin-token-of-the-tests"
@@ -214,7 +214,7 @@ async def selector_of(site: Site) -> AsyncGenerator[str]:
     config = SelectorConfig(name=SelectorName("sel"), listen_port=0, master_url=site.url, broker=CONFIG, secret=SECRET)
     async with (
         MemoryBroker(site.memory) as broker,
-        running(lambda on_ready: run_on(broker, config, places=Places(), on_ready=on_ready)) as url,
+        running(lambda on_ready: run_on(broker, config, places=PlaceFiles(), on_ready=on_ready)) as url,
     ):
         yield url
 

@@ -128,7 +128,7 @@ def test_wrong_configuration_is_exit_code_2_with_its_line(run: Run) -> None:
 def test_init_writes_private_files_and_keeps_them_when_run_again(run: Run) -> None:
     assert run("init", "site").exit_code == 0
     files = {path.name: path.read_text() for path in Path("site").iterdir()}
-    assert set(files) == {"distributary.toml", "site.secret", "admin.token"}
+    assert set(files) == {"distributary.toml", "site.secret", "admin.token", "ticket.secret"}
     assert {path.stat().st_mode & 0o777 for path in Path("site").iterdir()} == {0o600}
     again = run("init", "site", "--json")
     assert json.loads(again.stdout)["schema"] == "distributary/init/1"
@@ -143,7 +143,7 @@ def test_config_show_gives_origins_and_hides_secrets(run: Run) -> None:
     settings = {each["key"]: each for each in json.loads(result.stdout)["settings"]}
     assert settings["selector.name"] == {"key": "selector.name", "value": "two", "origin": "--set selector.name"}
     assert settings["broker.url"]["value"] == "(secret)"
-    assert settings["broker.url"]["origin"].endswith("distributary.toml:12")
+    assert settings["broker.url"]["origin"].endswith("distributary.toml:14")
     assert "guest" not in run("config", "show").output
 
 

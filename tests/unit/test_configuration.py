@@ -214,3 +214,23 @@ def test_misspelt_variable_is_refused_with_a_suggestion(load_text: Load) -> None
 def test_variable_of_another_program_under_our_prefix_is_left_alone(load_text: Load) -> None:
     load_text("", DISTRIBUTARY_FAULT_SEED="7", DISTRIBUTARY_TEST_BROKER="node", DISTRIBUTARY_RABBITMQ_IMAGE="x")
     load_text("", DISTRIBUTARY_BROKER_PASSWORD="x", DISTRIBUTARY_IMAGE="x", DISTRIBUTARY_POSTGRES_IMAGE="x")
+
+
+def test_list_of_files_starts_from_the_folder_of_whoever_names_it(load_text: Load, tmp_path: Path) -> None:
+    written = load_text('[selector]\ngeoip_files = ["city.mmdb", "/var/asn.mmdb"]\n')
+    assert written.selector.geoip_files == (tmp_path / "city.mmdb", Path("/var/asn.mmdb"))
+    named = load_text("", DISTRIBUTARY_SELECTOR_GEOIP_FILES="city.mmdb,/var/asn.mmdb")
+    assert named.selector.geoip_files == (tmp_path / "city.mmdb", Path("/var/asn.mmdb"))
+
+
+def test_site_without_a_ticket_secret_has_none_and_a_named_one_must_be_there(tmp_path: Path) -> None:
+    write_site(tmp_path, SitePlan())
+    settings = load(config=tmp_path, overrides=(), environ={}, cwd=tmp_path)
+    assert selector_config(settings).ticket_key == bytes.fromhex((tmp_path / "ticket.secret").read_text())
+    (tmp_path / "ticket.secret").unlink()
+    with pytest.raises(UsageError, match=r"ticket\.secret"):
+        selector_config(settings)
+    text = (tmp_path / "distributary.toml").read_text().replace('ticket_secret_file = "ticket.secret"', "")
+    (tmp_path / "distributary.toml").write_text(text)
+    unnamed = load(config=tmp_path, overrides=(), environ={}, cwd=tmp_path)
+    assert selector_config(unnamed).ticket_key is None

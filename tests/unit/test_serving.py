@@ -104,10 +104,10 @@ async def test_refusal_of_the_broker_says_where_the_password_is_written() -> Non
     async def fail(_: OnReady) -> None:
         raise AccessRefusedError("ACCESS_REFUSED")
 
-    service = Service(Role.MASTER, fail, "broker.url (distributary.toml:12)")
+    service = Service(Role.MASTER, fail, "broker.url (distributary.toml:14)")
     with pytest.raises(CommandError) as failed:
         await run_until_signal((service,), lambda _role, _url: None)
-    assert "broker.url (distributary.toml:12)" in failed.value.hint
+    assert "broker.url (distributary.toml:14)" in failed.value.hint
 
 
 @pytest.mark.parametrize("role", [Role.MASTER, Role.SELECTOR])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from distributary.config.load import Settings
-from distributary.config.secrets import read_site_secret
+from distributary.config.secrets import find_ticket_key, read_site_secret
 from distributary.config.services.shared import broker_config, checked
 from events.names import SelectorName
 from selection.config import SelectorConfig
@@ -25,7 +25,12 @@ def selector_config(settings: Settings) -> SelectorConfig:
         master_url=settings.site.master_url,
         broker=broker_config(settings, name=f"selector {section.name}"),
         secret=read_site_secret(settings),
-        geoip_file=section.geoip_file,
+        geoip_files=section.geoip_files,
+        places_file=section.places_file,
+        ticket_key=find_ticket_key(settings),
+        site_access_url=section.site_access_url,
+        site_access_timeout_s=float(section.site_access_timeout),
+        site_access_cache_s=float(section.site_access_cache),
         trusted_proxies=section.trusted_proxies,
         silent_after_s=float(section.silent_after),
         load_threshold=section.load_threshold,

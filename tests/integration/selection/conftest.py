@@ -48,7 +48,7 @@ from events.schemas import (
 )
 from selection.app import run_on
 from selection.config import SelectorConfig
-from selection.places.geo import Places
+from selection.places.files import PlaceFiles
 
 Connect = Callable[[], tuple[AbstractAsyncContextManager[object], Broker]]
 
@@ -83,7 +83,15 @@ class Said:
         )
         await self.broker.publish(message_of(envelope, persistent=persistent))
 
-    async def published(self, path: str, *, access: Access = PUBLIC, size_bytes: int = 1000) -> FilePublished:
+    async def published(
+        self,
+        path: str,
+        *,
+        access: Access = PUBLIC,
+        size_bytes: int = 1000,
+        sha256: Digest | None = None,
+        **more: Any,  # noqa: ANN401 - any field of the event
+    ) -> FilePublished:
         files: list[FilePublished] = []
         for channel in (ORIGIN_CHANNEL, ISO):
             self.channel_numbers[channel] += 1
@@ -94,10 +102,11 @@ class Said:
                     path=FilePath(path),
                     generation=1,
                     size_bytes=size_bytes,
-                    sha256=content(path),
+                    sha256=sha256 or content(path),
                     media_type="application/octet-stream",
                     access=access,
                     published_at_ns=1_700_000_000_000_000_000,
+                    **more,
                 )
             )
             await self.say(MASTER_SOURCE, files[-1])
@@ -272,14 +281,14 @@ class Site:
             yield selector
 
     @asynccontextmanager
-    async def unready_selector(self, *, places: Places | None = None, **changes: Any) -> AsyncGenerator[Selector]:  # noqa: ANN401 - any field of the configuration
+    async def unready_selector(self, *, places: PlaceFiles | None = None, **changes: Any) -> AsyncGenerator[Selector]:  # noqa: ANN401 - any field of the configuration
         """Run a selector while the block is entered; enter it once the selector listens."""
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         with closing(socket.create_server(("127.0.0.1", 0))) as free:
             port: int = free.getsockname()[1]
         connection, broker = self.connect()
         config = replace(self.config, listen_port=port, **changes)
-        run = run_on(broker, config, connection=connection, places=places or Places(), on_ready=ready.set_result)
+        run = run_on(broker, config, connection=connection, places=places or PlaceFiles(), on_ready=ready.set_result)
         async with new_session() as http, asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
             running = tasks.create_task(run)
             selector = Selector(f"http://127.0.0.1:{port}", http, ready)

@@ -16,7 +16,7 @@ from yarl import URL
 from events.grants import Grant, check, derive_key, read
 from events.names import ORIGIN, MirrorName
 from events.schemas import PUBLIC, Access, Location
-from selection.places.geo import open_places
+from selection.places.files import open_places
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -160,7 +160,6 @@ async def test_visitor_without_access_is_refused(site: Site) -> None:
         "/a.iso/",
         "/-/nothing",
         "/%2561.iso",
-        "/",
     ],
 )
 async def test_path_that_no_file_can_have_is_like_an_unknown_one(memory_site: Site, path: str) -> None:
@@ -202,7 +201,7 @@ async def test_where_gives_the_choice_with_the_reason_for_each_mirror(site: Site
     await site.said.serving("ana", "a.iso", location=PORTO)
     await site.said.serving("bob", "a.iso", location=OSLO)
     await site.said.serving("cat", location=PORTO)
-    with open_places(tmp_path / "city.mmdb") as places:
+    with open_places([tmp_path / "city.mmdb"]) as places:
         async with site.selector(places=places) as selector:
 
             async def both_fit() -> bool:
