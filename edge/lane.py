@@ -10,8 +10,9 @@ The connection comes back when aiohttp has answered a request that was simple, a
 proxy keeps its connections for long, and one odd visitor must not slow all that come after him. After anything that is
 not simple it stays with aiohttp.
 
-Deadlines, limits and the end are those of ``edge.server``. What is different, and only where no answer is due: a head
-that is begun, and wrong, is judged (by aiohttp) when it is whole or overdue, not at its first wrong byte.
+Deadlines, limits and the end are those of ``edge.server``. Two things differ. A head that is begun, and wrong, is
+judged (by aiohttp) when it is whole or overdue, and not at its first wrong byte. And what the lane answers it answers
+as if it had come alone, where aiohttp forgets what came in one read with a wrong request, or before its client's end.
 """
 
 from __future__ import annotations
@@ -109,8 +110,9 @@ def _may_be_begun(data: bytes, at: int) -> bool:
 
 
 Answerer: TypeAlias = Callable[[LaneRequest], bytes | None]
-r"""Decides a request at once. Gives the status line and the fields that are its own, each ended by ``\r\n``, of an
-answer without a body: ``Content-Length`` (0, but not for HEAD), ``Date``, ``Server`` and ``Connection`` are added. None: aiohttp decides.
+r"""Decides a request at once. Gives an answer without a body: the status line and the fields that are its own, each
+ended by ``\r\n``. ``Content-Length`` (but for HEAD), ``Date``, ``Server`` and ``Connection`` are added. None: aiohttp
+decides.
 """
 
 
@@ -118,7 +120,7 @@ class Verdict(Enum):
     """What becomes of a connection after the answers that it got at once."""
 
     ANSWERED = "all that arrived is answered"
-    LAST = "so it is, and its client wants no more"
+    LAST = "the client wants no answer after those"
     BEGUN = "the next head is not whole yet"
     ANOTHERS = "one simple request is left, for aiohttp to answer"
     STRANGE = "what is left is not simple: it is for aiohttp, and so is all that follows"
@@ -171,16 +173,16 @@ class Lanes:
             if found is None:
                 return answers, at, Verdict.BEGUN if _may_be_begun(data, at) else Verdict.STRANGE
             request, next_at = found
-            if request.is_last and next_at < end:
-                break
             own = self._decide(request)
             if own is None:
                 return answers, at, Verdict.ANOTHERS if next_at == end else Verdict.STRANGE
             length = b"" if request.is_head else _NO_BODY
             answers += own, length, self._stamp(), _LAST_END if request.is_last else _END
             at = next_at
+            if request.is_last:  # RFC 9112 §9.6: what follows must not be heard
+                return answers, end, Verdict.LAST
             if at == end:
-                return answers, at, Verdict.LAST if request.is_last else Verdict.ANSWERED
+                return answers, end, Verdict.ANSWERED
         return answers, at, Verdict.STRANGE
 
     def close(self) -> None:
