@@ -23,6 +23,8 @@ from events.schemas.fields import CHANNELS_MAX
 
 # As many channels as a large site may have: what one mirror can make us keep, about a megabyte, whatever it claims.
 POSITIONS_MAX: Final = CHANNELS_MAX
+ANSWERS_MAX: Final = 64  # for each channel: those that visitors ask for again and again; to make one takes 0.1 ms
+_ALL: Final = -1  # as a bit set: a mirror cannot be late with what never happened
 
 
 class Position(NamedTuple):
@@ -32,66 +34,100 @@ class Position(NamedTuple):
     channel_sequence: int
 
 
-class _Withdrawal(NamedTuple):
+class Withdrawal(NamedTuple):
+    """The last time that a path left a channel; ``sequence`` is the master's."""
+
     position: Position
     sequence: int
 
 
-class _Followed(NamedTuple):
+class Followed(NamedTuple):
+    """A mirror's last word on a channel; ``sequence`` is the mirror's."""
+
     sequence: int
     position: Position
 
 
-_NOWHERE: Final = _Followed(0, Position(-1, 0))
+_NOWHERE: Final = Followed(0, Position(-1, 0))
 
 
 class Acknowledgements:
     """The last withdrawal of each path from each channel, and each mirror's position. Mirrors are given by number."""
 
     def __init__(self) -> None:
-        self._withdrawals: dict[FilePath, dict[ChannelName, _Withdrawal]] = {}
-        self._followed: dict[int, dict[ChannelName, _Followed]] = {}
+        self.withdrawals: dict[FilePath, dict[ChannelName, Withdrawal]] = {}
+        self.followed: dict[int, dict[ChannelName, Followed]] = {}
+        self._acted: dict[ChannelName, dict[Position, int]] = {}
 
     def withdraw(self, event: FileWithdrawn, *, epoch: int, sequence: int) -> None:
         """Note what the master withdrew; ``epoch`` and ``sequence`` are the master's. No mirror follows ``origin``."""
         if event.channel == ORIGIN_CHANNEL:
             return
-        withdrawal = _Withdrawal(Position(epoch, event.channel_sequence), sequence)
-        channels = self._withdrawals.setdefault(event.path, {})
+        withdrawal = Withdrawal(Position(epoch, event.channel_sequence), sequence)
+        channels = self.withdrawals.setdefault(event.path, {})
         channels[event.channel] = max(withdrawal, channels.get(event.channel, withdrawal))
 
     def follow(self, number: int, event: ChannelFollowed, *, sequence: int) -> None:
         """Note how far a mirror is; ``sequence`` is the mirror's."""
-        channels = self._followed.setdefault(number, {})
+        channels = self.followed.setdefault(number, {})
         if event.channel not in channels and len(channels) >= POSITIONS_MAX:
             return
-        said = _Followed(sequence, Position(event.epoch, event.channel_sequence))
-        channels[event.channel] = max(said, channels.get(event.channel, said))
+        said = Followed(sequence, Position(event.epoch, event.channel_sequence))
+        if said > channels.get(event.channel, _NOWHERE):
+            channels[event.channel] = said
+            self._correct(number, event.channel, said.position)
 
     def is_due(self, number: int, path: FilePath, channel: ChannelName) -> bool:
         """Tell whether a mirror has yet to act on the last withdrawal of a path from a channel."""
-        withdrawal = self._withdrawals.get(path, {}).get(channel)
+        withdrawal = self.withdrawals.get(path, {}).get(channel)
         if withdrawal is None:
             return False
-        return self._followed.get(number, {}).get(channel, _NOWHERE).position < withdrawal.position
+        return self.followed.get(number, {}).get(channel, _NOWHERE).position < withdrawal.position
+
+    def acted(self, path: FilePath, channel: ChannelName) -> int:
+        """Give the mirrors that have acted on the last withdrawal of a path from a channel, as a bit set."""
+        withdrawal = self.withdrawals.get(path, {}).get(channel)
+        if withdrawal is None:
+            return _ALL
+        known = self._acted.setdefault(channel, {})
+        acted = known.get(withdrawal.position)
+        if acted is None:
+            if len(known) >= ANSWERS_MAX:
+                known.clear()
+            acted = known[withdrawal.position] = self._who_is_past(withdrawal.position, channel)
+        return acted
 
     def withdrawn_from(self, path: FilePath, channels: Iterable[ChannelName]) -> tuple[ChannelName, ...]:
         """Give those of some channels from which a path was withdrawn some time."""
-        withdrawals = self._withdrawals.get(path)
+        withdrawals = self.withdrawals.get(path)
         return tuple(channel for channel in channels if channel in withdrawals) if withdrawals else ()
 
     def forget_before(self, floor: int) -> None:
         """Forget what the master said under its sequence ``floor``: a restatement took its place."""
-        kept: dict[FilePath, dict[ChannelName, _Withdrawal]] = {}
-        for path, channels in self._withdrawals.items():
+        kept: dict[FilePath, dict[ChannelName, Withdrawal]] = {}
+        for path, channels in self.withdrawals.items():
             if late := {channel: said for channel, said in channels.items() if said.sequence >= floor}:
                 kept[path] = late
-        self._withdrawals = kept
+        self.withdrawals = kept
 
     def forget_master(self) -> None:
         """Forget what the master said."""
-        self._withdrawals.clear()
+        self.withdrawals.clear()
 
     def forget_mirror(self, number: int) -> None:
         """Forget what a mirror said."""
-        self._followed.pop(number, None)
+        self.followed.pop(number, None)
+        self._acted.clear()
+
+    def _who_is_past(self, position: Position, channel: ChannelName) -> int:
+        acted = 0
+        for number, channels in self.followed.items():
+            if channels.get(channel, _NOWHERE).position >= position:
+                acted |= 1 << number
+        return acted
+
+    def _correct(self, number: int, channel: ChannelName, position: Position) -> None:
+        """Put a mirror's new position into the answers that are kept."""
+        answers, bit = self._acted.get(channel, {}), 1 << number
+        for withdrawn, acted in answers.items():
+            answers[withdrawn] = acted | bit if position >= withdrawn else acted & ~bit

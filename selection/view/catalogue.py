@@ -2,7 +2,8 @@
 
 A publication or withdrawal of a path in a channel is ranked by ``(generation, channel_sequence, sequence)``; the
 highest rank holds, whatever arrives first. So a withdrawal beats every older publication of the path, the
-withdrawal of a replaced generation does not touch the new one, and a withdrawn file can be published again.
+withdrawal of a replaced generation does not touch the new one, and a withdrawn file can be published again. A
+withdrawal is remembered for as long as an older fact may yet arrive: while one of the master's numbers is missing.
 
 A file that is held (``events.names.HELD_PREFIX``) is in its channels, so that mirrors are known to have it, and in
 nothing that is given here.
@@ -10,32 +11,20 @@ nothing that is given here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from events.names import HELD_PREFIX, ORIGIN_CHANNEL, ChannelName, Digest, FilePath
+from events.names import HELD_PREFIX, ORIGIN_CHANNEL, FilePath
 from events.schemas import FilePublished, FileWithdrawn
+from selection.view.contents import Contents
 from selection.view.file import Digests, Pieces, PublishedFile
+from selection.view.files import NO_DETAILS, Details, Files
+from selection.view.memberships import NONE, Memberships, Rank
+from selection.view.metadata import Watches
 from selection.view.paths import Paths
 
 _AFTER_SLASH: Final = chr(ord("/") + 1)
 _LEAST: Final = "\0"
-
-
-class _Rank(NamedTuple):
-    generation: int
-    channel_sequence: int
-    sequence: int
-
-
-class _Entry(NamedTuple):
-    rank: _Rank
-    file: FilePublished | None  # None: withdrawn. The tombstone stays, or a late publication would undo it
-
-
-class _Membership(NamedTuple):
-    rank: _Rank
-    sha256: Digest | None
 
 
 class Folder(NamedTuple):
@@ -49,35 +38,49 @@ class Folder(NamedTuple):
 class Catalogue:
     """All published files by path, and for each the channels that hold its present content."""
 
-    def __init__(self) -> None:
-        self._entries: dict[FilePath, _Entry] = {}
-        self._memberships: dict[FilePath, dict[ChannelName, _Membership]] = {}
-        self._numbers: dict[FilePath, int] = {}
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self._files = Files()
+        self._memberships = Memberships()
+        self._withdrawn: set[tuple[int, int]] = set()
         self._paths = Paths()
         self._count = 0
+        self.watches = Watches(self._files, contents)
 
     def __len__(self) -> int:
         """Count the published files."""
         return self._count
 
-    def apply(self, event: FilePublished | FileWithdrawn, *, sequence: int) -> None:
-        """Fold one fact; ``sequence`` is the master's."""
-        rank = _Rank(event.generation, event.channel_sequence, sequence)
-        published = event if isinstance(event, FilePublished) else None
-        if event.channel == ORIGIN_CHANNEL:
-            self._enter(event.path, _Entry(rank, published))
+    def apply(self, event: FilePublished | FileWithdrawn, *, sequence: int, is_whole: bool) -> None:
+        """Fold one fact; ``sequence`` is the master's. ``is_whole``: none that is older can follow."""
+        files, memberships = self._files, self._memberships
+        published = isinstance(event, FilePublished)
+        number = files.find(event.path)
+        if number < 0:
+            if is_whole and not published:
+                return
+            number = files.add(event.path)
+        channel, first = memberships.channel_id(event.channel), files.row.cells[number] - 1
+        row = memberships.find(first, channel)
+        rank = Rank(event.generation, event.channel_sequence, sequence)
+        if row >= 0 and not memberships.is_newer(rank, row):
             return
-        channels = self._memberships.setdefault(event.path, {})
-        known = channels.get(event.channel)
-        if known is None or known.rank < rank:
-            channels[event.channel] = _Membership(rank, published.sha256 if published else None)
+        content = self._contents.need(event.sha256) if published else NONE
+        self._put(number, row, channel, rank, content)
+        if event.channel == ORIGIN_CHANNEL:
+            self._list(number, event if published else None, content)
+        self._enter(number)
+        if not published:
+            self._withdrawn.add((number, channel))
+        if is_whole and self._withdrawn:
+            self._forget_withdrawn()
 
     def file(self, path: FilePath) -> PublishedFile | None:
         """Find a published file."""
-        entry = self._entries.get(path)
-        if entry is None or entry.file is None or path.startswith(HELD_PREFIX):
+        number = self._files.find(path)
+        if number < 0 or path.startswith(HELD_PREFIX):
             return None
-        return self._published(entry.file)
+        return self._files.published(number, self._contents)
 
     def files(self) -> Iterator[PublishedFile]:
         """Give all published files, by path."""
@@ -110,58 +113,83 @@ class Catalogue:
 
     def digests(self, file: PublishedFile) -> Digests:
         """Give a file's other digests."""
-        event = self._entries[file.path].file
-        return Digests(md5=event.md5, sha1=event.sha1) if event else Digests()
+        return self._details(file).digests
 
     def pieces(self, file: PublishedFile) -> Pieces:
         """Give the digests of a file's pieces."""
-        event = self._entries[file.path].file
-        return Pieces(piece_bytes=event.piece_bytes, piece_digests=event.piece_digests) if event else Pieces()
-
-    def _published(self, event: FilePublished) -> PublishedFile:
-        memberships = self._memberships.get(event.path, {})
-        return PublishedFile(
-            number=self._numbers.setdefault(event.path, len(self._numbers)),
-            path=event.path,
-            generation=event.generation,
-            size_bytes=event.size_bytes,
-            sha256=event.sha256,
-            media_type=event.media_type,
-            tags=event.tags,
-            access=event.access,
-            published_at_ns=event.published_at_ns,
-            channels=tuple(sorted(name for name, held in memberships.items() if held.sha256 == event.sha256)),
-        )
+        return self._details(file).pieces
 
     def forget_before(self, floor: int) -> None:
         """Forget the facts under the master's sequence ``floor``: a restatement took their place."""
-        for path, entry in list(self._entries.items()):
-            if entry.rank.sequence < floor:
-                self._list(path, was=entry.file, now=None)
-                del self._entries[path]
-        memberships: dict[FilePath, dict[ChannelName, _Membership]] = {}
-        for path, channels in self._memberships.items():
-            if kept := {name: held for name, held in channels.items() if held.rank.sequence >= floor}:
-                memberships[path] = kept
-        self._memberships = memberships
-
-    def _enter(self, path: FilePath, entry: _Entry) -> None:
-        known = self._entries.get(path)
-        if known is not None and known.rank >= entry.rank:
+        files, memberships = self._files, self._memberships
+        old = memberships.before(floor)
+        if not old:
             return
-        self._list(path, was=known and known.file, now=entry.file)
-        self._entries[path] = entry
+        for number, path in enumerate(files.paths):
+            if path and (gone := [row for row in memberships.rows(files.row.cells[number] - 1) if row in old]):
+                self._forget(number, gone)
 
-    def _list(self, path: FilePath, *, was: FilePublished | None, now: FilePublished | None) -> None:
-        """Keep the published paths in order, and their number."""
-        if path.startswith(HELD_PREFIX):
+    def _details(self, file: PublishedFile) -> Details:
+        number = self._files.find(file.path)
+        return self._files.details_of(number) if number >= 0 else NO_DETAILS
+
+    def _put(self, number: int, row: int, channel: int, rank: Rank, content: int) -> None:
+        """Let a fact hold in the place of the one in ``row``, if any."""
+        files, memberships = self._files, self._memberships
+        if content >= 0:
+            self._contents.use(content)
+        if row < 0:
+            first = files.row.cells[number] - 1
+            files.row.put(number, memberships.add(first, channel, rank, content) + 1)
             return
-        if was is None and now is not None:
-            self._count += 1
-            self._paths.add(path)
-        elif was is not None and now is None:
-            self._count -= 1
-            self._paths.drop(path)
+        before = memberships.content_of(row)
+        memberships.rank(row, rank)
+        memberships.content.put(row, content + 1)
+        if before >= 0:
+            self._contents.disuse(before)
+
+    def _list(self, number: int, event: FilePublished | None, content: int) -> None:
+        """Note what is published under a path; keep the published paths in order, and their number."""
+        files, path = self._files, self._files.paths[number]
+        was_listed = files.content.cells[number] > 0
+        if event is None:
+            files.withdraw(number)
+        else:
+            files.publish(number, event, content)
+        if path.startswith(HELD_PREFIX) or was_listed == (event is not None):
+            return
+        self._count += 1 if event else -1
+        (self._paths.add if event else self._paths.drop)(path)
+
+    def _enter(self, number: int) -> None:
+        """Work out which channels hold what is published under a path."""
+        files = self._files
+        content = files.content.cells[number] - 1
+        held = self._memberships.holding(files.row.cells[number] - 1, content) if content >= 0 else ()
+        files.enter(number, held)
+        self.watches.changed(number)
+
+    def _forget_withdrawn(self) -> None:
+        """Forget the withdrawals that nothing older can follow."""
+        withdrawn, self._withdrawn = self._withdrawn, set()
+        for number, channel in withdrawn:
+            row = self._memberships.find(self._files.row.cells[number] - 1, channel)
+            if row >= 0 and self._memberships.content_of(row) < 0:
+                self._forget(number, [row])
+
+    def _forget(self, number: int, rows: Iterable[int]) -> None:
+        """Take facts out as if they had never been said."""
+        files, memberships = self._files, self._memberships
+        for row in rows:
+            content, is_origin = memberships.content_of(row), memberships.channel.cells[row] == 0
+            files.row.put(number, memberships.drop(files.row.cells[number] - 1, row) + 1)
+            if is_origin:
+                self._list(number, None, NONE)
+            if content >= 0:
+                self._contents.disuse(content)
+        self._enter(number)
+        if not files.row.cells[number]:
+            files.remove(number)
 
 
 def _beyond(place: str) -> str:

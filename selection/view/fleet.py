@@ -55,6 +55,7 @@ from events.schemas import (
 from selection.view.acknowledgements import Acknowledgements
 from selection.view.catalogue import Catalogue
 from selection.view.changes import Changes
+from selection.view.contents import Contents
 from selection.view.file import Digests, Pieces, PublishedFile
 from selection.view.policies import AddressPolicies
 from selection.view.replicas import Replicas
@@ -71,13 +72,16 @@ class FleetView:
     """
 
     def __init__(self) -> None:
-        self._catalogue = Catalogue()
+        self._contents = Contents()
+        self._catalogue = Catalogue(self._contents)
         self._roster = Roster()
-        self._replicas = Replicas()
+        self._replicas = Replicas(self._contents)
         self._acknowledgements = Acknowledgements()
         self._policies = AddressPolicies()
         self._tracks: dict[str, SequenceTrack] = {}
         self._floor = 0
+        self._followers: dict[tuple[ChannelName, ...], int] = {}
+        self._followers_version = 0
         self.log_generation = 0
         self.revoked_start_by_s = 0
 
@@ -93,10 +97,19 @@ class FleetView:
 
     def apply(self, envelope: Envelope, *, heard_s: float) -> None:
         """Fold one event. ``heard_s`` is when it arrived, on the listener's clock; it counts for load reports alone."""
-        if isinstance(envelope.event, LoadReported):  # telemetry may have gaps and keeps no history
-            self._roster.weigh(envelope.event, version=envelope.version, heard_s=heard_s)
-        elif self._is_current(envelope) and not self._is_void(envelope):
-            self._fold(envelope.event, epoch=envelope.epoch, sequence=envelope.sequence)
+        event = envelope.event
+        if isinstance(event, LoadReported):  # telemetry may have gaps and keeps no history
+            self._roster.weigh(event, version=envelope.version, heard_s=heard_s)
+            return
+        track = self._tracks.get(envelope.source)
+        if track is None or track.epoch != envelope.epoch:
+            track = self._begin_epoch(envelope, track)
+            if track is None:
+                return
+        elif not track.note(envelope.sequence):
+            return
+        if not self._is_void(envelope):
+            self._fold(event, sequence=envelope.sequence, track=track)
 
     @property
     def roster_version(self) -> int:
@@ -121,19 +134,15 @@ class FleetView:
         They follow a channel that holds it, hold its content, and have acted on the last withdrawal of its path from
         each channel that holds it and that they follow.
         """
-        servers = self.followers(file) & self.holders(file.sha256)
-        for channel in self.withdrawn_from(file):
-            due = (mirror for mirror in self.mirrors() if self.has_yet_to_withdraw(mirror, file, channel))
-            servers &= ~sum(1 << mirror.number for mirror in due)
+        servers = self.followers(file) & self._replicas.holders(file.sha256)
+        if servers and file.path in self._acknowledgements.withdrawals:
+            for channel in file.channels:
+                servers &= self._acknowledgements.acted(file.path, channel) | ~self._roster.followers(channel)
         return servers
 
     def metadata_holders(self, channel: ChannelName, tags: AbstractSet[Tag]) -> int:
-        """Give the mirrors that hold all files of a channel that carry one of these tags, as a bit set."""
-        found = self._roster.followers(channel)
-        for file in self._catalogue.files():
-            if channel in file.channels and not tags.isdisjoint(file.tags):
-                found &= self.holders(file.sha256)
-        return found
+        """Give the mirrors that follow a channel and hold all its files that carry one of these tags, as a bit set."""
+        return self._roster.followers(channel) & self._catalogue.watches.holders(channel, tags)
 
     def mirrors(self) -> tuple[Mirror, ...]:
         """Give the mirrors of the fleet, by name."""
@@ -149,9 +158,14 @@ class FleetView:
 
     def followers(self, file: PublishedFile) -> int:
         """Give the mirrors that may serve a file, as a bit set: they follow a channel that holds it."""
-        found = 0
-        for channel in file.channels:
-            found |= self._roster.followers(channel)
+        if self._followers_version != self._roster.version:
+            self._followers, self._followers_version = {}, self._roster.version
+        found = self._followers.get(file.channels)
+        if found is None:
+            found = 0
+            for channel in file.channels:
+                found |= self._roster.followers(channel)
+            self._followers[file.channels] = found
         return found
 
     def withdrawn_from(self, file: PublishedFile) -> tuple[ChannelName, ...]:
@@ -212,20 +226,29 @@ class FleetView:
         """Count, for each source with a gap in its numbers, the events that never arrived."""
         return {source: missing for source, track in sorted(self._tracks.items()) if (missing := track.missing)}
 
-    def _fold(self, event: Event, *, epoch: int, sequence: int) -> None:  # noqa: C901, PLR0912 - a case for each kind
-        """Fold what holds; the numbers are those of its source."""
+    def _fold(self, event: Event, *, sequence: int, track: SequenceTrack) -> None:  # noqa: C901, PLR0912 - a case for each kind
+        """Fold what holds, the most frequent first; ``sequence`` and ``track`` are its source's."""
         match event:
+            case ReplicaReady() | ReplicaLost():
+                self._replicas.apply(self._number(event.mirror), event, sequence=sequence, track=track)
             case FilePublished():
-                self._catalogue.apply(event, sequence=sequence)
+                self._catalogue.apply(event, sequence=sequence, is_whole=self._is_whole(track))
             case FileWithdrawn():
-                self._catalogue.apply(event, sequence=sequence)
-                self._acknowledgements.withdraw(event, epoch=epoch, sequence=sequence)
-            case ChannelDefined() | ChannelRemoved():
-                self._policies.apply(event, sequence=sequence)
+                self._catalogue.apply(event, sequence=sequence, is_whole=self._is_whole(track))
+                self._acknowledgements.withdraw(event, epoch=track.epoch, sequence=sequence)
+            case InventoryAnnounced():
+                if self._replicas.page(self._number(event.mirror), event, track=track):
+                    self._roster.note_change(self._number(event.mirror))
+            case ReplicaDeclined():
+                self._replicas.decline(self._number(event.mirror), event, sequence=sequence)
             case ChannelFollowed():
                 self._acknowledgements.follow(self._number(event.mirror), event, sequence=sequence)
+            case ChannelDefined() | ChannelRemoved():
+                self._policies.apply(event, sequence=sequence)
             case MirrorJoined() | MirrorLeft():
                 self._roster.enrol(event, sequence=sequence)
+            case MirrorRuled():
+                self._roster.rule(event, sequence=sequence)
             case SubscriptionGranted() | SubscriptionRevoked():
                 self._roster.subscribe(event, sequence=sequence)
             case MirrorCameOnline() | MirrorWentOffline():
@@ -234,15 +257,6 @@ class FleetView:
                 self._roster.open(event, sequence=sequence)
             case KeysRotated():
                 self._roster.rotate(event, sequence=sequence)
-            case ReplicaReady() | ReplicaLost():
-                self._replicas.apply(self._number(event.mirror), event, sequence=sequence)
-            case ReplicaDeclined():
-                self._replicas.decline(self._number(event.mirror), event, sequence=sequence)
-            case MirrorRuled():
-                self._roster.rule(event, sequence=sequence)
-            case InventoryAnnounced():
-                self._replicas.page(self._number(event.mirror), event)
-                self._roster.note_change(self._number(event.mirror))  # it may have become complete
             case GrantsRevoked():
                 self.revoked_start_by_s = max(self.revoked_start_by_s, event.start_by_s_max)
             case LogOpened() | CatalogueRestated():
@@ -265,18 +279,18 @@ class FleetView:
     def _number(self, mirror: MirrorName) -> int:
         return self._roster.mirror(mirror).number
 
-    def _is_current(self, envelope: Envelope) -> bool:
-        """Note the event's number; tell whether it belongs to its source's newest epoch, which ends older ones."""
-        track = self._tracks.get(envelope.source)
-        if track is not None and envelope.epoch == track.epoch:
-            track.note(envelope.sequence)
-            return True
-        if track is not None and envelope.epoch < track.epoch:
-            return False
+    def _is_whole(self, track: SequenceTrack) -> bool:
+        """Tell whether all that the master said since its last restatement was heard."""
+        return track.is_whole_after(max(0, self._floor - 1))
+
+    def _begin_epoch(self, envelope: Envelope, track: SequenceTrack | None) -> SequenceTrack | None:
+        """Let a source's new epoch end its older ones; None: this is one of those."""
         if track is not None:
+            if envelope.epoch < track.epoch:
+                return None
             self._forget(envelope.source)
-        self._tracks[envelope.source] = SequenceTrack(envelope.epoch, envelope.sequence, envelope.sequence)
-        return True
+        begun = self._tracks[envelope.source] = SequenceTrack(envelope.epoch, envelope.sequence, envelope.sequence)
+        return begun
 
     def _is_void(self, envelope: Envelope) -> bool:
         """Tell whether a restatement took the place of what the master says here. A log that it opened is open."""
@@ -297,7 +311,8 @@ class FleetView:
     def _forget(self, source: str) -> None:
         if source == MASTER_SOURCE:
             self._floor = 0
-            self._catalogue = Catalogue()
+            self._contents.disuse_all()
+            self._catalogue = Catalogue(self._contents)
             self._roster.forget_master()
             self._policies.forget()
             self._acknowledgements.forget_master()

@@ -1,72 +1,88 @@
 """Who holds which content, folded from what each mirror says of itself. Pure.
 
-Holders of a content are an int used as a bit set, bit n for mirror number n. What a mirror says has an order of its own
-(its sequence), and here only that counts: of two facts about one content the later holds, and a complete inventory
-``as_of`` n replaces all facts up to n, in whatever order facts and pages arrive.
+What a mirror says has an order of its own (its sequence), and here only that counts: of two facts about one content the
+later holds, and a complete inventory ``as_of`` n replaces all facts up to n, in whatever order facts and pages arrive.
+
+A fact has to be kept for as long as one that is older may yet arrive: while a number is missing after the last
+inventory, or pages of a newer inventory are. Otherwise the set of holders says it all. So two things are not believed:
+a fact that comes ``LATE_MAX`` numbers after those around it, and an inventory that was taken before facts which were
+not kept (a mirror takes it in the moment in which it says the first page).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Final
 
-from events.names import Digest
+from msgspec import Struct
+
+from events.names import SHA256_BYTES, Digest
 from events.schemas import InventoryAnnounced, LossReason, ReplicaDeclined, ReplicaLost, ReplicaReady
+from selection.view.contents import Contents
+from selection.view.sequences import SequenceTrack
 
 # Twice the largest catalogue that we know of: what one mirror can make us keep, some 100 MB, whatever it claims. That
 # nobody published it is no reason to forget a content: in a log whose beginning is cut off the master says it later.
 CONTENTS_MAX: Final = 1_000_000
 DECLINED_MAX: Final = 1000  # explanations for people, a kilobyte each; past that the oldest go
+LOSSES_MAX: Final = 1000  # explanations, too
 # A mirror tells one inventory at a time; more that never complete are a faulty mirror's, and the oldest go.
 INVENTORIES_PENDING_MAX: Final = 4
+# A relay repeats a batch of some hundred at most. A mirror whose number is lost for good keeps this many facts, 2 MB.
+LATE_MAX: Final = 10_000
 
 
-@dataclass(slots=True)
-class _Pages:
-    """The pages of one incomplete inventory. ``weight`` counts pages and contents, so that empty pages cost, too."""
+class Inventory(Struct):
+    """The pages of one incomplete inventory: the digests of each, one after the other.
 
-    digests: dict[int, tuple[Digest, ...]] = field(default_factory=dict[int, tuple[Digest, ...]])
+    ``weight`` counts pages and contents, so that empty pages cost, too.
+    """
+
+    pages: dict[int, bytes] = {}
     weight: int = 0
 
     def put(self, page: int, sha256s: tuple[Digest, ...]) -> None:
-        self.weight += 1 + len(sha256s) - (1 + len(self.digests[page]) if page in self.digests else 0)
-        self.digests[page] = sha256s
+        """Take a page, or another word on one."""
+        known = self.pages.get(page)
+        self.weight += 1 + len(sha256s) - (0 if known is None else 1 + len(known) // SHA256_BYTES)
+        self.pages[page] = b"".join(sha256s)
+
+    def digests(self) -> Iterator[Digest]:
+        """Give all contents."""
+        for joined in self.pages.values():
+            for start in range(0, len(joined), SHA256_BYTES):
+                yield Digest(joined[start : start + SHA256_BYTES])
 
 
-@dataclass(slots=True)
-class _Told:
-    """What one mirror said that may still be overtaken.
+class Told(Struct):
+    """What one mirror said. Each fact stands with its sequence.
 
-    ``since`` holds the last fact about each content after the inventory, with the reason of a loss or None; ``pages``
-    holds incomplete inventories by ``(as_of, number of pages)``.
+    ``since`` has the last fact about each content that must be kept, ``2 * sequence`` and 1 where it is held;
+    ``folded`` is the highest sequence of a fact that was not. ``pending`` has incomplete inventories by ``(as_of,
+    number of pages)``. ``losses`` and ``declined`` explain what is missing.
     """
 
+    number: int
     as_of: int = 0
     copies: int = 0
-    since: dict[Digest, tuple[int, LossReason | None]] = field(
-        default_factory=dict[Digest, tuple[int, LossReason | None]]
-    )
-    declined: dict[Digest, tuple[int, ReplicaDeclined]] = field(
-        default_factory=dict[Digest, tuple[int, ReplicaDeclined]]
-    )
-    pages: dict[tuple[int, int], _Pages] = field(default_factory=dict[tuple[int, int], _Pages])
-
-    @property
-    def pending(self) -> int:
-        """Weigh the incomplete inventories."""
-        return sum(pages.weight for pages in self.pages.values())
+    folded: int = 0
+    since: dict[Digest, int] = {}
+    losses: dict[Digest, tuple[int, LossReason]] = {}
+    declined: dict[Digest, tuple[int, ReplicaDeclined]] = {}
+    pending: dict[tuple[int, int], Inventory] = {}
 
 
 class Replicas:
     """The holders of every content, and why a mirror has none. Mirrors are given by number."""
 
-    def __init__(self) -> None:
-        self._holders: dict[Digest, int] = {}
-        self._told: dict[int, _Told] = {}
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+        self._told: dict[int, Told] = {}
 
     def holders(self, sha256: Digest) -> int:
         """Give the mirrors that hold this content, as a bit set."""
-        return self._holders.get(sha256, 0)
+        content = self._contents.find(sha256)
+        return 0 if content < 0 else self._contents.holders(content)
 
     def copies(self, number: int) -> int:
         """Count the contents that a mirror holds."""
@@ -78,34 +94,37 @@ class Replicas:
 
     def loss(self, number: int, sha256: Digest) -> LossReason | None:
         """Give the reason for which the mirror lost this content, where its last word was that it did."""
-        _, reason = self._of(number).since.get(sha256, (0, None))
-        return reason
+        said = self._of(number).losses.get(sha256)
+        return said[1] if said else None
 
     def declined(self, number: int, sha256: Digest) -> ReplicaDeclined | None:
         """Give the mirror's last word on why it could not fetch this content."""
-        _, event = self._of(number).declined.get(sha256, (0, None))
-        return event
+        said = self._of(number).declined.get(sha256)
+        return said[1] if said else None
 
-    def apply(self, number: int, event: ReplicaReady | ReplicaLost, *, sequence: int) -> None:
-        """Fold a fact about one content; ``sequence`` is the mirror's."""
-        told = self._of(number)
-        known, _ = told.since.get(event.sha256, (told.as_of, None))
-        if sequence <= known:
+    def apply(self, number: int, event: ReplicaReady | ReplicaLost, *, sequence: int, track: SequenceTrack) -> None:
+        """Fold a fact about one content; ``sequence`` is the mirror's, and ``track`` has noted it."""
+        told = self._told.get(number) or self._of(number)
+        if told.since or told.pending or track.gaps or track.first > told.as_of + 1:
+            if not self._is_news(told, event.sha256, sequence, track):
+                return
+            self._keep(told, event, sequence, track)
+        elif sequence <= told.as_of:
             return
-        if event.sha256 not in told.since and len(told.since) >= CONTENTS_MAX:
-            self._set(number, event.sha256, held=False)  # better a copy too few than one that is not there
-            return
-        declined, _ = told.declined.get(event.sha256, (0, None))
-        if declined < sequence:
-            told.declined.pop(event.sha256, None)
-        loss = event.reason if isinstance(event, ReplicaLost) else None
-        told.since[event.sha256] = (sequence, loss)
-        self._set(number, event.sha256, held=loss is None)
+        else:
+            told.folded = sequence
+        if told.losses or told.declined:
+            _forget_reasons(told, event.sha256, sequence)
+        if isinstance(event, ReplicaReady):
+            self._hold(told, event.sha256)
+        else:
+            _explain(told, event, sequence)
+            self._release(told, event.sha256)
 
     def decline(self, number: int, event: ReplicaDeclined, *, sequence: int) -> None:
         """Keep the last reason for which a mirror could not fetch a content, until it says anything newer of it."""
         told = self._of(number)
-        known, _ = told.since.get(event.sha256, (told.as_of, None))
+        known = max(told.as_of, told.since.get(event.sha256, 0) >> 1)
         declined, _ = told.declined.get(event.sha256, (0, None))
         if sequence <= max(known, declined):
             return
@@ -113,54 +132,109 @@ class Replicas:
         if len(told.declined) > DECLINED_MAX:
             del told.declined[min(told.declined, key=lambda sha256: told.declined[sha256][0])]
 
-    def page(self, number: int, event: InventoryAnnounced) -> None:
-        """Fold one page of an inventory; the last missing page puts the whole into force."""
+    def page(self, number: int, event: InventoryAnnounced, *, track: SequenceTrack) -> bool:
+        """Fold one page of an inventory; tell whether it was the last one missing, which puts the whole into force."""
         told = self._of(number)
-        if event.as_of <= told.as_of:
-            return
-        pages = told.pages.setdefault((event.as_of, event.pages), _Pages())
-        pages.put(event.page, event.sha256s)
-        while len(told.pages) > INVENTORIES_PENDING_MAX or told.pending > CONTENTS_MAX:
-            del told.pages[min(told.pages)]
-        if (event.as_of, event.pages) in told.pages and len(pages.digests) >= event.pages:
-            self._replace(number, event.as_of, {sha256 for page in pages.digests.values() for sha256 in page})
+        if event.as_of <= told.as_of or event.as_of <= told.folded:
+            return False
+        key = event.as_of, event.pages
+        inventory = told.pending.setdefault(key, Inventory())
+        inventory.put(event.page, event.sha256s)
+        while len(told.pending) > INVENTORIES_PENDING_MAX or _pending_weight(told) > CONTENTS_MAX:
+            del told.pending[min(told.pending)]
+        is_complete = key in told.pending and len(inventory.pages) >= event.pages
+        if is_complete:
+            self._replace(told, event.as_of, inventory)
+        self._trim(told, track)
+        return is_complete
 
     def forget(self, number: int) -> None:
         """Forget all that a mirror said."""
-        for sha256 in self._held_by(number):
-            self._set(number, sha256, held=False)
-        self._told[number] = _Told()
+        for content in self._contents.held_by(1 << number):
+            self._contents.release(content, 1 << number)
+        self._told[number] = Told(number)
 
-    def _of(self, number: int) -> _Told:
+    def _of(self, number: int) -> Told:
         told = self._told.get(number)
         if told is None:
-            told = self._told[number] = _Told()
+            told = self._told[number] = Told(number)
         return told
 
-    def _replace(self, number: int, as_of: int, held: set[Digest]) -> None:
+    def _is_news(self, told: Told, sha256: Digest, sequence: int, track: SequenceTrack) -> bool:
+        """Tell whether a fact is newer than what is known of the content, and not too late to be compared with it."""
+        known = max(told.as_of, told.since.get(sha256, 0) >> 1)
+        return sequence > known and sequence > track.last - LATE_MAX
+
+    def _keep(self, told: Told, event: ReplicaReady | ReplicaLost, sequence: int, track: SequenceTrack) -> None:
+        told.since[event.sha256] = 2 * sequence + isinstance(event, ReplicaReady)
+        is_needed = told.pending or not track.is_whole_after(told.as_of)
+        if not is_needed or len(told.since) > 2 * LATE_MAX:
+            self._trim(told, track)
+
+    def _trim(self, told: Told, track: SequenceTrack) -> None:
+        """Let go of the facts that nothing older can follow."""
+        if not told.since:
+            return
+        floor = track.last if track.is_whole_after(told.as_of) else track.last - LATE_MAX
+        floor = min(floor, *(as_of - 1 for as_of, _ in told.pending)) if told.pending else floor
+        gone = [sha256 for sha256, fact in told.since.items() if fact >> 1 <= floor]
+        for sha256 in gone:
+            told.folded = max(told.folded, told.since.pop(sha256) >> 1)
+
+    def _replace(self, told: Told, as_of: int, inventory: Inventory) -> None:
         """Put a complete inventory into force, and on top of it what was said after it was taken."""
-        told = self._of(number)
         told.as_of = as_of
-        told.since = {sha256: fact for sha256, fact in told.since.items() if fact[0] > as_of}
+        told.since = {sha256: fact for sha256, fact in told.since.items() if fact >> 1 > as_of}
+        told.losses = {sha256: said for sha256, said in told.losses.items() if said[0] > as_of}
         told.declined = {sha256: said for sha256, said in told.declined.items() if said[0] > as_of}
-        told.pages = {key: pages for key, pages in told.pages.items() if key[0] > as_of}
-        held |= {sha256 for sha256, (_, loss) in told.since.items() if loss is None}
-        held -= {sha256 for sha256, (_, loss) in told.since.items() if loss is not None}
-        for sha256 in self._held_by(number):
-            if sha256 not in held:
-                self._set(number, sha256, held=False)
-        for sha256 in held:
-            self._set(number, sha256, held=True)
+        told.pending = {key: pages for key, pages in told.pending.items() if key[0] > as_of}
+        listed = self._hold_all(told, inventory)
+        if told.copies > len(listed):
+            self._hold_no_others(told, listed)
+        for sha256, fact in told.since.items():
+            (self._hold if fact & 1 else self._release)(told, sha256)
 
-    def _held_by(self, number: int) -> list[Digest]:
-        bit = 1 << number
-        return [sha256 for sha256, holders in self._holders.items() if holders & bit]
+    def _hold_all(self, told: Told, inventory: Inventory) -> set[int]:
+        """Note that a mirror holds all contents of an inventory; give them."""
+        contents, bit = self._contents, 1 << told.number
+        listed = set[int]()
+        for sha256 in inventory.digests():
+            content = contents.need(sha256)
+            listed.add(content)
+            told.copies += contents.hold(content, bit)
+        return listed
 
-    def _set(self, number: int, sha256: Digest, *, held: bool) -> None:
-        before = self._holders.get(sha256, 0)
-        after = before | 1 << number if held else before & ~(1 << number)
-        self._of(number).copies += (after > before) - (after < before)
-        if after:
-            self._holders[sha256] = after
-        else:
-            self._holders.pop(sha256, None)
+    def _hold_no_others(self, told: Told, listed: set[int]) -> None:
+        contents, bit = self._contents, 1 << told.number
+        for content in contents.held_by(bit):
+            if content not in listed:
+                contents.release(content, bit)
+                told.copies -= 1
+
+    def _hold(self, told: Told, sha256: Digest) -> None:
+        if told.copies < CONTENTS_MAX:
+            contents = self._contents
+            told.copies += contents.hold(contents.need(sha256), 1 << told.number)
+
+    def _release(self, told: Told, sha256: Digest) -> None:
+        content = self._contents.find(sha256)
+        if content >= 0:
+            told.copies -= self._contents.release(content, 1 << told.number)
+
+
+def _pending_weight(told: Told) -> int:
+    return sum(inventory.weight for inventory in told.pending.values())
+
+
+def _forget_reasons(told: Told, sha256: Digest, sequence: int) -> None:
+    """Forget why a content was missing before a newer word on it."""
+    declined, _ = told.declined.get(sha256, (sequence, None))
+    if declined < sequence:
+        del told.declined[sha256]
+    told.losses.pop(sha256, None)
+
+
+def _explain(told: Told, event: ReplicaLost, sequence: int) -> None:
+    told.losses[event.sha256] = (sequence, event.reason)
+    if len(told.losses) > LOSSES_MAX:
+        del told.losses[min(told.losses, key=lambda sha256: told.losses[sha256][0])]

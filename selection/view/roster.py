@@ -7,8 +7,10 @@ Both give a profile; the mirror's own holds once it has said one, since its oper
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from events.envelope import Version
 from events.names import ChannelName, MirrorName
@@ -29,8 +31,7 @@ from events.schemas import (
 from selection.view.changes import Changes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
+class Load(Struct, frozen=True, kw_only=True, array_like=True):
     """A mirror's last report, and when it was first heard (on the listener's clock)."""
 
     version: Version
@@ -38,8 +39,7 @@ class Load:
     heard_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotation:
+class Rotation(Struct, frozen=True, kw_only=True, array_like=True):
     """The master's last word on a mirror's grant keys: the newest epoch, and the oldest that still opens anything."""
 
     sequence: int = 0
@@ -47,8 +47,7 @@ class Rotation:
     oldest_epoch: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class Opening(Struct, frozen=True, kw_only=True, array_like=True):
     """A mirror's last word on whether it takes new visitors. ``until_s`` is when that ends by itself, 0 for never."""
 
     sequence: int = 0
@@ -56,12 +55,18 @@ class Opening:
     until_s: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruling:
+class Ruling(Struct, frozen=True, kw_only=True, array_like=True):
     """The site's last word on a mirror."""
 
     sequence: int = 0
     rules: MirrorRuled | None = None
+
+
+class Leave(Struct, frozen=True, array_like=True):
+    """The master's last word on whether a mirror may follow a channel."""
+
+    sequence: int
+    granted: bool
 
 
 _UNROTATED: Final = Rotation()
@@ -69,8 +74,7 @@ _OPEN: Final = Opening()
 _UNRULED: Final = Ruling()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mirror:
+class Mirror(Struct, frozen=True, kw_only=True, array_like=True):
     """All that is known of a mirror but its replicas. ``…_sequence`` is that of the last such event, 0 for none yet."""
 
     name: MirrorName
@@ -131,14 +135,16 @@ class Roster:
     def __init__(self) -> None:
         self._mirrors: dict[MirrorName, Mirror] = {}
         self._numbered: list[Mirror] = []
-        self._fleet: tuple[MirrorName, ...] = ()
-        self._leave: dict[tuple[MirrorName, ChannelName], tuple[int, bool]] = {}
+        self._fleet: tuple[MirrorName, ...] | None = ()
+        self._leave: dict[MirrorName, dict[ChannelName, Leave]] = {}
         self._followers: dict[ChannelName, int] = {}
         self.changes = Changes()
         self.version = 0
 
     def fleet(self) -> tuple[Mirror, ...]:
         """Give the mirrors that belong to the fleet, by name."""
+        if self._fleet is None:
+            self._fleet = tuple(sorted(mirror.name for mirror in self._numbered if mirror.in_fleet))
         return tuple(self._mirrors[name] for name in self._fleet)
 
     def mirror(self, name: MirrorName) -> Mirror:
@@ -174,18 +180,17 @@ class Roster:
             self._put(replace(mirror, left_sequence=max(mirror.left_sequence, sequence)))
         elif sequence > mirror.joined_sequence:
             self._put(replace(mirror, joined_sequence=sequence, profile_joined=event.profile))
-        self._fleet = tuple(sorted(mirror.name for mirror in self._mirrors.values() if mirror.in_fleet))
-        for name, channel in self._leave:
-            if name == event.mirror:
-                self._recount(name, channel)
+        self._fleet = None
+        for channel in self._leave.get(event.mirror, ()):
+            self._recount(event.mirror, channel)
 
     def subscribe(self, event: SubscriptionGranted | SubscriptionRevoked, *, sequence: int) -> None:
         """Fold the master's word on who may follow what."""
-        key = (event.mirror, event.channel)
-        known, _ = self._leave.get(key, (0, False))
-        if sequence > known:
-            self._leave[key] = (sequence, isinstance(event, SubscriptionGranted))
-            self._recount(*key)
+        channels = self._leave.setdefault(event.mirror, {})
+        known = channels.get(event.channel)
+        if known is None or sequence > known.sequence:
+            channels[event.channel] = Leave(sequence, granted=isinstance(event, SubscriptionGranted))
+            self._recount(event.mirror, event.channel)
 
     def attend(self, event: MirrorCameOnline | MirrorWentOffline, *, sequence: int) -> None:
         """Fold a mirror's own word on whether it is there."""
@@ -230,19 +235,20 @@ class Roster:
         self._leave.clear()
         self._followers.clear()
         self._fleet = ()
-        for mirror in list(self._mirrors.values()):
+        for mirror in list(self._numbered):
             unspoken = replace(mirror, joined_sequence=0, left_sequence=0, profile_joined=None)
             self._put(replace(unspoken, rotated=_UNROTATED, ruling=_UNRULED))
 
     def forget_master_before(self, floor: int) -> None:
         """Forget what the master said under its sequence ``floor``: a restatement took its place."""
-        for mirror in list(self._mirrors.values()):
+        for mirror in list(self._numbered):
             self._put(_without_what_was_said_before(floor, mirror))
-        self._fleet = tuple(sorted(mirror.name for mirror in self._mirrors.values() if mirror.in_fleet))
-        self._leave = {key: said for key, said in self._leave.items() if said[0] >= floor}
+        self._fleet = None
         self._followers.clear()
-        for key in self._leave:
-            self._recount(*key)
+        for name, channels in self._leave.items():
+            self._leave[name] = {channel: said for channel, said in channels.items() if said.sequence >= floor}
+            for channel in self._leave[name]:
+                self._recount(name, channel)
 
     def forget_mirror(self, name: MirrorName) -> None:
         """Forget what a mirror said of itself in the log."""
@@ -256,10 +262,10 @@ class Roster:
     def _recount(self, name: MirrorName, channel: ChannelName) -> None:
         """Set one mirror's bit for one channel. Leave that was granted before the mirror last left is void."""
         mirror = self.mirror(name)
-        sequence, granted = self._leave[name, channel]
+        said = self._leave[name][channel]
         bit = 1 << mirror.number
         followers = self._followers.get(channel, 0) & ~bit
-        if granted and sequence > mirror.left_sequence:
+        if said.granted and said.sequence > mirror.left_sequence:
             followers |= bit
         self._followers[channel] = followers
         self.note_change(mirror.number)

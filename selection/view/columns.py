@@ -1,0 +1,119 @@
+"""Numbers by number, as narrow as they can be: what a million files take depends on it. Pure."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from typing import Final
+
+_WIDTHS: Final = "BHIQ"
+_SLOTS_MIN: Final = 8
+_FULL_FRACTION: Final = 3, 5  # beyond, searches that find nothing grow long
+
+
+class Column:
+    """Unsigned numbers by position, kept in the fewest bytes that the largest of them needs.
+
+    Read ``cells`` directly, and keep no reference to it: a larger number puts another array in its place.
+    """
+
+    __slots__ = ("cells",)
+
+    def __init__(self, width: str = "B") -> None:
+        self.cells: array[int] = array(width)
+
+    def append(self, value: int) -> None:
+        """Put a number at the end."""
+        try:
+            self.cells.append(value)
+        except OverflowError:
+            self._widen(value)
+            self.cells.append(value)
+
+    def put(self, position: int, value: int) -> None:
+        """Put a number in the place of another."""
+        try:
+            self.cells[position] = value
+        except OverflowError:
+            self._widen(value)
+            self.cells[position] = value
+
+    def dump(self) -> tuple[str, bytes]:
+        """Give the width and the numbers, as ``load`` takes them."""
+        return self.cells.typecode, self.cells.tobytes()
+
+    def load(self, width: str, data: bytes) -> None:
+        """Take what ``dump`` gave."""
+        self.cells = array(width)
+        self.cells.frombytes(data)
+
+    def _widen(self, value: int) -> None:
+        width = next(width for width in _WIDTHS if value < 1 << 8 * array(width).itemsize)
+        self.cells = array(width, self.cells)
+
+
+class Slots:
+    """An open-addressing table from the hash of a thing to its number: six to thirteen bytes for each thing.
+
+    The things are elsewhere, by number; ``hash_of`` gives the hash of one that is in the table. To find a thing: begin
+    at ``hash & mask``, go on by ones, end at a cell of 0; a cell holds a number plus one.
+    """
+
+    __slots__ = ("_hash_of", "_used", "cells", "mask")
+
+    def __init__(self, hash_of: Callable[[int], int]) -> None:
+        self._hash_of = hash_of
+        self._reset(_SLOTS_MIN)
+
+    def fill(self, count: int) -> None:
+        """Put the numbers below ``count`` into an empty table."""
+        size = _SLOTS_MIN
+        while _is_full(count, size):
+            size *= 2
+        self._reset(size)
+        self._used = count
+        for number in range(count):
+            self._settle(number)
+
+    def put(self, number: int) -> None:
+        """Put a number in that is not there."""
+        self._used += 1
+        if _is_full(self._used, self.mask + 1):
+            known = [cell - 1 for cell in self.cells if cell]
+            self._reset(2 * (self.mask + 1))
+            self._used = len(known) + 1
+            for other in known:
+                self._settle(other)
+        self._settle(number)
+
+    def drop(self, number: int) -> None:
+        """Take a number out that is there. What lies behind moves up, so that no search ends too early."""
+        cells, mask = self.cells, self.mask
+        hole = self._hash_of(number) & mask
+        while cells[hole] != number + 1:
+            hole = (hole + 1) & mask
+        self._used -= 1
+        place = hole
+        while other := cells[place := (place + 1) & mask]:
+            home = self._hash_of(other - 1) & mask
+            if (place - home) & mask >= (place - hole) & mask:
+                cells[hole] = other
+                hole = place
+        cells[hole] = 0
+
+    def _settle(self, number: int) -> None:
+        cells, mask = self.cells, self.mask
+        place = self._hash_of(number) & mask
+        while cells[place]:
+            place = (place + 1) & mask
+        cells[place] = number + 1
+
+    def _reset(self, size: int) -> None:
+        self.cells = array("I", bytes(4 * size))
+        self.mask = size - 1
+        self._used = 0
+
+
+def _is_full(used: int, size: int) -> bool:
+    wanted, of = _FULL_FRACTION
+    return used * of > size * wanted

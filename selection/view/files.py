@@ -1,0 +1,164 @@
+"""What is published under each path, in columns by file number. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+from events.names import ChannelName, FilePath, Tag
+from events.schemas import PUBLIC, Access, FilePublished
+from selection.view.columns import Column, Slots
+from selection.view.contents import Contents
+from selection.view.file import Digests, Pieces, PublishedFile
+from selection.view.interning import Interned
+
+NOBODY: Final = -1
+# Digests of pieces are for metalinks alone, 16 kB a large file. What is published beyond this room is shown without.
+PIECES_BYTES_MAX: Final = 128 << 20
+
+
+class Kind(NamedTuple):
+    """What many files have alike."""
+
+    media_type: str
+    tags: tuple[Tag, ...]
+    access: Access
+
+
+class Details(Struct, frozen=True, gc=False):
+    """What few ask for."""
+
+    digests: Digests = Digests()
+    pieces: Pieces = Pieces()
+
+
+NO_DETAILS: Final = Details()
+
+
+class Files:
+    """Paths by number, and what is published under each: some sixty bytes beside the path and the content.
+
+    A number is a path's for as long as there is any fact about it. ``content`` and ``row`` are stored plus one, so that
+    0 is none.
+    """
+
+    def __init__(self) -> None:
+        self.paths: list[FilePath] = []
+        self.row = Column()
+        self.content = Column()
+        self.generation = Column()
+        self.size_bytes = Column()
+        self.published_at_ns = Column()
+        self.kind = Column()
+        self.channels = Column()
+        self.kinds: Interned[Kind] = Interned(Kind("", (), PUBLIC))
+        self.channel_sets: Interned[tuple[ChannelName, ...]] = Interned(())
+        self.details: dict[int, Details] = {}
+        self.pieces_bytes = 0
+        self._slots = Slots(self._hash_of)
+        self._free: list[int] = []
+
+    def columns(self) -> tuple[Column, ...]:
+        """Give the columns, in an order that stays."""
+        return (
+            self.row,
+            self.content,
+            self.generation,
+            self.size_bytes,
+            self.published_at_ns,
+            self.kind,
+            self.channels,
+        )
+
+    def find(self, path: FilePath) -> int:
+        """Give the number of a path, or ``NOBODY``."""
+        slots, paths = self._slots, self.paths
+        cells, mask = slots.cells, slots.mask
+        place = hash(path) & mask
+        while cell := cells[place]:
+            if paths[cell - 1] == path:
+                return cell - 1
+            place = (place + 1) & mask
+        return NOBODY
+
+    def add(self, path: FilePath) -> int:
+        """Give a number to a path that has none."""
+        if self._free:
+            number = self._free.pop()
+            self.paths[number] = path
+        else:
+            number = len(self.paths)
+            self.paths.append(path)
+            for column in self.columns():
+                column.append(0)
+        self._slots.put(number)
+        return number
+
+    def remove(self, number: int) -> None:
+        """Take a path's number back; nothing is published under it."""
+        self._slots.drop(number)
+        self.paths[number] = FilePath("")
+        self._free.append(number)
+
+    def publish(self, number: int, event: FilePublished, content: int) -> None:
+        """Note what is published under a path."""
+        self.content.put(number, content + 1)
+        self.generation.put(number, event.generation)
+        self.size_bytes.put(number, event.size_bytes)
+        self.published_at_ns.put(number, event.published_at_ns)
+        kind = Kind(event.media_type, event.tags, event.access)
+        self.kind.put(number, self.kinds.exchange(self.kind.cells[number], kind))
+        self._detail(number, event)
+
+    def withdraw(self, number: int) -> None:
+        """Note that nothing is published under a path."""
+        self.content.put(number, 0)
+        self.kind.put(number, self.kinds.exchange(self.kind.cells[number], self.kinds.values[0]))
+        self._detail(number, None)
+
+    def enter(self, number: int, channels: tuple[ChannelName, ...]) -> None:
+        """Note which channels hold what is published under a path."""
+        self.channels.put(number, self.channel_sets.exchange(self.channels.cells[number], channels))
+
+    def channels_of(self, number: int) -> tuple[ChannelName, ...]:
+        """Give the channels that hold what is published under a path."""
+        return self.channel_sets.values[self.channels.cells[number]]
+
+    def published(self, number: int, contents: Contents) -> PublishedFile | None:
+        """Give what is published under a path."""
+        content = self.content.cells[number]
+        if not content:
+            return None
+        media_type, tags, access = self.kinds.values[self.kind.cells[number]]
+        return PublishedFile(
+            number=number,
+            path=self.paths[number],
+            generation=self.generation.cells[number],
+            size_bytes=self.size_bytes.cells[number],
+            sha256=contents.digest(content - 1),
+            media_type=media_type,
+            tags=tags,
+            access=access,
+            published_at_ns=self.published_at_ns.cells[number],
+            channels=self.channel_sets.values[self.channels.cells[number]],
+        )
+
+    def details_of(self, number: int) -> Details:
+        """Give what few ask for."""
+        return self.details.get(number, NO_DETAILS)
+
+    def _detail(self, number: int, event: FilePublished | None) -> None:
+        known = self.details.pop(number, None)
+        if known is not None:
+            self.pieces_bytes -= len(known.pieces.piece_digests)
+        if event is None or not (event.md5 or event.sha1 or event.piece_digests):
+            return
+        pieces = Pieces(piece_bytes=event.piece_bytes, piece_digests=event.piece_digests)
+        if self.pieces_bytes + len(event.piece_digests) > PIECES_BYTES_MAX:
+            pieces = Pieces()
+        self.pieces_bytes += len(pieces.piece_digests)
+        self.details[number] = Details(Digests(md5=event.md5, sha1=event.sha1), pieces)
+
+    def _hash_of(self, number: int) -> int:
+        return hash(self.paths[number])
