@@ -80,6 +80,10 @@ class Api:
         """Put a JSON body."""
         return self._ask("PUT", path, None, body)
 
+    def patch(self, path: str, body: object) -> JsonObject:
+        """Change what a JSON body names."""
+        return self._ask("PATCH", path, None, body)
+
     def delete(self, path: str, query: Mapping[str, str] | None = None) -> JsonObject:
         """Delete."""
         return self._ask("DELETE", path, query, None)

@@ -157,6 +157,16 @@ def held_path(path: FilePath) -> FilePath:
     return FilePath(HELD_PREFIX + path)
 
 
+def is_held(path: FilePath) -> bool:
+    """Tell whether a published path is that of a held file."""
+    return path.startswith(HELD_PREFIX)
+
+
+def unheld_path(path: FilePath) -> FilePath:
+    """Give where visitors find what stands under a published path, or will find it once it is released."""
+    return FilePath(path.removeprefix(HELD_PREFIX))
+
+
 def _path_problem(text: str) -> str | None:
     try:
         encoded = text.encode()

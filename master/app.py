@@ -24,10 +24,13 @@ from master.config import MasterConfig
 from master.connection import Connection
 from master.downloads import Downloads, Outgoing
 from master.following import Following
+from master.heard import Heard
+from master.holding import Holding
 from master.joining import Joining
 from master.mirrors import FIRST_KEY
 from master.provisioning import MirrorAccess, Provisioner
 from master.publishing import Publisher
+from master.releasing import Releasing
 from master.restating import Restating
 from master.revoking import Revoking
 from master.seeding import Seeding
@@ -38,6 +41,7 @@ from master.web.channels import ChannelRoutes
 from master.web.content import OriginRoutes
 from master.web.fallback import FallbackRoutes, FallbackSettings
 from master.web.files import FileRoutes
+from master.web.holds import HoldRoutes
 from master.web.mirrors import MemberRoutes, MirrorRoutes, Urls
 from master.web.pieces import PiecesRoutes
 from master.web.revocations import RevocationRoutes
@@ -111,20 +115,27 @@ class Master:
             seeds_max=config.seeds_max, escape_after_s=config.escape_after_s, bytes_per_second=config.mirror_rate
         )
         self.seeding = Seeding(store, self._serving, rules, secret=config.secret, rng=rng)
-        self.following = Following(store, vhost=config.broker.vhost, on_heard=self.seeding.hear)
-        self.connection = Connection(self._provisioner, StoredOutbox(store), Restating(store), self.following, rng=rng)
+        self._releasing = Releasing(store)
+        self.following = Following(store, vhost=config.broker.vhost, on_heard=self._hear)
+        self.connection = Connection(
+            self._provisioner, StoredOutbox(store), Restating(store), self.following, self._releasing, rng=rng
+        )
         self._running = Running[Outgoing]()
         self.revoking = Revoking(store, self._running, wake=self.connection.wake, clock_s=time.time)
 
     def web(self) -> web.Application:
         """Put the HTTP interface together."""
-        config, store, wake = self._config, self._store, self.connection.wake
+        config, store, wake = self._config, self._store, self._wake
+        holding = Holding(store, wake=wake)
         channels = Channels(store, self._provisioner, wake=wake)
         joining = Joining(store, self._provisioner, secret=config.secret, wake=wake)
         serving, proxies = self._serving, parse_proxies(config.proxies)
-        downloads = Downloads(store, slots=config.slots, wake=wake, clock_s=time.time)
+        downloads = Downloads(store, slots=config.slots, wake=self.connection.wake, clock_s=time.time)
+        publisher = Publisher(store, holding, checksums=config.checksums, wake=self.connection.wake)
+        withdrawing = Withdrawing(store, self._running, wake=wake)
         routes = Routes(
-            files=FileRoutes(Publisher(store, wake=wake), Withdrawing(store, self._running, wake=wake), channels),
+            files=FileRoutes(publisher, withdrawing, channels),
+            holds=HoldRoutes(holding),
             channels=ChannelRoutes(channels),
             mirrors=MirrorRoutes(joining, self._urls),
             members=MemberRoutes(joining, channels, self._urls),
@@ -137,6 +148,15 @@ class Master:
         app = build_app(routes, admin_token=config.admin_token, checks=self.connection.checks)
         app.cleanup_ctx.append(downloads.reporting)
         return app
+
+    def _wake(self) -> None:
+        """Say what was committed, and look whether it lets a hold be released."""
+        self.connection.wake()
+        self._releasing.look()
+
+    def _hear(self, heard: Heard) -> None:
+        self.seeding.hear(heard)
+        self._releasing.hear(heard)
 
     def _fallback(self, serving: Serving, downloads: Downloads) -> FallbackRoutes:
         config = self._config

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
-from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, Tag
+from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, Tag, unheld_path
 from events.schemas import PUBLIC, Access, FilePublished, FileWithdrawn, Filter, WithdrawMode
+from master.checksums import NO_CHECKSUMS, Checksums
 from master.filters import Decision, Rule, Traits, decide
 from master.pieces import ONE_PIECE, Pieces
 
@@ -34,11 +35,13 @@ class PublishedFile:
     named_channels: tuple[ChannelName, ...] | None
     published_at_ns: int
     pieces: Pieces = ONE_PIECE
+    checksums: Checksums = NO_CHECKSUMS
 
     @property
     def traits(self) -> Traits:
-        """What a filter may ask about it."""
-        return Traits(path=self.path, size_bytes=self.size_bytes, media_type=self.media_type, tags=self.tags)
+        """What a filter may ask about it; of a held file what it may ask about the released one."""
+        path = unheld_path(self.path)
+        return Traits(path=path, size_bytes=self.size_bytes, media_type=self.media_type, tags=self.tags)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,7 @@ class Wish:
     sha256: Digest
     media_type: str
     pieces: Pieces = ONE_PIECE
+    checksums: Checksums = NO_CHECKSUMS
     tags: tuple[Tag, ...] = ()
     access: Access = PUBLIC
     named_channels: tuple[ChannelName, ...] | None = None
@@ -142,6 +146,8 @@ def event_of(fact: Fact, *, channel_sequence: int) -> FilePublished | FileWithdr
                 published_at_ns=file.published_at_ns,
                 piece_bytes=file.pieces.piece_bytes,
                 piece_digests=file.pieces.digests,
+                md5=file.checksums.md5,
+                sha1=file.checksums.sha1,
             )
         case Left():
             return FileWithdrawn(
@@ -176,16 +182,21 @@ def _says_the_same(file: PublishedFile, before: PublishedFile | None) -> bool:
     return before is not None and replace(file, named_channels=before.named_channels) == before
 
 
+def generation_of(standing: Standing, sha256: Digest) -> int:
+    """Tell which generation of its path a content is, or would be.
+
+    A path that comes back after a withdrawal counts on, so that no late tombstone can fell the new file.
+    """
+    current = standing.file
+    return current.generation if current is not None and current.sha256 == sha256 else standing.last_generation + 1
+
+
 def _fulfil(standing: Standing, wish: Wish, now_ns: int) -> PublishedFile:
     current = standing.file
-    if current is not None and current.sha256 == wish.sha256:
-        generation, published_at_ns = current.generation, current.published_at_ns
-    else:
-        # A path that comes back after a withdrawal counts on, so that no late tombstone can fell the new file.
-        generation, published_at_ns = standing.last_generation + 1, now_ns
+    published_at_ns = current.published_at_ns if current is not None and current.sha256 == wish.sha256 else now_ns
     return PublishedFile(
         path=wish.path,
-        generation=generation,
+        generation=generation_of(standing, wish.sha256),
         size_bytes=wish.size_bytes,
         sha256=wish.sha256,
         media_type=wish.media_type,
@@ -194,6 +205,7 @@ def _fulfil(standing: Standing, wish: Wish, now_ns: int) -> PublishedFile:
         named_channels=wish.named_channels,
         published_at_ns=published_at_ns,
         pieces=wish.pieces,
+        checksums=wish.checksums,
     )
 
 

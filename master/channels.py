@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from events.names import ORIGIN_CHANNEL, ChannelName, FilePath, MirrorName
+from events.names import ORIGIN_CHANNEL, ChannelName, FilePath, MirrorName, is_held
 from events.schemas import ChannelRemoved, Filter, SubscriptionRevoked
 from events.schemas.fields import TEXT_LENGTH_MAX
 from events.trace import TraceContext
@@ -75,7 +75,7 @@ class Channels:
             return channel, (await transaction.catalogue.counts()).get(name, 0)
 
     async def files(self, name: ChannelName) -> Sequence[Entry]:
-        """Give the files of a channel; ``origin`` is the whole catalogue.
+        """Give the files of a channel, without those that are held; ``origin`` is the whole catalogue.
 
         Raises:
             NotFoundError: no such channel.
@@ -83,7 +83,7 @@ class Channels:
         async with self._store.reading() as transaction:
             if name != ORIGIN_CHANNEL:
                 found(await transaction.catalogue.channel(name), name)
-            return await transaction.catalogue.entries(name)
+            return [entry for entry in await transaction.catalogue.entries(name) if not is_held(entry.file.path)]
 
     async def memberships(self) -> Mapping[FilePath, Sequence[ChannelName]]:
         """Give each file's channels, without ``origin``."""
@@ -126,9 +126,10 @@ class Channels:
             await transaction.journal.record(facts)
             files = (await transaction.catalogue.counts()).get(channel.name, 0)
         self._wake()
-        entered = sum(isinstance(fact, Entered) for fact in facts)
+        visible = [fact for fact in facts if not is_held(fact.file.path)]
+        entered = sum(isinstance(fact, Entered) for fact in visible)
         log.info("channel.defined", channel=channel.name, files=files, trace_id=trace.trace_id)
-        return Definition(channel=channel, files=files, entered=entered, left=len(facts) - entered)
+        return Definition(channel=channel, files=files, entered=entered, left=len(visible) - entered)
 
     async def remove(self, name: ChannelName, *, trace: TraceContext) -> None:
         """Withdraw a channel's files from it, end its subscriptions, and forget it.
@@ -182,7 +183,7 @@ def _refiltered(standings: Sequence[Standing], filters: Mapping[ChannelName, Fil
 
 
 def _tried(standings: Sequence[Standing], name: ChannelName, rules: Filter) -> list[Verdict]:
-    files = [standing.file for standing in standings if standing.file is not None]
+    files = [standing.file for standing in standings if standing.file is not None and not is_held(standing.file.path)]
     return [Verdict(file, catalogue.decide_channel(file, name, rules)) for file in files]
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from broker.config import BrokerConfig
 from edge.visitors import parse_proxies
+from master.checksums import Checksum
 from master.store.engine import supported
 
 SECRET_BYTES_MIN: Final = 32  # as long as the keys that are derived from it
@@ -38,6 +39,7 @@ class MasterConfig:
         seeds_max: how often each piece of a file is sent to mirrors in all; the rest they have from each other.
         escape_after_s: how long a mirror waits for a piece that no other can give, until it is sent once more.
         mirror_rate: the most that is sent to all mirrors together, in bytes per second; None is no limit.
+        checksums: further digests that are made of each file, for old tools: ``md5``, ``sha1``.
         slots: downloads that visitors get from the master itself at once. By default as many as the 1,024 open files
             of an ordinary process allow, with a file, a socket and its double for each and some segments besides.
     """
@@ -57,6 +59,7 @@ class MasterConfig:
     seeds_max: int = 2
     escape_after_s: float = 10.0
     mirror_rate: int | None = None
+    checksums: frozenset[Checksum] = frozenset()
     slots: int = 200
 
     @property

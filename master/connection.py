@@ -20,6 +20,7 @@ from edge.health import Check
 from master.errors import UnavailableError
 from master.following import Following
 from master.provisioning import Provisioner
+from master.releasing import Releasing
 from master.restating import Restating
 from master.store.store import uncut
 
@@ -38,6 +39,7 @@ class Connection:
         outbox: Outbox,
         restating: Restating,
         following: Following,
+        releasing: Releasing,
         *,
         rng: random.Random,
     ) -> None:
@@ -45,6 +47,7 @@ class Connection:
         self._following = following
         self._outbox = outbox
         self._restating = restating
+        self._releasing = releasing
         self._rng = rng
         self._relay: Relay | None = None
         self._broker: Broker | None = None
@@ -120,6 +123,7 @@ class Connection:
             asyncio.create_task(self._insist(self._provisioner.remove_departed), name="remove-departed"),
             asyncio.create_task(self._insist(lambda: self._restating.run(wake=self.wake)), name="restating"),
             asyncio.create_task(self._insist(lambda: self._following.run(broker)), name="following"),
+            asyncio.create_task(self._insist(lambda: self._releasing.run(wake=self.wake)), name="releasing"),
         ]
         try:
             while not tasks[0].done():

@@ -23,7 +23,7 @@ from events.schemas import MirrorInvited, MirrorLeft, Profile, SubscriptionGrant
 from events.trace import TraceContext
 from master.channels import found
 from master.errors import ConflictError, ForbiddenError, GoneError, InvalidRequestError, NotFoundError
-from master.mirrors import FIRST_KEY, KeyEpochs, Mirror, MirrorState, OpenInvitation
+from master.mirrors import FIRST_KEY, NO_RULE, KeyEpochs, Mirror, MirrorState, OpenInvitation, Rule
 from master.provisioning import Provisioner
 from master.store.store import Store, Transaction
 
@@ -183,8 +183,10 @@ class Joining:
                 mirror = member(await transaction.fleet.mirror(name), name)
                 for channel in await transaction.fleet.subscriptions(name):
                     await transaction.fleet.unsubscribe(name, channel)
-                await transaction.fleet.put_mirror(replace(mirror, state=MirrorState.LEFT))
-                await transaction.journal.say([MirrorLeft(mirror=name, reason=reason)])
+                unruled = replace(mirror, state=MirrorState.LEFT, rule=NO_RULE)
+                await transaction.fleet.put_mirror(unruled)
+                ended = [] if mirror.rule == NO_RULE else [unruled.ruling()]
+                await transaction.journal.say([*ended, MirrorLeft(mirror=name, reason=reason)])
             self._wake()
             await self._provisioner.remove(name)
         log.info("mirror.left", mirror=name, reason=reason, trace_id=trace.trace_id)
@@ -211,6 +213,22 @@ class Joining:
         self._wake()
         log.info("keys.rotated", mirror=name, key_epoch=keys.newest, cut=cut, trace_id=trace.trace_id)
         return keys
+
+    async def edit(self, name: MirrorName, change: Callable[[Rule], Rule], *, trace: TraceContext) -> Rule:
+        """Change what the site rules for a mirror; give all of it.
+
+        Raises:
+            NotFoundError: no such mirror.
+        """
+        async with self._store.changing(trace=trace) as transaction:
+            mirror = member(await transaction.fleet.mirror(name), name)
+            edited = replace(mirror, rule=change(mirror.rule))
+            if edited != mirror:
+                await transaction.fleet.put_mirror(edited)
+                await transaction.journal.say([edited.ruling()])
+        self._wake()
+        log.info("mirror.ruled", mirror=name, enabled=edited.rule.enabled, trace_id=trace.trace_id)
+        return edited.rule
 
     def grant_keys(self, mirror: Mirror) -> dict[int, bytes]:
         """Give a mirror's grant keys that hold, by epoch."""
@@ -267,6 +285,7 @@ class Joining:
             joins=1 if before is None else before.joins + 1,
             joined_at_ns=transaction.now_ns,
             keys=FIRST_KEY if before is None else before.keys,
+            rule=NO_RULE if before is None else before.rule,
         )
         return mirror, tuple(channel for channel in invitation.channels if channel in known)
 

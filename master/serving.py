@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from edge.files import Content
-from events.names import Digest, FilePath, MirrorName, file_name
+from events.names import Digest, FilePath, MirrorName, file_name, is_held
 from master.catalogue import PublishedFile
 from master.errors import ForbiddenError, NotFoundError, UnusableFileError
 from master.hashing import check_unchanged, open_regular
@@ -50,7 +50,7 @@ class Serving:
             UnusableFileError: the file is not what was published.
         """
         async with self._store.reading() as transaction:
-            copies = await transaction.catalogue.copies(sha256)
+            copies = _visible(await transaction.catalogue.copies(sha256))
         if not copies:
             raise _unknown(sha256)
         return sound(copies)
@@ -58,7 +58,7 @@ class Serving:
     async def path_of(self, sha256: Digest) -> FilePath | None:
         """Give a path under which content is published, to ask for it anew."""
         async with self._store.reading() as transaction:
-            copies = await transaction.catalogue.copies(sha256)
+            copies = _visible(await transaction.catalogue.copies(sha256))
         return copies[0].file.path if copies else None
 
     async def _copies_for(self, mirror: MirrorName, sha256: Digest) -> Sequence[Copy]:
@@ -71,6 +71,11 @@ class Serving:
         if not holding & set(followed):
             raise ForbiddenError("not_subscribed", f"no channel that {mirror} follows holds {sha256.hex()}")
         return copies
+
+
+def _visible(copies: Sequence[Copy]) -> Sequence[Copy]:
+    """Leave out what is held: it is for mirrors alone."""
+    return [copy for copy in copies if not is_held(copy.file.path)]
 
 
 def sound(copies: Sequence[Copy]) -> Content:

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from edge.running import Running
-from events.names import ORIGIN_CHANNEL, ChannelName, FilePath, MirrorName
+from events.names import ORIGIN_CHANNEL, ChannelName, FilePath, MirrorName, is_held, unheld_path
 from events.schemas import WithdrawMode
 from events.schemas.fields import TEXT_LENGTH_MAX
 from events.trace import TraceContext
@@ -21,9 +21,11 @@ from master import catalogue
 from master.catalogue import PublishedFile
 from master.downloads import Outgoing
 from master.errors import InvalidRequestError, NotFoundError
+from master.holds import HoldState
 from master.store.store import Store, Transaction
 
 CUT_REASON: Final = "the file was withdrawn"
+SEE_HELD: Final = "see all that is held: distributary hold ls"
 
 log = structlog.stdlib.get_logger()
 
@@ -61,7 +63,7 @@ class Withdrawing:
     async def withdraw(self, path: FilePath, *, reason: str, mode: WithdrawMode, trace: TraceContext) -> Withdrawal:
         """Take a file out of the catalogue and all channels; with ``CUT`` end what runs of it here, too.
 
-        What stands under another path as well goes on.
+        Of a held file the path is that of ``held_path``. What stands under another path as well goes on.
 
         Raises:
             NotFoundError: no such file.
@@ -72,9 +74,10 @@ class Withdrawing:
         async with self._store.changing(trace=trace) as transaction:
             standing = await transaction.catalogue.standing(path)
             if (file := standing.file) is None:
-                raise NotFoundError("file_unknown", f"no file {path}", hint="see them all: distributary ls")
+                raise await _unknown(transaction, path)
             await transaction.journal.record(catalogue.withdraw(standing, reason=reason, mode=mode).facts)
-            await transaction.catalogue.forget_file(path)
+            await transaction.catalogue.forget_files([path])
+            await transaction.holds.drop([path], HoldState.ENDED)
             left = sorted(standing.channels - {ORIGIN_CHANNEL})
             facts = {channel: await transaction.journal.last(channel) for channel in left}
             acknowledgements = await _acknowledgements(transaction, facts)
@@ -90,6 +93,15 @@ class Withdrawing:
         """Tell of each mirror that follows the channels of these facts which of them it has yet to act on."""
         async with self._store.reading() as transaction:
             return await _acknowledgements(transaction, facts)
+
+
+async def _unknown(transaction: Transaction, path: FilePath) -> NotFoundError:
+    """Say that there is no such file, and where one is held for that path."""
+    if is_held(path):
+        return NotFoundError("held_unknown", f"nothing is held for {unheld_path(path)}", hint=SEE_HELD)
+    if (await transaction.catalogue.state(path)).held.file is None:
+        return NotFoundError("file_unknown", f"no file {path}", hint="see them all: distributary ls")
+    return NotFoundError("file_unknown", f"{path} is held and not published", hint="withdraw what is held: --held")
 
 
 async def _acknowledgements(transaction: Transaction, facts: Mapping[ChannelName, int]) -> Sequence[Acknowledgement]:

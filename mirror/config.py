@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from events.envelope import Envelope, mirror_source
 from events.errors import UnspeakableEventError
 from events.grants import KEY_BYTES
 from events.names import MirrorName
-from events.schemas import Location, MirrorCameOnline, Profile
+from events.schemas import EVERYBODY, Location, MirrorCameOnline, Profile, Reach
 from mirror.keeping.eviction import Marks
 from mirror.operating.promises import Promises
 from mirror.serving.periods import RESET_DAY_MAX, Calendar, zone_of
@@ -31,7 +31,15 @@ PORT_MAX: Final = 65_535
 
 _LIKE: Final = "write it like https://files.example.org"
 _PLAIN_URL = re.compile(r"[^\s\x00-\x20\x7f\"<>\\^`{|}]+")
-_COUNTRY = re.compile("([A-Z]{2})?")
+_COUNTRY = re.compile("[A-Z]{2}")
+_CONTINENTS: Final = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
+
+
+class Family(Enum):
+    """A family of addresses."""
+
+    IPV4 = "ipv4"
+    IPV6 = "ipv6"
 
 
 class Serving(Enum):
@@ -102,6 +110,9 @@ class MirrorConfig:
     Days begin and ``hours`` are told by ``time_zone``. ``trusted_proxies`` are the CIDR blocks whose
     ``X-Forwarded-For`` is believed, ``private_addresses`` those outside of the public internet where other mirrors may
     be.
+
+    ``reach`` is whom the mirror takes; visitors in ``networks`` or in the autonomous system ``asn`` (0: not said) come
+    to it first. ``families`` are those by which visitors reach it; None: that of the URL's address, both for a name.
     """
 
     name: MirrorName
@@ -134,6 +145,10 @@ class MirrorConfig:
     trusted_proxies: tuple[str, ...] = ()
     serve: Serving = Serving.BUILTIN
     private_addresses: tuple[str, ...] = ()
+    reach: Reach = EVERYBODY
+    networks: tuple[str, ...] = ()
+    asn: int = 0
+    families: frozenset[Family] | None = None
     limits: FetchLimits = FetchLimits()
 
     def problems(self) -> list[str]:
@@ -145,11 +160,13 @@ class MirrorConfig:
             found.append(f"listen_port: use 0 to {PORT_MAX}")
         if self.url is not None and (problem := url_problem(self.url)):
             found.append(f"url: {problem}")
-        for name in ("trusted_proxies", "private_addresses"):
+        for name in ("trusted_proxies", "private_addresses", "networks"):
             try:
                 _ = [ip_network(block) for block in getattr(self, name)]
             except ValueError as error:
                 found.append(f"{name}: {error}")
+        if self.families is not None and not self.families:
+            found.append('families: name at least one, like ["ipv4"]; left out, it follows from the URL')
         if self.serve is Serving.EXTERNAL and not self.trusted_proxies:
             found.append('trusted_proxies: serve = "external" needs nginx\'s address here, like ["127.0.0.1/32"]')
         found += self._bounds_problems()
@@ -158,14 +175,21 @@ class MirrorConfig:
     def profile(self, url: str, promises: Promises | None = None) -> Profile:
         """Give what the mirror tells of itself; ``url`` is where it listens, ``promises`` what holds now."""
         now = promises or self.promises
+        reached_at = self.url or url
+        families = families_of(reached_at) if self.families is None else self.families
         return Profile(
-            url=self.url or url,
+            url=reached_at,
             slots=now.slots,
             monthly_bytes=now.monthly_bytes,
             location=self.location,
             daily_bytes=now.daily_bytes,
             peers=self.peers and now.peer_share > 0,
             external=self.serve is Serving.EXTERNAL,
+            reach=self.reach,
+            networks=self.networks,
+            asn=self.asn,
+            ipv4=Family.IPV4 in families,
+            ipv6=Family.IPV6 in families,
         )
 
     @property
@@ -201,8 +225,11 @@ class MirrorConfig:
 
     def _profile_problems(self) -> list[str]:
         """Find what the configuration takes and an event does not: the mirror could not say that it is online."""
-        if self.location is not None and not _COUNTRY.fullmatch(self.location.country):
-            return [f"country: {self.location.country!r}: write two capital letters, like PT, or leave it out"]
+        country = "" if self.location is None else self.location.country
+        if not _COUNTRY.fullmatch(country or "PT"):
+            return [f"country: {country!r}: write two capital letters, like PT, or leave it out"]
+        if found := self._reach_problems():
+            return found
         online = MirrorCameOnline(mirror=self.name, profile=self.profile("http://127.0.0.1"))
         try:
             encode(
@@ -211,6 +238,17 @@ class MirrorConfig:
         except UnspeakableEventError as error:
             return [f"the mirror could not announce itself: {error}"]
         return []
+
+    def _reach_problems(self) -> list[str]:
+        countries = {name: getattr(self.reach, name) for name in ("countries_only", "countries_excluded")}
+        found = [
+            f"{name}: {code!r}: write two capital letters, like PT"
+            for name, codes in countries.items()
+            for code in codes
+            if not _COUNTRY.fullmatch(code)
+        ]
+        unknown = [code for code in self.reach.continents_only if code not in _CONTINENTS]
+        return found + [f"continents_only: {code!r}: use {', '.join(_CONTINENTS)}" for code in unknown]
 
     def _bounds_problems(self) -> list[str]:
         checks = {
@@ -240,6 +278,15 @@ def open_connections(downloads: int) -> int:
     behind one address brings many such visitors.
     """
     return max(IDLE_FACTOR * downloads, CONNECTIONS_PER_ADDRESS_MAX)
+
+
+def families_of(url: str) -> frozenset[Family]:
+    """Give the address families by which a URL can be reached: its own where it names an address, else both."""
+    try:
+        address = ip_address(urlsplit(url).hostname or "")
+    except ValueError:
+        return frozenset(Family)
+    return frozenset({Family.IPV4 if isinstance(address, IPv4Address) else Family.IPV6})
 
 
 def url_problem(url: str) -> str | None:

@@ -11,6 +11,8 @@ COMMANDS = {
     "demo": ("demo", "Run a whole fleet on this machine and download from it."),
     "serve": ("serve", "Run a role: master, mirror, selector, or all."),
     "publish": ("publish", "Publish files or whole trees."),
+    "hold": ("hold", "Files that mirrors fetch already and visitors do not get yet."),
+    "release": ("release", "Let visitors have what was held."),
     "withdraw": ("withdraw", "Take a file out of the catalogue."),
     "revoke": ("revoke", "Take back links that were given before now."),
     "channel": ("channel", "Channels and their filters."),

@@ -13,6 +13,8 @@ import click
 from distributary.answers import inside, objects, text, words
 from distributary.cli.command import LazyGroup
 from distributary.cli.confirm import confirm
+from distributary.cli.edit import command as edit
+from distributary.cli.edit import rule_sentence
 from distributary.cli.invocation import current, stdin_is_terminal
 from distributary.cli.nginx import command as nginx
 from distributary.cli.operate import COMMANDS
@@ -209,13 +211,19 @@ def _row(each: JsonObject) -> tuple[str, ...]:
     cells = (
         _name(each),
         text(each, "state"),
-        "; ".join(filter(None, (reason_sentence(each), declined_sentence(each)))),
+        "; ".join(filter(None, (reason_sentence(each), declined_sentence(each), _ruled(each)))),
         text(each, "slots"),
         format_size(quota) if isinstance(quota, int) else "",
         held_of_wanted(each),
         ", ".join(words(each, "channels")),
     )
     return tuple(cell or NOTHING for cell in cells)
+
+
+def _ruled(each: JsonObject) -> str:
+    """Say what the site rules for a mirror, as the master has it; a selector may not have heard of it yet."""
+    sentence = rule_sentence(inside(each, "rule"))
+    return f"ruled: {sentence}" if sentence else ""
 
 
 def _flat(content: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
@@ -315,5 +323,5 @@ def remove(mirror: str, reason: str, *, dry_run: bool, yes: bool) -> None:
         output.text(f"{'would remove' if dry_run else 'removed'}  {mirror}")
 
 
-for each in (*COMMANDS, nginx):
+for each in (*COMMANDS, edit, nginx):
     command.add_command(each)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import click
@@ -13,6 +13,7 @@ from distributary.cli.command import Command
 from distributary.cli.invocation import current
 from distributary.cli.printable import printable
 from distributary.cli.progress import progress
+from distributary.cli.waiting import wait_for_release
 from distributary.client import Api, JsonObject
 from distributary.errors import CommandError, UsageError
 from distributary.exits import ExitCode
@@ -24,23 +25,28 @@ class Tally:
     """How many files ended how, over all paths."""
 
     published: int = 0
+    held: int = 0
     unchanged: int = 0
     refused: int = 0
     hidden: int = 0
+    holds: list[int] = field(default_factory=list[int])
 
     def add(self, done: JsonObject) -> None:
         """Add one path's result."""
         self.published += number(done, "published")
+        self.held += number(done, "held")
         self.unchanged += number(done, "unchanged")
         self.refused += number(done, "refused")
         self.hidden += number(done, "hidden")
+        if hold := number(done, "hold"):
+            self.holds.append(hold)
 
     @property
     def exit_code(self) -> ExitCode:
         """Some refused is partial, all refused is a failure."""
         if not self.refused:
             return ExitCode.OK
-        return ExitCode.PARTIAL if self.published + self.unchanged else ExitCode.FAILED
+        return ExitCode.PARTIAL if self.published + self.held + self.unchanged else ExitCode.FAILED
 
 
 @click.command(cls=Command, name="publish")
@@ -53,7 +59,20 @@ class Tally:
 @click.option(
     "--allow-network", "networks", multiple=True, metavar="CIDR", help="Only these visitors; may be repeated."
 )
+@click.option(
+    "--access",
+    type=click.Choice(["public", "ticket", "site"]),
+    default="public",
+    show_default=True,
+    help="Who gets it: everybody, who shows a ticket that the site signed, or whom the site says yes to.",
+)
 @click.option("--media-type", help="Default: by the file's name.")
+@click.option("--hold", is_flag=True, help="For mirrors alone, until you `release` it; all of a tree at once.")
+@click.option(
+    "--wait",
+    metavar="3|50%|all",
+    help="Hold it until so many mirrors, or so many of those that follow its channels, have all of it.",
+)
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 def command(
     paths: Sequence[Path],
@@ -61,13 +80,17 @@ def command(
     channels: Sequence[str],
     tags: Sequence[str],
     networks: Sequence[str],
+    access: str,
     media_type: str | None,
+    wait: str | None,
     *,
+    hold: bool,
     dry_run: bool,
 ) -> ExitCode:
     """Publish files or whole trees that lie on the master's disk.
 
-    A file that is unchanged costs nothing; changed content becomes a new generation of its path.
+    A file that is unchanged costs nothing; changed content becomes a new generation of its path. What is held leaves
+    to visitors what was there before.
     """
     if name is not None and len(paths) > 1:
         raise UsageError("usage", "--as names one PATH; publish several one by one")
@@ -80,10 +103,15 @@ def command(
             "tags": list(tags),
             "channels": list(channels) or None,
             "networks": list(networks),
+            "access": access,
             "media_type": media_type,
+            "hold": hold,
+            "wait": wait,
             "dry_run": dry_run,
         }
         tally.add(_publish(master, path, request))
+    for number_of_hold in tally.holds if wait is not None else ():
+        wait_for_release(master, number_of_hold, current().output)
     _report(tally, dry_run=dry_run)
     return tally.exit_code
 
@@ -125,7 +153,8 @@ def _sentence(event: JsonObject, *, dry_run: bool) -> str:
     names = ", ".join(words(event, "channels"))
     size = format_size(number(event, "size_bytes"))
     generation = event.get("generation")
-    done = "would publish" if dry_run and event.get("type") == "published" else text(event, "type")
+    would = {"published": "would publish", "held": "would hold"} if dry_run else {}
+    done = would.get(text(event, "type"), text(event, "type"))
     return f"{done:<10} {path}  {size}  generation {generation}  {names or 'no channel'}"
 
 
@@ -135,5 +164,8 @@ def _report(tally: Tally, *, dry_run: bool) -> None:
         output.line({"type": "done", **asdict(tally)})
         return
     would = "would be " if dry_run else ""
+    held = f", {tally.held} {would}held" if tally.held else ""
     hidden = f", {tally.hidden} hidden and left out" if tally.hidden else ""
-    output.note(f"{tally.published} {would}published, {tally.unchanged} unchanged, {tally.refused} refused{hidden}")
+    output.note(
+        f"{tally.published} {would}published{held}, {tally.unchanged} unchanged, {tally.refused} refused{hidden}"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 
 import click
@@ -134,6 +134,26 @@ class Share(click.ParamType[float]):
         if not 0 <= share <= 1:
             self.fail(f"{value!r} is no share; write it like 0.1", param, ctx)
         return share
+
+
+class Listed(click.ParamType[tuple[str, ...]]):
+    """Several words in one, with commas between; ``none`` is none of them."""
+
+    name = "list"
+
+    def __init__(self, *, upper: bool = False) -> None:
+        self._upper = upper
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Take it apart."""
+        if isinstance(value, tuple):
+            return cast("tuple[str, ...]", value)
+        words = [word.strip() for word in str(value).split(",")]
+        if words == ["none"]:
+            return ()
+        if not all(words):
+            self.fail(f"{value!r}: write it like a,b, or none", param, ctx)
+        return tuple(word.upper() if self._upper else word for word in words)
 
 
 class Words(click.ParamType[str]):

@@ -27,27 +27,32 @@ ASK_EVERY_S: Final = 0.5  # a mirror that is there acts within a second
 @click.argument("path")
 @click.option("--reason", required=True, help="Why; mirrors and the log are told.")
 @click.option("--cut", is_flag=True, help="Also end the downloads of it that run.")
+@click.option("--held", is_flag=True, help="What is held for PATH; what visitors get there stays.")
 @click.option("--wait", is_flag=True, help="Wait until each mirror that follows its channels has acted on it.")
 @click.option("--within", "within_s", type=Duration(), default="30s", show_default=True, help="How long to wait.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def command(path: str, reason: str, *, cut: bool, wait: bool, within_s: float, dry_run: bool, yes: bool) -> None:
+def command(
+    path: str, reason: str, *, cut: bool, held: bool, wait: bool, within_s: float, dry_run: bool, yes: bool
+) -> None:
     """Withdraw the file at PATH of the catalogue. Mirrors stop to serve it and delete their copies.
 
     Downloads that run may end, unless --cut is given.
     """
     output, mode = current().output, "cut" if cut else "drain"
-    found = find_file(path)
-    told: JsonObject = {"path": path, "reason": reason, "mode": mode, "dry_run": dry_run, "file": found}
+    found = find_held(path) if held else find_file(path)
+    what = f"what is held for {path}" if held else path
+    told: JsonObject = {"path": path, "held": held, "reason": reason, "mode": mode, "dry_run": dry_run, "file": found}
     if dry_run:
-        _tell(output, told, f"would withdraw  {path}")
+        _tell(output, told, f"would withdraw  {what}")
         return
     ends = " and end its downloads" if cut else ""
-    confirm(f"Withdraw {path} (generation {found.get('generation')}) from every mirror{ends}?", yes=yes)
+    confirm(f"Withdraw {what} (generation {found.get('generation')}) from every mirror{ends}?", yes=yes)
     master = current().master()
-    answer = master.delete("/-/api/v1/files", {"path": path, "reason": reason, "mode": mode})
+    query = {"path": path, "held": "true" if held else "false", "reason": reason, "mode": mode}
+    answer = master.delete("/-/api/v1/files", query)
     if not output.json:
-        output.text(f"withdrawn  {path}")
+        output.text(f"withdrawn  {what}")
     mirrors = objects(answer, "mirrors")
     if wait:
         mirrors = wait_for(lambda: _ask(master, objects(answer, "facts")), mirrors, within_s=within_s)
@@ -125,5 +130,23 @@ def find_file(path: str) -> JsonObject:
         "file_unknown",
         f"no file is published as {path!r}",
         exit_code=ExitCode.NOT_FOUND,
-        hint="`distributary ls` lists what is",
+        hint="`distributary ls` lists what is, `distributary hold ls` what is held",
+    )
+
+
+def find_held(path: str) -> JsonObject:
+    """Find what is held for a path.
+
+    Raises:
+        CommandError: nothing is.
+    """
+    for hold in objects(current().master().get("/-/api/v1/holds"), "holds"):
+        for file in objects(hold, "files"):
+            if file.get("path") == path:
+                return file
+    raise CommandError(
+        "held_unknown",
+        f"nothing is held for {path!r}",
+        exit_code=ExitCode.NOT_FOUND,
+        hint="`distributary hold ls` lists what is",
     )

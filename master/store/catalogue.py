@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, Tag
-from events.schemas import Access, AddressPolicy, ChannelDefined, FilePublished, Filter
+from events.names import HELD_PREFIX, ORIGIN_CHANNEL, ChannelName, Digest, FilePath, Tag, held_path
+from events.schemas import Access, AccessMode, AddressPolicy, ChannelDefined, FilePublished, Filter
 from master.catalogue import NOTHING, Entered, PublishedFile, Standing, event_of
+from master.checksums import Checksums
 from master.hashing import Fingerprint, Source
+from master.holds import PathState
 from master.pieces import Pieces
+from master.store.portions import portions
 from master.store.tables import ChannelRow, FileRow, JsonObject, MembershipRow, SettingRow
 
 _LARGEST_BYTES: Final = "largest_bytes"
@@ -62,14 +65,34 @@ class CatalogueTables:
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
+        self._loaded: list[FileRow] = []  # the session itself lets rows go, and would ask for each of them again
+        self._absent: set[FilePath] = set()
 
     async def standing(self, path: FilePath) -> Standing:
-        """Tell what stands under a path."""
-        row = await self._session.get(FileRow, path)
-        if row is None:
-            return NOTHING
-        channels = await self._session.scalars(select(MembershipRow.channel).where(MembershipRow.path == path))
-        return _standing(row, channels)
+        """Tell what stands under a path, which may be that of a held file."""
+        return (await self._standings([path])).get(path, NOTHING)
+
+    async def state(self, path: FilePath) -> PathState:
+        """Tell what stands under a path, and what is held for it."""
+        return (await self.states([path]))[path]
+
+    async def states(self, paths: Sequence[FilePath]) -> Mapping[FilePath, PathState]:
+        """Tell of each path what stands under it, and what is held for it."""
+        known = await self._standings([*paths, *map(held_path, paths)])
+        return {path: PathState(known.get(path, NOTHING), known.get(held_path(path), NOTHING)) for path in paths}
+
+    async def _standings(self, paths: Sequence[FilePath]) -> Mapping[FilePath, Standing]:
+        channels: defaultdict[str, list[str]] = defaultdict(list)
+        rows: list[FileRow] = []
+        for some in portions(paths):
+            rows += await self._session.scalars(select(FileRow).where(FileRow.path.in_(some)))
+            memberships = select(MembershipRow.path, MembershipRow.channel).where(MembershipRow.path.in_(some))
+            for path, channel in await self._session.execute(memberships):
+                channels[path].append(channel)
+        self._loaded += rows
+        found = {FilePath(row.path): _standing(row, channels[row.path]) for row in rows}
+        self._absent |= set(paths) - found.keys()
+        return found
 
     async def standings(self) -> Sequence[Standing]:
         """Tell what stands under each path that has a file, in the order of paths."""
@@ -103,30 +126,16 @@ class CatalogueTables:
         )
         return frozenset(ChannelName(channel) for channel in await self._session.scalars(holding))
 
-    async def put_file(self, file: PublishedFile, source: Source) -> None:
-        """Write a file's row; its channels are the journal's."""
-        await self._session.merge(
-            FileRow(
-                path=file.path,
-                generation=file.generation,
-                size_bytes=file.size_bytes,
-                sha256=file.sha256,
-                media_type=file.media_type,
-                tags=list(file.tags),
-                networks=list(file.access.networks),
-                named_channels=None if file.named_channels is None else list(file.named_channels),
-                published_at_ns=file.published_at_ns,
-                piece_bytes=file.pieces.piece_bytes,
-                piece_digests=file.pieces.digests,
-                source_path=str(source.location),
-                inode=source.fingerprint.inode,
-                mtime_ns=source.fingerprint.mtime_ns,
-                hashed_at_ns=source.hashed_at_ns,
-            )
-        )
-
+    async def put_files(self, copies: Sequence[Copy]) -> None:
+        """Write the rows of files; their channels are the journal's."""
+        for copy in copies:
+            if copy.file.path in self._absent:  # it need not be looked for once more
+                self._absent.discard(copy.file.path)
+                self._session.add(_row(copy))
+            else:
+                await self._session.merge(_row(copy))
         largest = await self._session.get_one(SettingRow, _LARGEST_BYTES)
-        largest.value = max(largest.value, file.size_bytes)
+        largest.value = max([largest.value, *(copy.file.size_bytes for copy in copies)])
 
     async def largest_bytes(self) -> int:
         """Give the size of the largest file that was ever published."""
@@ -137,11 +146,11 @@ class CatalogueTables:
         row = await self._session.get(FileRow, path)
         return None if row is None else (Digest(row.sha256), row.size_bytes)
 
-    async def forget_file(self, path: FilePath) -> None:
-        """Keep of a file what counts on: its generation, and what it was."""
-        row = await self._session.get_one(FileRow, path)
-        row.source_path = None
+    async def forget_files(self, paths: Sequence[FilePath]) -> None:
+        """Keep of files what counts on: their generations, and what they were."""
         await self._session.flush()
+        for some in portions(paths):
+            await self._session.execute(update(FileRow).where(FileRow.path.in_(some)).values(source_path=None))
 
     async def entries(self, channel: ChannelName) -> Sequence[Entry]:
         """Give all files of a channel, in the order in which they were last said to be in it."""
@@ -195,8 +204,9 @@ class CatalogueTables:
         return [standing for standing in await self.standings() if channel in standing.channels]
 
     async def counts(self) -> Mapping[ChannelName, int]:
-        """Count the files of each channel, ``origin`` among them."""
-        grouped = select(MembershipRow.channel, func.count()).group_by(MembershipRow.channel)
+        """Count the files of each channel, ``origin`` among them, without those that are held."""
+        visible = ~MembershipRow.path.startswith(HELD_PREFIX, autoescape=True)
+        grouped = select(MembershipRow.channel, func.count()).where(visible).group_by(MembershipRow.channel)
         counts = {ChannelName(name): count for name, count in await self._session.execute(grouped)}
         return {ORIGIN_CHANNEL: 0} | counts
 
@@ -209,6 +219,30 @@ def _standing(row: FileRow, channels: Iterable[str]) -> Standing:
     )
 
 
+def _row(copy: Copy) -> FileRow:
+    file, source = copy.file, copy.source
+    return FileRow(
+        path=file.path,
+        generation=file.generation,
+        size_bytes=file.size_bytes,
+        sha256=file.sha256,
+        media_type=file.media_type,
+        tags=list(file.tags),
+        networks=list(file.access.networks),
+        access_mode=file.access.mode.value,
+        named_channels=None if file.named_channels is None else list(file.named_channels),
+        published_at_ns=file.published_at_ns,
+        piece_bytes=file.pieces.piece_bytes,
+        piece_digests=file.pieces.digests,
+        md5=file.checksums.md5,
+        sha1=file.checksums.sha1,
+        source_path=str(source.location),
+        inode=source.fingerprint.inode,
+        mtime_ns=source.fingerprint.mtime_ns,
+        hashed_at_ns=source.hashed_at_ns,
+    )
+
+
 def _file(row: FileRow) -> PublishedFile:
     named = row.named_channels
     return PublishedFile(
@@ -218,10 +252,11 @@ def _file(row: FileRow) -> PublishedFile:
         sha256=Digest(row.sha256),
         media_type=row.media_type,
         tags=tuple(Tag(tag) for tag in row.tags),
-        access=Access(networks=tuple(row.networks)),
+        access=Access(networks=tuple(row.networks), mode=AccessMode(row.access_mode)),
         named_channels=None if named is None else tuple(ChannelName(name) for name in named),
         published_at_ns=row.published_at_ns,
         pieces=Pieces(row.piece_bytes, row.piece_digests),
+        checksums=Checksums(row.md5, row.sha1),
     )
 
 

@@ -8,7 +8,8 @@ from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from events.names import ChannelName, MirrorName
-from master.mirrors import KeyEpochs, Mirror, MirrorState, OpenInvitation
+from events.schemas import Profile
+from master.mirrors import NO_RULE, KeyEpochs, Mirror, MirrorState, OpenInvitation, Rule
 from master.store.profiles import read_back, stored
 from master.store.tables import InvitationRow, MirrorRow, SubscriptionRow
 
@@ -48,6 +49,7 @@ class FleetTables:
                 joined_at_ns=mirror.joined_at_ns,
                 key_epoch=mirror.keys.newest,
                 oldest_epoch=mirror.keys.oldest,
+                rule=None if mirror.rule == NO_RULE else stored(mirror.rule),
             )
         )
         await self._session.flush()
@@ -105,10 +107,11 @@ class FleetTables:
 def _mirror(row: MirrorRow) -> Mirror:
     return Mirror(
         name=MirrorName(row.name),
-        profile=read_back(row.profile),
+        profile=read_back(Profile, row.profile),
         state=MirrorState(row.state),
         token_hash=row.token_hash,
         joins=row.joins,
         joined_at_ns=row.joined_at_ns,
         keys=KeyEpochs(row.oldest_epoch, row.key_epoch),
+        rule=NO_RULE if row.rule is None else read_back(Rule, row.rule),
     )

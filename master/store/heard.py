@@ -24,6 +24,7 @@ from events.schemas import (
     MirrorCameOnline,
     MirrorLeft,
     MirrorWentOffline,
+    Profile,
     ReplicaLost,
     ReplicaReady,
     SourceBanned,
@@ -332,6 +333,6 @@ def _announced(row: AnnouncedRow) -> Announced:
     return Announced(
         mirror=MirrorName(row.mirror),
         online=row.online,
-        profile=None if row.profile is None else read_back(row.profile),
+        profile=None if row.profile is None else read_back(Profile, row.profile),
         key_epoch=row.key_epoch,
     )

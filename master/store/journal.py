@@ -7,8 +7,8 @@ the other, and the order of commits is the order of the numbers, on PostgreSQL a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,13 +20,11 @@ from events.names import ChannelName
 from events.schemas import Event
 from events.trace import TraceContext
 from master.catalogue import Entered, Fact, event_of
+from master.store.portions import portions
 from master.store.tables import Base, CounterRow, MembershipRow, OutboxRow
 
 EVENTS: Final = "events"
 _CHANNEL: Final = "channel/"
-_Row = TypeVar("_Row")
-
-ROWS_MAX: Final = 5000  # rows in one statement: bounds the memory that a large catalogue takes while it is said again
 
 # Many rows are deleted by one statement only through the table itself.
 _MEMBERSHIPS: Final = Base.metadata.tables[MembershipRow.__tablename__]
@@ -57,7 +55,7 @@ class Journal:
 
     async def say(self, events: Iterable[Event]) -> None:
         """Number events and put them into the outbox, in this order."""
-        for some in _portions(list(events)):
+        for some in portions(list(events)):
             last = await self.advance(EVENTS, len(some))
             rows = [self._row(last - len(some) + place, event) for place, event in enumerate(some, start=1)]
             await self._session.execute(insert(OutboxRow), rows)
@@ -122,7 +120,7 @@ class Journal:
         """Replace the memberships that facts are about; of two facts about one the later counts."""
         kept = {(fact.file.path, fact.channel): (fact, sequence) for fact, sequence in numbered}
         connection = await self._session.connection()
-        for some in _portions(list(kept)):
+        for some in portions(list(kept)):
             one = (MembershipRow.path == bindparam("of_path")) & (MembershipRow.channel == bindparam("of_channel"))
             await connection.execute(
                 delete(_MEMBERSHIPS).where(one),
@@ -133,7 +131,7 @@ class Journal:
             for (path, channel), (fact, sequence) in kept.items()
             if isinstance(fact, Entered)
         ]
-        for some in _portions(entered):
+        for some in portions(entered):
             await self._session.execute(insert(MembershipRow), some)
 
     def _row(self, sequence: int, event: Event) -> dict[str, object]:
@@ -167,8 +165,3 @@ def _message(row: OutboxRow) -> Message:
         body=row.body,
         headers=row.headers,
     )
-
-
-def _portions(rows: list[_Row]) -> Iterator[list[_Row]]:
-    for start in range(0, len(rows), ROWS_MAX):
-        yield rows[start : start + ROWS_MAX]

@@ -19,6 +19,7 @@ from master.store.catalogue import CatalogueTables
 from master.store.engine import DATABASE_ERRORS, migrate, open_engine, reading, writing
 from master.store.fleet import FleetTables
 from master.store.heard import HeardTables
+from master.store.holds import HoldTables
 from master.store.journal import EVENTS, Journal
 from master.store.revocations import RevocationTables
 from master.store.tables import CounterRow, SettingRow
@@ -43,6 +44,7 @@ class Transaction:
     catalogue: CatalogueTables
     fleet: FleetTables
     heard: HeardTables
+    holds: HoldTables
     revocations: RevocationTables
     journal: Journal
     now_ns: int
@@ -112,6 +114,7 @@ class Store:
             catalogue=CatalogueTables(session),
             fleet=FleetTables(session),
             heard=HeardTables(session, epoch=self._epoch),
+            holds=HoldTables(session, now_ns=now_ns),
             revocations=RevocationTables(session, now_s=now_ns // _NS_PER_S),
             journal=Journal(session, epoch=self._epoch, now_ns=now_ns, trace=trace),
             now_ns=now_ns,

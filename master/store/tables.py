@@ -21,7 +21,10 @@ class Base(DeclarativeBase):
 
 
 class FileRow(Base):
-    """A path that a file stands or stood under. ``source_path`` is None once it was withdrawn."""
+    """A path that a file stands or stood under, held ones among them. ``source_path`` is None once it was withdrawn.
+
+    ``md5`` and ``sha1`` are empty where the site does not make them.
+    """
 
     __tablename__ = "files"
 
@@ -32,10 +35,13 @@ class FileRow(Base):
     media_type: Mapped[str] = mapped_column(Text)
     tags: Mapped[list[str]] = mapped_column(JSON)
     networks: Mapped[list[str]] = mapped_column(JSON)
+    access_mode: Mapped[str] = mapped_column(String(16))
     named_channels: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     published_at_ns: Mapped[int] = mapped_column(BigInteger)
     piece_bytes: Mapped[int] = mapped_column(BigInteger)
     piece_digests: Mapped[bytes] = mapped_column(LargeBinary)
+    md5: Mapped[bytes] = mapped_column(LargeBinary)
+    sha1: Mapped[bytes] = mapped_column(LargeBinary)
     source_path: Mapped[str | None] = mapped_column(Text)
     inode: Mapped[int] = mapped_column(BigInteger)
     mtime_ns: Mapped[int] = mapped_column(BigInteger)
@@ -53,6 +59,30 @@ class MembershipRow(Base):
     channel_sequence: Mapped[int] = mapped_column(BigInteger)
 
 
+class HoldRow(Base):
+    """Files that one request held, to be released together. ``condition`` is empty where a person releases them.
+
+    ``ended_at_ns`` is 0 while any of them is still held.
+    """
+
+    __tablename__ = "holds"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    condition: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16))
+    began_at_ns: Mapped[int] = mapped_column(BigInteger)
+    ended_at_ns: Mapped[int] = mapped_column(BigInteger)
+
+
+class HeldFileRow(Base):
+    """A held file: ``path`` is where it stands until it is released."""
+
+    __tablename__ = "held_files"
+
+    path: Mapped[str] = mapped_column(Text, primary_key=True)
+    hold: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
 class ChannelRow(Base):
     """A channel with its filter. ``origin`` has no row."""
 
@@ -67,7 +97,7 @@ class ChannelRow(Base):
 class MirrorRow(Base):
     """A mirror that joined. The token is kept as its SHA-256; ``joins`` counts how often credentials were given.
 
-    Its grant keys are those from ``oldest_epoch`` to ``key_epoch``.
+    Its grant keys are those from ``oldest_epoch`` to ``key_epoch``. ``rule`` is None where the site has none for it.
     """
 
     __tablename__ = "mirrors"
@@ -80,6 +110,7 @@ class MirrorRow(Base):
     joined_at_ns: Mapped[int] = mapped_column(BigInteger)
     key_epoch: Mapped[int]
     oldest_epoch: Mapped[int]
+    rule: Mapped[JsonObject | None] = mapped_column(JSON(none_as_null=True))
 
 
 class SubscriptionRow(Base):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edge.errors import ApiError
 from events.names import ChannelName
-from events.schemas import AddressPolicy, Filter, Location, Profile
+from events.schemas import AddressPolicy, Filter, Location, Profile, Reach
 from events.schemas.fields import (
     CHANNELS_MAX,
     MEDIA_TYPES_MAX,
@@ -19,17 +22,26 @@ from events.schemas.fields import (
     TAGS_MAX,
     URL_LENGTH_MAX,
     Bytes,
+    Continents,
+    Countries,
     Country,
     Globs,
     Latitude,
     Longitude,
     MediaTypePattern,
+    Networks,
+    SharePercent,
     Tags,
+    WeightPercent,
 )
 from master.catalogue import PublishedFile
 from master.channels import Definition
+from master.errors import InvalidRequestError
 from master.joining import EXPIRES_IN_S_DEFAULT
+from master.mirrors import Rule
 from master.store.catalogue import Channel
+
+_NS_PER_S: Final = 1_000_000_000
 
 _Body = TypeVar("_Body", bound=Struct)
 
@@ -42,8 +54,51 @@ class PublishBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tags: Annotated[list[str], Meta(max_length=TAGS_MAX)] = []
     channels: list[str] | None = None
     networks: Annotated[list[str], Meta(max_length=NETWORKS_MAX)] = []
+    access: Literal["public", "ticket", "site"] = "public"
     media_type: str | None = None
+    hold: bool = False
+    wait: str | None = None
     dry_run: bool = False
+
+
+class ReleaseBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``POST /-/api/v1/releases``."""
+
+    paths: Annotated[list[str], Meta(min_length=1)] | None = None
+    all: bool = False
+
+
+class ReachBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom a mirror is sent; what is left out stays as it is."""
+
+    countries_only: Countries | UnsetType = UNSET
+    countries_excluded: Countries | UnsetType = UNSET
+    continents_only: Continents | UnsetType = UNSET
+    networks_only: Networks | UnsetType = UNSET
+
+    def applied(self, reach: Reach) -> Reach:
+        """Give a reach with these changes.
+
+        Raises:
+            InvalidRequestError: a network is none.
+        """
+        changes = _set_in(self)
+        if self.networks_only is not UNSET:
+            changes["networks_only"] = networks_of(self.networks_only)
+        return msgspec.structs.replace(reach, **changes)
+
+
+class RuleBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``PATCH /-/api/v1/mirrors/M``; what is left out stays as it is."""
+
+    enabled: bool | UnsetType = UNSET
+    weight_percent: WeightPercent | UnsetType = UNSET
+    share_percent_max: SharePercent | UnsetType = UNSET
+    reach: ReachBody = ReachBody()
+
+    def applied(self, rule: Rule) -> Rule:
+        """Give a rule with these changes."""
+        return msgspec.structs.replace(rule, **_set_in(self) | {"reach": self.reach.applied(rule.reach)})
 
 
 class FilterBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,6 +196,11 @@ class JoinBody(Struct, frozen=True, kw_only=True):
     profile: ProfileBody
 
 
+def _set_in(body: Struct) -> dict[str, object]:
+    """Give what a body sets."""
+    return {name: value for name, value in msgspec.structs.asdict(body).items() if value is not UNSET}
+
+
 async def read_body(request: web.Request, kind: type[_Body]) -> _Body:
     """Read a JSON body; none at all counts as an empty object.
 
@@ -168,11 +228,16 @@ def filter_json(rules: Filter) -> dict[str, object]:
 
 
 def profile_json(profile: Profile) -> dict[str, object]:
-    """Write a profile by names, as it was joined with: how a mirror sends, it says when it comes online."""
+    """Write a profile by names, as it was joined with: all else a mirror says when it comes online."""
     place = profile.location
-    named: dict[str, object] = msgspec.structs.asdict(profile)
-    del named["external"]
+    named: dict[str, object] = {name: getattr(profile, name) for name in ProfileBody.__struct_fields__}
     return named | {"location": None if place is None else msgspec.structs.asdict(place)}
+
+
+def rule_json(rule: Rule) -> dict[str, object]:
+    """Write what the site rules for a mirror."""
+    named: dict[str, object] = msgspec.structs.asdict(rule)
+    return named | {"reach": msgspec.structs.asdict(rule.reach)}
 
 
 def channel_json(channel: Channel, *, files: int) -> dict[str, object]:
@@ -202,4 +267,24 @@ def file_json(file: PublishedFile) -> dict[str, object]:
         "media_type": file.media_type,
         "tags": file.tags,
         "networks": file.access.networks,
+        "access": file.access.mode.value,
+        "md5": file.checksums.md5.hex(),
+        "sha1": file.checksums.sha1.hex(),
     }
+
+
+def networks_of(texts: Sequence[str]) -> tuple[str, ...]:
+    """Read CIDR blocks.
+
+    Raises:
+        InvalidRequestError: one is none.
+    """
+    try:
+        return tuple(sorted({str(ip_network(text)) for text in texts}))
+    except ValueError as error:
+        raise InvalidRequestError("network_invalid", str(error), hint="write it like 192.0.2.0/24") from error
+
+
+def rfc3339(time_ns: int) -> str:
+    """Write a moment."""
+    return datetime.fromtimestamp(time_ns / _NS_PER_S, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

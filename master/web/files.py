@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from ipaddress import ip_network
 
 import msgspec
 from aiohttp import hdrs, web
 
 from edge.tracing import trace_of
-from events.names import ORIGIN_CHANNEL, ChannelName, parse_channel, parse_media_type, parse_path, parse_tag
-from events.schemas import Access, WithdrawMode
+from events.names import (
+    ORIGIN_CHANNEL,
+    ChannelName,
+    held_path,
+    parse_channel,
+    parse_media_type,
+    parse_path,
+    parse_tag,
+    unheld_path,
+)
+from events.schemas import Access, AccessMode, WithdrawMode
 from events.trace import TraceContext
 from master.channels import Channels
 from master.errors import InvalidRequestError
+from master.holds import parse_condition
 from master.publishing import Order, Plan, Publisher
-from master.web.bodies import PublishBody, answer, file_json, read_body
+from master.web.bodies import PublishBody, answer, file_json, networks_of, read_body, rfc3339
 from master.withdrawing import Acknowledgement, Withdrawing
 
-_NS_PER_S = 1_000_000_000
 _DIGITS_MAX = 19  # of a 64 bit number
 
 
@@ -54,7 +61,7 @@ class FileRoutes:
                     file_json(entry.file)
                     | {
                         "channels": memberships.get(entry.file.path, []),
-                        "published_at": _rfc3339(entry.file.published_at_ns),
+                        "published_at": rfc3339(entry.file.published_at_ns),
                     }
                     for entry in sorted(entries, key=lambda entry: entry.file.path)
                 ]
@@ -64,11 +71,14 @@ class FileRoutes:
     async def withdraw(self, request: web.Request) -> web.Response:
         """Withdraw a file."""
         path = parse_path(request.query.get("path", ""))
+        if is_held := _flag(request, "held"):
+            path = held_path(path)
         reason, mode = request.query.get("reason", ""), _mode(request.query.get("mode", WithdrawMode.DRAIN.value))
         withdrawal = await self._withdrawing.withdraw(path, reason=reason, mode=mode, trace=trace_of(request))
         return answer(
             {
-                "withdrawn": file_json(withdrawal.file),
+                "withdrawn": file_json(withdrawal.file) | {"path": unheld_path(path)},
+                "held": is_held,
                 "mode": mode.value,
                 "cut": withdrawal.cut,
                 "facts": [
@@ -98,10 +108,19 @@ def _order(body: PublishBody) -> Order:
         under=body.under,
         tags=tuple(sorted({parse_tag(tag) for tag in body.tags})),
         named_channels=_named(body.channels),
-        access=Access(networks=_networks(body.networks)),
+        access=Access(networks=networks_of(body.networks), mode=AccessMode(body.access)),
         media_type=None if body.media_type is None else parse_media_type(body.media_type),
+        hold=body.hold or body.wait is not None,
+        condition=None if body.wait is None else parse_condition(body.wait),
         dry_run=body.dry_run,
     )
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    text = request.query.get(name, "false")
+    if text not in {"true", "false"}:
+        raise InvalidRequestError(f"{name}_invalid", f"{name}={text!r}", hint="write true or false")
+    return text == "true"
 
 
 def _mode(text: str) -> WithdrawMode:
@@ -132,14 +151,3 @@ def _acknowledgements_json(acknowledgements: Sequence[Acknowledgement]) -> list[
 
 def _named(channels: Sequence[str] | None) -> tuple[ChannelName, ...] | None:
     return None if channels is None else tuple(sorted({parse_channel(channel) for channel in channels}))
-
-
-def _networks(texts: Sequence[str]) -> tuple[str, ...]:
-    try:
-        return tuple(sorted({str(ip_network(text)) for text in texts}))
-    except ValueError as error:
-        raise InvalidRequestError("network_invalid", str(error), hint="write it like 192.0.2.0/24") from error
-
-
-def _rfc3339(time_ns: int) -> str:
-    return datetime.fromtimestamp(time_ns / _NS_PER_S, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

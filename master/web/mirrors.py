@@ -17,7 +17,7 @@ from master.channels import Channels
 from master.errors import ForbiddenError
 from master.joining import Credentials, Joining
 from master.mirrors import Mirror
-from master.web.bodies import InviteBody, JoinBody, RotateBody, answer, profile_json, read_body
+from master.web.bodies import InviteBody, JoinBody, RotateBody, RuleBody, answer, profile_json, read_body, rule_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class MirrorRoutes:
                 "mirrors": [
                     {"mirror": mirror.name, "state": mirror.state.value, "channels": channels, "joins": mirror.joins}
                     | {"key_epoch": mirror.keys.newest, "oldest_epoch": mirror.keys.oldest}
-                    | {"profile": profile_json(mirror.profile)}
+                    | {"profile": profile_json(mirror.profile), "rule": rule_json(mirror.rule)}
                     for mirror, channels in await self._joining.mirrors()
                 ]
             }
@@ -64,6 +64,13 @@ class MirrorRoutes:
         name = parse_mirror(request.match_info["mirror"])
         await self._joining.remove(name, reason=request.query.get("reason", ""), trace=trace_of(request))
         return answer({"removed": name})
+
+    async def edit(self, request: web.Request) -> web.Response:
+        """Change what the site rules for a mirror."""
+        name = parse_mirror(request.match_info["mirror"])
+        body = await read_body(request, RuleBody)
+        rule = await self._joining.edit(name, body.applied, trace=trace_of(request))
+        return answer({"mirror": name, "rule": rule_json(rule)})
 
     async def rotate_keys(self, request: web.Request) -> web.Response:
         """Give a mirror a new grant key."""

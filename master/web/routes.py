@@ -14,6 +14,7 @@ from master.web.channels import ChannelRoutes
 from master.web.content import OriginRoutes
 from master.web.fallback import FallbackRoutes
 from master.web.files import FileRoutes
+from master.web.holds import HoldRoutes
 from master.web.mirrors import MemberRoutes, MirrorRoutes
 from master.web.pieces import PiecesRoutes
 from master.web.refusals import refusals
@@ -28,6 +29,7 @@ class Routes:
     """The parts of the interface."""
 
     files: FileRoutes
+    holds: HoldRoutes
     channels: ChannelRoutes
     mirrors: MirrorRoutes
     revocations: RevocationRoutes
@@ -55,6 +57,9 @@ def _for_administrators(routes: Routes) -> list[tuple[str, str, Handler]]:
         ("POST", f"{API}/files", routes.files.publish),
         ("GET", f"{API}/files", routes.files.list),
         ("DELETE", f"{API}/files", routes.files.withdraw),
+        ("GET", f"{API}/holds", routes.holds.list),
+        ("GET", f"{API}/holds/{{hold}}", routes.holds.get),
+        ("POST", f"{API}/releases", routes.holds.release),
         ("GET", f"{API}/acknowledgements", routes.files.acknowledgements),
         ("GET", f"{API}/channels", routes.channels.list),
         ("GET", f"{API}/channels/{{channel}}", routes.channels.get),
@@ -62,6 +67,7 @@ def _for_administrators(routes: Routes) -> list[tuple[str, str, Handler]]:
         ("DELETE", f"{API}/channels/{{channel}}", routes.channels.remove),
         ("POST", f"{API}/channels/{{channel}}/test", routes.channels.test),
         ("GET", f"{API}/mirrors", routes.mirrors.list),
+        ("PATCH", f"{API}/mirrors/{{mirror}}", routes.mirrors.edit),
         ("DELETE", f"{API}/mirrors/{{mirror}}", routes.mirrors.remove),
         ("POST", f"{API}/mirrors/{{mirror}}/invitation", routes.mirrors.invite),
         ("PUT", f"{API}/mirrors/{{mirror}}/subscriptions/{{channel}}", routes.mirrors.subscribe),

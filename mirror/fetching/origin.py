@@ -14,7 +14,16 @@ from aiohttp import hdrs
 from msgspec import Meta, Struct
 
 from events.grants import KEY_BYTES, KEY_EPOCH_MAX
-from events.names import ORIGIN, SHA256_BYTES, ChannelName, Digest, FilePath, parse_channel, parse_digest, parse_path
+from events.names import (
+    ORIGIN,
+    SHA256_BYTES,
+    ChannelName,
+    Digest,
+    FilePath,
+    parse_channel,
+    parse_digest,
+    parse_published_path,
+)
 from events.pieces import LEASE_HEADER, PIECES_MAX, piece_count
 from events.trace import HEADER, TraceContext
 from mirror.fetching.source import Source
@@ -230,7 +239,7 @@ def _is_nobodys(response: aiohttp.ClientResponse, detail: str) -> bool:
 
 
 def _entry(channel: ChannelName, file: _File) -> Entry:
-    path: FilePath = parse_path(file.path)
+    path: FilePath = parse_published_path(file.path)
     pieces = piece_count(file.size_bytes, file.piece_bytes) if file.piece_bytes else 0
     if len(file.piece_digests) != pieces * SHA256_BYTES or pieces > PIECES_MAX:
         raise ValueError(f"{path}: {len(file.piece_digests)} bytes of piece digests for {pieces} pieces")

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from events.names import ChannelName, Digest, FilePath, MirrorName
+from events.names import ChannelName, Digest, FilePath, MirrorName, unheld_path
 from events.schemas import ChannelFollowed, Event, InventoryAnnounced, LossReason, ReplicaLost, ReplicaReady
 from events.trace import TraceContext
 from mirror.state import tables
@@ -85,10 +85,10 @@ class Store:
         return self._held_bytes
 
     def path_of(self, sha256: Digest, file_name: str) -> FilePath | None:
-        """Give a path under which content is or was known, preferably one that ends in this name."""
-        if (entry := self.catalogue.wanted(sha256, name=file_name)) is not None:
-            return entry.path
-        return self._former.get(sha256)
+        """Give a path at the site under which content is or was known, preferably one that ends in this name."""
+        entry = self.catalogue.wanted(sha256, name=file_name)
+        path = self._former.get(sha256) if entry is None else entry.path
+        return None if path is None else unheld_path(path)
 
     async def fold(self, change: Change) -> list[Action]:
         """Change the catalogue. Content that is no longer wanted stops being a replica in the same transaction.

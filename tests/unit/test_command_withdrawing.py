@@ -76,7 +76,7 @@ WITHDRAW = ("withdraw", "a.iso", "--reason", "a mistake", "--yes")
 def test_withdrawing_tells_who_has_acted_and_who_has_not(run: Run, master: Master) -> None:
     told = run(*WITHDRAW, "--cut")
     assert (told.exit_code, told.stdout) == (0, "withdrawn  a.iso\n")
-    assert master.asked == [{"path": "a.iso", "reason": "a mistake", "mode": "cut"}]
+    assert master.asked == [{"path": "a.iso", "held": "false", "reason": "a mistake", "mode": "cut"}]
     assert "1 of 2 mirrors have acted on it: ana" in told.stderr
     assert "not yet: bob (in iso)" in told.stderr
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from distributary.config.load import Settings
 from distributary.config.secrets import read_admin_token, read_site_secret
 from distributary.config.services.shared import broker_config, checked
+from master.checksums import Checksum
 from master.config import MasterConfig
 
 
@@ -33,5 +34,6 @@ def master_config(settings: Settings) -> MasterConfig:
         seeds_max=section.seeds_max,
         escape_after_s=float(section.escape_after),
         mirror_rate=None if section.mirror_rate is None else int(section.mirror_rate),
+        checksums=frozenset(Checksum(name) for name in section.digests),
     )
     return checked(config, settings, "master")

@@ -13,8 +13,8 @@ from distributary.config.services.shared import checked
 from distributary.errors import UsageError
 from distributary.units import UnitError, parse_location
 from events.names import MirrorName
-from events.schemas import Location
-from mirror.config import MirrorConfig, MirrorCredentials, Serving
+from events.schemas import Location, Reach
+from mirror.config import Family, MirrorConfig, MirrorCredentials, Serving
 
 CREDENTIALS_BYTES_MAX: Final = 65_536  # a few keys and URLs
 
@@ -66,6 +66,10 @@ def mirror_config(settings: Settings) -> MirrorConfig:
         peer_slots=section.peer_slots,
         peer_rate_bytes_per_second=_plain(section.peer_rate),
         location=_location(section, settings),
+        reach=_reach(section, settings),
+        networks=section.networks,
+        asn=section.asn,
+        families=None if section.families is None else frozenset(map(Family, section.families)),
         disk_bytes_max=_plain(section.disk),
         disk_high=section.disk_high,
         disk_low=section.disk_low,
@@ -109,6 +113,19 @@ def read_credentials(path: Path) -> MirrorCredentials:
 def _plain(size: ByteSize | None) -> int | None:
     """Give the bare number: it goes into events, whose codec takes no kin of numbers."""
     return None if size is None else int(size)
+
+
+def _reach(section: MirrorSection, settings: Settings) -> Reach:
+    try:
+        return Reach(
+            countries_only=section.countries_only,
+            countries_excluded=section.countries_excluded,
+            continents_only=section.continents_only,
+            networks_only=section.networks_only,
+        )
+    except ValueError as error:
+        origin = settings.origins["mirror", "networks_only"]
+        raise ConfigError([f"{origin}: mirror.networks_only: {error}"]) from error
 
 
 def _location(section: MirrorSection, settings: Settings) -> Location | None:

@@ -87,7 +87,15 @@ async def test_a_tree_is_published_and_what_cannot_be_is_told_with_its_reason(th
             "pub/two\nlines.iso": "path_invalid",
             "pub/not-utf8-?.iso": "path_invalid",
         }
-        assert reports[-1] == {"type": "done", "published": 3, "unchanged": 0, "refused": 5, "hidden": 1}
+        assert reports[-1] == {
+            "type": "done",
+            "published": 3,
+            "held": 0,
+            "unchanged": 0,
+            "refused": 5,
+            "hidden": 1,
+            "hold": None,
+        }
         await desk.until(lambda: len(published(desk)) == 5)
         assert {(channel, path) for channel, path, *_ in published(desk)} == {
             ("origin", "pub/images/a.iso"),

@@ -58,7 +58,15 @@ async def test_file_that_changes_while_it_is_hashed_is_refused_and_the_rest_of_t
         }  # fmt: skip
         assert told["growing.iso"]["code"] == "file_changed"
         assert "while it was hashed" in told["growing.iso"]["message"]
-        assert reports[-1] == {"type": "done", "published": 2, "unchanged": 0, "refused": 1, "hidden": 0}
+        assert reports[-1] == {
+            "type": "done",
+            "published": 2,
+            "held": 0,
+            "unchanged": 0,
+            "refused": 1,
+            "hidden": 0,
+            "hold": None,
+        }
 
         (again,) = [each for each in await desk.publish(growing) if each["type"] == "published"]
         assert again["size_bytes"] == growing.stat().st_size > GROWING_BYTES

@@ -34,7 +34,7 @@ from master.catalogue import NOTHING, Change, Wish
 from master.hashing import Fingerprint, Source
 from master.mirrors import KeyEpochs, Mirror, MirrorState, OpenInvitation
 from master.pieces import ONE_PIECE, Pieces
-from master.store.catalogue import Channel
+from master.store.catalogue import Channel, Copy
 from master.store.engine import open_engine
 from master.store.store import Store, StoredOutbox, Transaction, open_store
 from master.store.tables import Base
@@ -83,7 +83,7 @@ async def publish(transaction: Transaction, wish: Wish = WISH) -> Change:
     filters = await transaction.catalogue.filters()
     change = catalogue.publish(standing, wish, filters, now_ns=transaction.now_ns)
     assert change.standing.file is not None
-    await transaction.catalogue.put_file(change.standing.file, SOURCE)
+    await transaction.catalogue.put_files([Copy(change.standing.file, SOURCE)])
     await transaction.journal.record(change.facts)
     return change
 
@@ -114,7 +114,7 @@ async def test_facts_are_numbered_without_a_gap_in_each_channel(store: Store) ->
     async with store.changing() as transaction:
         standing = await transaction.catalogue.standing(FilePath("1.iso"))
         await transaction.journal.record(catalogue.withdraw(standing, reason="", mode=WithdrawMode.DRAIN).facts)
-        await transaction.catalogue.forget_file(FilePath("1.iso"))
+        await transaction.catalogue.forget_files([FilePath("1.iso")])
     events = [envelope.event for envelope in await said(store)]
     for channel in (ORIGIN_CHANNEL, ISO.name):
         numbers = [
@@ -133,7 +133,7 @@ async def test_a_withdrawn_path_keeps_its_generation_alone(store: Store) -> None
     async with store.changing() as transaction:
         change = await publish(transaction)
         await transaction.journal.record(catalogue.withdraw(change.standing, reason="", mode=WithdrawMode.DRAIN).facts)
-        await transaction.catalogue.forget_file(WISH.path)
+        await transaction.catalogue.forget_files([WISH.path])
     async with store.reading() as transaction:
         assert await transaction.catalogue.standing(WISH.path) == replace(NOTHING, last_generation=1)
         assert await transaction.catalogue.source(WISH.path) is None
@@ -278,7 +278,7 @@ async def test_the_largest_file_that_ever_stood_is_remembered(store: Store) -> N
     async with store.changing() as transaction:
         change = await publish(transaction, replace(WISH, sha256=Digest(b"2" * 32), size_bytes=1, pieces=ONE_PIECE))
         await transaction.journal.record(catalogue.withdraw(change.standing, reason="", mode=WithdrawMode.DRAIN).facts)
-        await transaction.catalogue.forget_file(WISH.path)
+        await transaction.catalogue.forget_files([WISH.path])
     async with store.reading() as transaction:
         assert await transaction.catalogue.largest_bytes() == WISH.size_bytes
         assert await transaction.catalogue.last_content(WISH.path) == (Digest(b"2" * 32), 1)

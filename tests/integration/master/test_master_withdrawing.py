@@ -30,7 +30,7 @@ from master.catalogue import Wish
 from master.downloads import Outgoing
 from master.hashing import Fingerprint, Source
 from master.heard import LogPosition
-from master.store.catalogue import Channel
+from master.store.catalogue import Channel, Copy
 from master.store.store import Store, open_store
 from master.withdrawing import CUT_REASON, Acknowledgement, Withdrawing
 
@@ -53,7 +53,7 @@ async def publish(store: Store) -> None:
         standing = await transaction.catalogue.standing(WISH.path)
         change = catalogue.publish(standing, WISH, await transaction.catalogue.filters(), now_ns=1)
         assert change.standing.file is not None
-        await transaction.catalogue.put_file(change.standing.file, SOURCE)
+        await transaction.catalogue.put_files([Copy(change.standing.file, SOURCE)])
         await transaction.journal.record(change.facts)
 
 

@@ -1,0 +1,66 @@
+"""Waiting until what was held is released. The master releases it; whoever waits only sees it happen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from distributary.answers import number, text, words
+from distributary.cli.hold import progress_of
+from distributary.cli.output import WARNING, Output
+from distributary.client import Api, JsonObject
+from distributary.errors import CommandError, UnavailableError
+
+ASK_EVERY_S: Final = 0.5  # mirrors take seconds at least; a release is seen soon after it
+_WAITING: Final = frozenset({"open", "held"})
+
+
+def wait_for_release(master: Api, hold: int, output: Output, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait until a hold is released, telling how far mirrors are.
+
+    Raises:
+        CommandError: it ended otherwise.
+    """
+    try:
+        ended = _watch(master, hold, output, sleep)
+    except KeyboardInterrupt:
+        output.note("\nThe master releases it by itself; `distributary hold ls` tells how far it is.")
+        raise
+    if text(ended, "state") != "released":
+        raise CommandError(
+            "hold_ended",
+            f"hold {hold} ended without a release: its files were withdrawn, or something newer was published",
+            hint="`distributary ls` and `distributary hold ls` tell what is there now",
+        )
+    if output.json:
+        output.line({"type": "released", "hold": hold})
+    else:
+        output.text(f"released   hold {hold}")
+
+
+def _watch(master: Api, hold: int, output: Output, sleep: Callable[[float], None]) -> JsonObject:
+    told: object = None
+    while True:
+        try:
+            answer = master.get(f"/-/api/v1/holds/{hold}")
+        except UnavailableError as error:
+            if told != error.code:
+                output.note(f"{error.message}; it goes on when it is back", style=WARNING)
+            told = error.code
+        else:
+            if text(answer, "state") not in _WAITING:
+                return answer
+            if told != (now := (words(answer, "complete"), words(answer, "followers"))):
+                _tell(answer, output)
+            told = now
+        sleep(ASK_EVERY_S)
+
+
+def _tell(answer: JsonObject, output: Output) -> None:
+    if output.json:
+        output.line({"type": "waiting", **answer})
+        return
+    output.note(f"waiting until {progress_of(answer)}")
+    if number(answer, "needed") > len(words(answer, "followers")):
+        output.note("so many do not follow its channels: as it is, nothing releases it by itself", style=WARNING)
