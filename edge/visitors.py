@@ -1,8 +1,9 @@
-"""The visitor's address: the peer's, or what our own proxies say of it. Pure.
+"""The visitor's address and how he came: as the connection shows it, or as our own proxies say. Pure.
 
 ``X-Forwarded-For`` is a list to which each proxy appends the address it was spoken to from. Only the entries that our
 own proxies appended can be believed, so the list is read from the right, and only as far as the address just found is
-one of the configured proxies. Whatever a visitor writes into the header himself stands further left.
+one of the configured proxies. Whatever a visitor writes into the header himself stands further left. So is
+``X-Forwarded-Proto``, of which each proxy appends, sets or passes on what it was spoken to by.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from events.grants import IPAddress, normalise
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
 FORWARDED_FOR = "X-Forwarded-For"
+FORWARDED_PROTO = "X-Forwarded-Proto"
 
 
 class ForwardedForError(ValueError):
@@ -48,11 +50,27 @@ def visitor_address(peer: str, forwarded_for: Sequence[str], proxies: Sequence[I
     Raises:
         ForwardedForError: a believed proxy wrote nonsense.
     """
-    address = _address(peer)
-    entries = [entry.strip() for field in forwarded_for for entry in field.split(",") if entry.strip()]
-    while entries and any(address in network for network in proxies):
-        address = _address(entries.pop())
-    return address
+    return _hops(peer, forwarded_for, proxies)[-1]
+
+
+def came_by_https(
+    peer: str, forwarded_for: Sequence[str], forwarded_proto: Sequence[str], proxies: Sequence[IPNetwork]
+) -> bool:
+    """Tell whether the visitor spoke TLS to the outermost of our own proxies. To this server nobody does.
+
+    Args:
+        peer: who is at the other end of the connection.
+        forwarded_for: the values of all ``X-Forwarded-For`` fields, in their order.
+        forwarded_proto: the values of all ``X-Forwarded-Proto`` fields, in their order.
+        proxies: whom we believe.
+
+    Raises:
+        ForwardedForError: a believed proxy wrote nonsense into ``X-Forwarded-For``.
+    """
+    hops = _hops(peer, forwarded_for, proxies)
+    believed = sum(_is_in(address, proxies) for address in hops)
+    entries = _entries(forwarded_proto)[-believed:] if believed else []
+    return bool(entries) and entries[0].lower() == "https"
 
 
 def visitor_of(request: web.BaseRequest, proxies: Sequence[IPNetwork]) -> IPAddress:
@@ -70,6 +88,23 @@ def believes(request: web.BaseRequest, proxies: Sequence[IPNetwork]) -> bool:
         return any(_address(request.remote or "") in network for network in proxies)
     except ForwardedForError:
         return False
+
+
+def _hops(peer: str, forwarded_for: Sequence[str], proxies: Sequence[IPNetwork]) -> list[IPAddress]:
+    """Give the addresses from the peer's outwards, as far as they are believed; the visitor's is the last."""
+    hops = [_address(peer)]
+    entries = _entries(forwarded_for)
+    while entries and _is_in(hops[-1], proxies):
+        hops.append(_address(entries.pop()))
+    return hops
+
+
+def _entries(fields: Sequence[str]) -> list[str]:
+    return [entry.strip() for field in fields for entry in field.split(",") if entry.strip()]
+
+
+def _is_in(address: IPAddress, proxies: Sequence[IPNetwork]) -> bool:
+    return any(address in network for network in proxies)
 
 
 def _address(text: str) -> IPAddress:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.visitors import ForwardedForError, parse_proxies, visitor_address
+from edge.visitors import ForwardedForError, came_by_https, parse_proxies, visitor_address
 
 PROXIES = parse_proxies(["10.0.0.0/8", "2001:db8:ffff::/48"])
 
@@ -61,3 +61,34 @@ def test_proxy_that_is_no_network_is_refused(text: str) -> None:
 @given(st.ip_addresses(), st.lists(st.text(max_size=60), max_size=3))
 def test_stranger_is_known_by_his_own_address_whatever_he_writes(peer: object, fields: list[str]) -> None:
     assert visitor_address(str(peer), fields, ()) == visitor_address(str(peer), [], ())
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=40), max_size=3))
+def test_what_a_visitor_writes_before_our_proxies_entries_changes_nothing(written: list[str]) -> None:
+    through_two = [*written, "203.0.113.9", "10.0.0.2"]
+    assert visitor_address("10.0.0.1", through_two, PROXIES) == ip_address("203.0.113.9")
+    assert not came_by_https("10.0.0.1", through_two, [*written, "http", "http"], PROXIES)
+    assert came_by_https("10.0.0.1", through_two, [*written, "https", "http"], PROXIES)
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "forwarded_proto", "expected"),
+    [
+        pytest.param("10.0.0.1", ["203.0.113.9"], ["https"], True, id="our proxy speaks TLS"),
+        pytest.param("10.0.0.1", ["203.0.113.9"], ["HTTPS"], True, id="in capitals"),
+        pytest.param("10.0.0.1", ["203.0.113.9"], ["http"], False, id="our proxy speaks none"),
+        pytest.param("10.0.0.1", ["203.0.113.9"], [], False, id="our proxy says nothing"),
+        pytest.param("203.0.113.9", [], ["https"], False, id="a stranger says so himself"),
+        pytest.param("203.0.113.9", ["10.0.0.1"], ["https"], False, id="a stranger says so through a proxy he made up"),
+        pytest.param("10.0.0.1", ["203.0.113.9"], ["https, http"], False, id="a stranger's word before the proxy's"),
+        pytest.param("10.0.0.1", ["203.0.113.9"], ["https", "http"], False, id="in a field of his own"),
+        pytest.param("10.0.0.1", ["203.0.113.9, 10.0.0.2"], ["https, http"], True, id="TLS ends at the outer proxy"),
+        pytest.param("10.0.0.1", ["203.0.113.9, 10.0.0.2"], ["http, https"], False, id="TLS between proxies alone"),
+        pytest.param("10.0.0.1", ["203.0.113.9, 10.0.0.2"], ["https"], True, id="the inner proxy passes it on"),
+        pytest.param("10.0.0.1", ["203.0.113.9"], ["gopher"], False, id="nonsense"),
+    ],
+)
+def test_only_our_proxies_tell_that_a_visitor_came_by_https(
+    peer: str, forwarded_for: list[str], forwarded_proto: list[str], expected: bool
+) -> None:
+    assert came_by_https(peer, forwarded_for, forwarded_proto, PROXIES) is expected
