@@ -22,6 +22,7 @@ from broker.port import (
     PREFETCH_MAX,
     PUBLISH_TIMEOUT_S,
     AccessRefusedError,
+    After,
     Delivery,
     DisconnectedError,
     Fold,
@@ -176,6 +177,7 @@ class MemoryBroker:
         while True:
             await self._until_up()
             entries = self._site.stream(stream)
+            place = max(place, entries.first)
             for delivery in entries.after(place, limit=FOLDS_AT_ONCE):
                 fold(delivery)
                 place += 1
@@ -335,10 +337,12 @@ def _exists(site: MemorySite, queue: str) -> bool:
 def _place(stream: MemoryStream, start: Start) -> int:
     match start:
         case From.FIRST:
-            return 0
+            return stream.first
         case From.NEXT:
             return stream.length
         case timedelta():
             return stream.place_of_age(start)
+        case After():
+            return stream.place_after(start)
         case int():
             return stream.place_of_offset(start)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from broker.port import Delivery
+from broker.port import After, Delivery, PositionLostError
 
 # RabbitMQ spends offsets on its own bookkeeping, so nobody may count with them. Neither with ours.
 ENTRIES_BETWEEN_HOLES: Final = 10
@@ -85,7 +85,7 @@ class MemoryQueue:
 
 
 class MemoryStream:
-    """Every entry, for ever; read by place, addressed by offset."""
+    """Every entry, until the beginning is cut off; read by place, addressed by offset."""
 
     def __init__(self, arguments: Mapping[str, str | int | bool]) -> None:
         self.arguments = dict(arguments)
@@ -93,11 +93,13 @@ class MemoryStream:
         self.deleted = False
         self._entries: list[Delivery] = []
         self._written_at_s: list[float] = []
+        self.first = 0
+        """The place of the first entry that is still there."""
 
     @property
     def length(self) -> int:
-        """How many entries there are."""
-        return len(self._entries)
+        """How many entries there have been."""
+        return self.first + len(self._entries)
 
     def put(self, delivery: Delivery) -> None:
         """Append an entry."""
@@ -108,12 +110,30 @@ class MemoryStream:
 
     def after(self, place: int, *, limit: int) -> Sequence[Delivery]:
         """Give entries from a place on."""
-        return self._entries[place : place + limit]
+        start = max(0, place - self.first)
+        return self._entries[start : start + limit]
+
+    def cut(self, count: int) -> None:
+        """Forget the oldest entries, as RabbitMQ does with what is past its retention."""
+        del self._entries[:count], self._written_at_s[:count]
+        self.first += count
 
     def place_of_offset(self, offset: int) -> int:
         """Find the first entry at or after an offset."""
-        return bisect_left(self._entries, offset, key=lambda entry: entry.offset or 0)
+        return self.first + bisect_left(self._entries, offset, key=lambda entry: entry.offset or 0)
+
+    def place_after(self, start: After) -> int:
+        """Find the place behind an entry that was read before.
+
+        Raises:
+            PositionLostError: it is not there.
+        """
+        place = self.place_of_offset(start.offset)
+        found = [(each.offset, each.message_id) for each in self.after(place, limit=1)]
+        if found != [(start.offset, start.message_id)]:
+            raise PositionLostError(f"offset {start.offset} does not hold {start.message_id!r}")
+        return place + 1
 
     def place_of_age(self, age: timedelta) -> int:
         """Find the first entry that is at most this old."""
-        return bisect_left(self._written_at_s, asyncio.get_running_loop().time() - age.total_seconds())
+        return self.first + bisect_left(self._written_at_s, asyncio.get_running_loop().time() - age.total_seconds())

@@ -55,6 +55,10 @@ class TopologyError(BrokerError):
     """A queue, exchange or stream is missing, or is not what the topology says. The master's provisioning mends it."""
 
 
+class PositionLostError(TopologyError):
+    """What a reader wanted to go on after does not stand in the stream (any more). Read the stream from its first."""
+
+
 class UnansweredError(TopologyError):
     """A queue or stream did not answer in time, though the connection is alive: it is slow, coming up, or broken."""
 
@@ -105,8 +109,16 @@ class From(Enum):
     NEXT = "next"
 
 
-Start: TypeAlias = From | int | timedelta
-"""``From.FIRST``, ``From.NEXT`` (only what comes now), an offset (inclusive), or how long ago."""
+@dataclass(frozen=True, slots=True)
+class After:
+    """Right after an entry that was read before. It must still stand at its offset, or something was missed."""
+
+    offset: int
+    message_id: str
+
+
+Start: TypeAlias = From | After | int | timedelta
+"""``From.FIRST``, ``From.NEXT`` (only what comes now), after an entry, an offset (inclusive), or how long ago."""
 
 Handler: TypeAlias = Callable[[Delivery], Awaitable[Outcome]]
 """Short: decode, write to the inbox in one transaction, return. An exception counts as RETRY and is logged."""
@@ -164,6 +176,7 @@ class Broker(Protocol):
 
         Raises:
             AccessRefusedError: this user may not read there.
+            PositionLostError: what it is to go on after is not there; entries may be missing in between.
             TopologyError: the stream is not there (any more).
         """
         ...

@@ -21,13 +21,23 @@ from aiormq.abc import ArgumentsType, DeliveredMessage
 from broker.backoff import backoff_s
 from broker.config import BrokerConfig
 from broker.handling import is_probe
-from broker.port import AccessRefusedError, BrokerError, DisconnectedError, Fold, Start, TopologyError
+from broker.port import (
+    AccessRefusedError,
+    BrokerError,
+    DisconnectedError,
+    Fold,
+    PositionLostError,
+    Start,
+    TopologyError,
+)
 from broker.rabbitmq.consumer import RESUBSCRIBE_FIRST_S, RESUBSCRIBE_MAX_S
 from broker.rabbitmq.errors import InaccessibleError, UnreadableFrameError
 from broker.rabbitmq.position import Position
 from broker.rabbitmq.session import Session
 from broker.rabbitmq.subscription import OFFSET_HEADER, Subscription, delivery_of, subscribed, tag_of
 
+# A reader that attached beyond the end waits for ever. A broker that comes up answers in less; else it costs a replay.
+PROOF_TIMEOUT_S: Final = 60.0
 FOLDS_AT_ONCE: Final = 100  # one acknowledgement and one turn for everybody else after so many
 
 log = structlog.stdlib.get_logger()
@@ -52,7 +62,8 @@ class Follower:
 
         Raises:
             AccessRefusedError: this user may not read there.
-            TopologyError: the stream is not there (any more), or was made anew.
+            PositionLostError: the entry that was read last is not there.
+            TopologyError: the stream is not there (any more).
         """
         tries = 0
         while True:
@@ -102,11 +113,20 @@ class Follower:
         """Read until the subscription ends, or careful reading has done its work."""
         was_careful = self._position.is_careful
         while self._position.is_careful is was_careful:
-            messages = await subscription.take(FOLDS_AT_ONCE)
+            messages = await self._taken(subscription)
             for message in messages:
                 self._take(message)
             await subscription.ack(tag_of(messages[-1]), multiple=True)
             await asyncio.sleep(0)
+
+    async def _taken(self, subscription: Subscription) -> list[DeliveredMessage]:
+        """Take what came; the entry that proves the position comes at once, if it is there."""
+        try:
+            async with asyncio.timeout(None if self._position.is_proved else PROOF_TIMEOUT_S):
+                return await subscription.take(FOLDS_AT_ONCE)
+        except TimeoutError:
+            where = f"{self._stream!r} gives nothing at offset {self._position.attach_at}"
+            raise PositionLostError(f"{where}, where an entry was read: it ends before, or is another one") from None
 
     def _take(self, message: DeliveredMessage) -> None:
         delivery = delivery_of(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from broker.port import LOG_PREFETCH_MAX, From, Start, TopologyError
+from broker.port import LOG_PREFETCH_MAX, After, From, PositionLostError, Start
 
 
 class Position:
@@ -12,8 +12,9 @@ class Position:
 
     def __init__(self, start: Start, *, now: datetime) -> None:
         self._attach_at = _attachment(start, now=now)
-        self._last: int | None = None
-        self._last_id = ""
+        self._last: int | None = start.offset if isinstance(start, After) else None
+        self._last_id = start.message_id if isinstance(start, After) else ""
+        self._is_proved = True
         self._passed: int | None = None
         self._careful_for = 0
         self._has_moved = False
@@ -35,9 +36,15 @@ class Position:
         """Tell whether an unreadable entry may be among the next."""
         return self._careful_for > 0
 
+    @property
+    def is_proved(self) -> bool:
+        """Tell whether the entry that was read last is known to stand there still; it is the first to come, then."""
+        return self._is_proved
+
     def attached(self, *, now: datetime) -> None:
         """Note that the broker took the subscription."""
         self._has_moved = False
+        self._is_proved = self._last is None or self.attach_at != self._last
         if self._attach_at == From.NEXT.value:
             self._attach_at = now  # the end will have moved when nothing came until the connection is lost
 
@@ -45,12 +52,16 @@ class Position:
         """Note an entry; tell whether it was not read before.
 
         Raises:
-            TopologyError: another entry stands where the last one was read: the stream was made anew.
+            PositionLostError: another entry stands where the last one was read (the stream was made anew), or none
+                (the beginning was cut off, and what followed may be gone, too).
         """
         if self._last is not None and offset <= self._last:
             if offset == self._last and message_id != self._last_id:
-                raise TopologyError(f"offset {offset} holds {message_id!r}, not {self._last_id!r}: another stream")
+                raise PositionLostError(f"offset {offset} holds {message_id!r}, not {self._last_id!r}: another stream")
+            self._is_proved = self._is_proved or offset == self._last
             return False
+        if not self._is_proved:
+            raise PositionLostError(f"offset {self._last} was read last and is gone; the next is {offset}")
         self._last, self._last_id = offset, message_id
         self._has_moved = True
         self._careful_for = max(0, self._careful_for - 1)
@@ -86,5 +97,7 @@ def _attachment(start: Start, *, now: datetime) -> str | int | datetime:
             return start.value
         case timedelta():
             return now - start
+        case After():
+            return start.offset
         case int():
             return start

@@ -21,12 +21,15 @@ from broker.memory import MemoryAdmin, MemoryBroker, MemorySite
 from broker.port import (
     AccessRefusedError,
     Admin,
+    After,
     Broker,
     Delivery,
     From,
     Message,
     Outcome,
+    PositionLostError,
     PublishError,
+    Start,
     TopologyError,
     UnroutableError,
 )
@@ -155,7 +158,7 @@ def consuming(broker: Broker, inbox: Inbox, *, queue: str = mirror_queue(ANA)) -
     return asyncio.create_task(broker.consume(queue, inbox.handle))
 
 
-def following(broker: Broker, inbox: Inbox, *, start: From | int | timedelta = From.FIRST) -> asyncio.Task[None]:
+def following(broker: Broker, inbox: Inbox, *, start: Start = From.FIRST) -> asyncio.Task[None]:
     return asyncio.create_task(broker.follow(LOG, inbox.fold, start=start))
 
 
@@ -370,6 +373,39 @@ async def test_a_log_is_read_on_from_an_offset_inclusive(broker: Broker) -> None
     assert offset is not None
     async with running(following(broker, second, start=offset)):
         assert await second.has(10) == sent[20:]
+
+
+async def test_a_log_is_read_on_after_an_entry_that_still_stands_there(broker: Broker) -> None:
+    sent = await published(broker, *(message() for _ in range(30)))
+    first, second = Inbox(), Inbox()
+    async with running(following(broker, first)):
+        await first.has(30)
+    last = first.deliveries[20]
+    assert last.offset is not None
+    async with running(following(broker, second, start=After(last.offset, last.message_id))):
+        assert await second.has(9) == sent[21:]
+        sent = [*sent, *await published(broker, message())]
+        assert await second.has(10) == sent[21:]
+
+
+async def test_a_log_that_holds_something_else_where_a_reader_was_is_not_read_on(broker: Broker) -> None:
+    await published(broker, *(message() for _ in range(3)))
+    first = Inbox()
+    async with running(following(broker, first)):
+        await first.has(3)
+    offset = first.deliveries[1].offset
+    assert offset is not None
+    with pytest.raises(PositionLostError):
+        await broker.follow(LOG, Inbox().fold, start=After(offset, "another message"))
+
+
+async def test_a_log_that_ends_before_the_place_where_a_reader_was_is_not_read_on(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("broker.rabbitmq.follower.PROOF_TIMEOUT_S", 2.0)
+    await published(broker, message())
+    with pytest.raises(PositionLostError):
+        await broker.follow(LOG, Inbox().fold, start=After(1000, "a message that was lost"))
 
 
 async def test_a_log_can_be_read_from_now_on(broker: Broker) -> None:

@@ -20,10 +20,12 @@ from broker.handling import RETRY_AFTER_S, RETRY_AFTER_S_MAX, retry_after_s
 from broker.port import (
     LOG_PREFETCH_MAX,
     AccessRefusedError,
+    After,
     BrokerError,
     DisconnectedError,
     From,
     Message,
+    PositionLostError,
     Start,
     TopologyError,
 )
@@ -127,6 +129,39 @@ def test_a_stream_that_holds_something_else_at_the_last_offset_is_another_one() 
         position.is_news(4, "z")
 
 
+@pytest.mark.parametrize("start", [From.FIRST, After(4, "a")], ids=["read before", "told to go on after it"])
+def test_a_position_goes_on_only_if_the_last_entry_still_stands_there(start: Start) -> None:
+    def attached() -> Position:
+        position = Position(start, now=NOW)
+        if start is From.FIRST:
+            position.is_news(4, "a")
+        assert position.attach_at == 4
+        position.attached(now=NOW)
+        assert not position.is_proved
+        return position
+
+    whole = attached()
+    assert not whole.is_news(4, "a")
+    assert whole.is_proved
+    assert whole.is_news(9, "b")
+    with pytest.raises(PositionLostError, match="is gone; the next is 5"):
+        attached().is_news(5, "b")
+    with pytest.raises(PositionLostError, match="another stream"):
+        attached().is_news(4, "z")
+
+
+def test_a_position_that_passed_an_entry_over_has_nothing_to_prove() -> None:
+    position = Position(From.FIRST, now=NOW)
+    position.is_news(4, "a")
+    position.be_careful()
+    position.attached(now=NOW)
+    position.is_news(4, "a")
+    position.pass_over(now=NOW)
+    position.attached(now=NOW)
+    assert position.is_proved
+    assert position.is_news(8, "b")
+
+
 def test_a_position_passes_over_what_ends_every_connection_even_behind_a_hole_in_the_offsets() -> None:
     position = Position(From.FIRST, now=NOW)
     position.is_news(4, "a")
@@ -147,6 +182,7 @@ def test_a_position_passes_nothing_over_while_entries_still_come_before_the_unre
     position.is_news(4, "a")
     position.be_careful()
     position.attached(now=NOW)
+    position.is_news(4, "a")
     position.is_news(5, "b")
     assert position.pass_over(now=NOW) is None
     assert position.attach_at == 5
