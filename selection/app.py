@@ -14,6 +14,7 @@ from broker.port import Broker
 from broker.rabbitmq import RabbitBroker
 from edge.server import serve
 from edge.visitors import parse_proxies
+from selection.access.gatekeeper import Gatekeeper
 from selection.answering.announcer import Announcer
 from selection.answering.granting import Keys, Terms
 from selection.answering.redirector import Office, Redirector
@@ -27,6 +28,7 @@ from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.view.fleet import FleetView
+from selection.view.statistics import Statistics
 
 log = structlog.stdlib.get_logger()
 
@@ -96,10 +98,12 @@ def _joined(broker: Broker, announcer: Announcer, config: SelectorConfig, places
         clock_s=time.time,
     )
     endpoint = Endpoint(
+        office=office,
         redirector=Redirector(office, announcer),
-        view=view,
+        gatekeeper=Gatekeeper(),
         follower=follower,
         announcer=announcer,
+        statistics=Statistics(days_kept=400),
         proxies=parse_proxies(config.trusted_proxies),
         hops_max=config.hops_max,
         site_url=config.site_url,

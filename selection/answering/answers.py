@@ -1,118 +1,136 @@
-"""The JSON that the selector answers with (``docs/http-api.md``). Pure."""
+"""What the selector's JSON API says of choices, files and mirrors (``docs/http-api.md``). Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Final, TypeAlias
+from typing import Final
 
 from events.names import Digest, MirrorName
-from events.schemas import FilePublished, Location, ReplicaDeclined
+from events.schemas import Location, ReplicaDeclined
 from selection.answering.redirector import Explanation
-from selection.places.place import Place
-from selection.policy.choice import Candidate, Rejection, RejectReason
+from selection.answering.surface.schemas import (
+    CandidateTold,
+    ChoiceTold,
+    DeclinedTold,
+    FileTold,
+    LocationTold,
+    MirrorsTold,
+    MirrorTold,
+    RejectionTold,
+    VisitorTold,
+)
+from selection.answering.surface.words import moment
+from selection.policy.choice import Candidate, Choice, Rejection, RejectReason
 from selection.policy.standing import Standing
 from selection.policy.visitor import Visitor
+from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
 from selection.view.roster import Mirror
 
-Json: TypeAlias = dict[str, object]
-
 READY: Final = "ready"
-_NS_PER_S: Final = 1_000_000_000
 
 
-def explanation(explained: Explanation, *, names_networks: bool) -> Json:
+def explanation(explained: Explanation, *, names_networks: bool) -> ChoiceTold:
     """Give a choice with the reason for each mirror. Which networks have access is not for everybody to know."""
     file, choice = explained.file, explained.choice
-    return {
-        "path": file.path,
-        "size_bytes": file.size_bytes,
-        "sha256": file.sha256.hex(),
-        "generation": file.generation,
-        "visitor": _visitor(explained.visitor),
-        "access": choice.access,
-        "chosen": choice.best.mirror if choice.best else None,
-        "fallback": choice.fallback,
-        "ranked": [_candidate(candidate) for candidate in choice.ranked],
-        "rejected": [
-            _rejection(name, rejection, names_networks=names_networks)
-            for name, rejection in sorted(choice.rejected.items())
-        ],
-    }
+    return ChoiceTold(
+        path=file.path,
+        size_bytes=file.size_bytes,
+        sha256=file.sha256.hex(),
+        generation=file.generation,
+        visitor=_visitor(explained.visitor),
+        access=choice.access,
+        chosen=choice.best.mirror if choice.best else None,
+        fallback=choice.fallback,
+        ranked=[_candidate(candidate) for candidate in choice.ranked],
+        rejected=rejections(choice, names_networks=names_networks),
+    )
 
 
-def files(found: Iterable[FilePublished], view: FleetView) -> list[Json]:
+def rejections(choice: Choice, *, names_networks: bool) -> list[RejectionTold]:
+    """Give each mirror that was not chosen with its reason, by name."""
+    return [
+        _rejection(name, rejection, names_networks=names_networks)
+        for name, rejection in sorted(choice.rejected.items())
+    ]
+
+
+def files(found: Iterable[PublishedFile], view: FleetView) -> list[FileTold]:
     """Give files, with the mirrors that hold each."""
     mirrors = view.mirrors()
     return [_file(file, view, mirrors) for file in found]
 
 
-def mirrors(standing: Standing) -> Json:
+def mirrors(standing: Standing) -> MirrorsTold:
     """Give the fleet."""
     wanted = wanted_by(standing.view)
-    return {"mirrors": [mirror(one, standing, wanted) for one in standing.view.mirrors()]}
+    return MirrorsTold(mirrors=[mirror(one, standing, wanted) for one in standing.view.mirrors()])
 
 
-def wanted_by(view: FleetView) -> dict[Digest, tuple[FilePublished, int]]:
+def wanted_by(view: FleetView) -> dict[Digest, tuple[PublishedFile, int]]:
     """Give for each content one of its files, and the mirrors that are to hold it, as a bit set."""
-    wanted: dict[Digest, tuple[FilePublished, int]] = {}
+    wanted: dict[Digest, tuple[PublishedFile, int]] = {}
     for file in view.catalogue.files():
         _, others = wanted.get(file.sha256, (file, 0))
         wanted[file.sha256] = (file, others | view.followers(file))
     return wanted
 
 
-def mirror(one: Mirror, standing: Standing, wanted: Mapping[Digest, tuple[FilePublished, int]]) -> Json:
+def mirror(one: Mirror, standing: Standing, wanted: Mapping[Digest, tuple[PublishedFile, int]]) -> MirrorTold:
     """Give one mirror: its state (``ready``, or the code of what it fails, whatever the file) and its figures.
 
     ``wanted`` is what ``wanted_by`` gave.
     """
     rejection, report = state_of(one, standing), one.load.report if one.load else None
     profile = one.profile
-    return {
-        "mirror": one.name,
-        "state": rejection.reason.code if rejection else READY,
-        "reason": rejection.reason.text if rejection else "",
-        "detail": rejection.detail if rejection else "",
-        "url": profile.url if profile else None,
-        "location": _location(profile.location if profile else None),
-        "external": profile.external if profile else None,
-        "channels": list(standing.view.followed_by(one)),
-        "copies": standing.view.copies(one),
-        **_shortfall(one, standing.view, wanted),
-        "slots": report.slots if report else None,
-        "active": report.active if report else None,
-        "reserved": report.reserved if report else None,
-        "free_slots": standing.free_slots(one),
-        "transmit_bytes_per_second": report.transmit_bytes_per_second if report else None,
-        "monthly_bytes": profile.monthly_bytes if profile else None,
-        "quota_left_bytes": standing.quota_left_bytes(one),
-        "sparing": report.sparing if report else None,
-        "last_report_s": standing.now_s - one.load.heard_s if one.load else None,
-    }
+    due, missing, declined = _shortfall(one, standing.view, wanted)
+    return MirrorTold(
+        mirror=one.name,
+        state=rejection.reason.code if rejection else READY,
+        reason=rejection.reason.text if rejection else "",
+        detail=rejection.detail if rejection else "",
+        url=profile.url if profile else None,
+        location=_location(profile.location if profile else None),
+        external=profile.external if profile else None,
+        channels=list(standing.view.followed_by(one)),
+        copies=standing.view.copies(one),
+        wanted=due,
+        missing=missing,
+        declined=declined,
+        slots=report.slots if report else None,
+        active=report.active if report else None,
+        reserved=report.reserved if report else None,
+        free_slots=standing.free_slots(one),
+        transmit_bytes_per_second=report.transmit_bytes_per_second if report else None,
+        monthly_bytes=profile.monthly_bytes if profile else None,
+        quota_left_bytes=standing.quota_left_bytes(one),
+        sparing=report.sparing if report else None,
+        last_report_s=standing.now_s - one.load.heard_s if one.load else None,
+    )
 
 
-def _shortfall(one: Mirror, view: FleetView, wanted: Mapping[Digest, tuple[FilePublished, int]]) -> Json:
+def _shortfall(
+    one: Mirror, view: FleetView, wanted: Mapping[Digest, tuple[PublishedFile, int]]
+) -> tuple[int, int, DeclinedTold | None]:
     """Count the contents that a mirror is to hold and those of them that it lacks; tell what it could not fetch."""
     bit = 1 << one.number
     files = [file for file, followers in wanted.values() if followers & bit]
     missing = [file for file in files if not view.holders(file.sha256) & bit]
     declined = [(file, event) for file in missing if (event := view.declined(one, file.sha256))]
-    return {"wanted": len(files), "missing": len(missing), "declined": _declined(declined)}
+    return len(files), len(missing), _declined(declined)
 
 
-def _declined(declined: Sequence[tuple[FilePublished, ReplicaDeclined]]) -> Json | None:
+def _declined(declined: Sequence[tuple[PublishedFile, ReplicaDeclined]]) -> DeclinedTold | None:
     if not declined:
         return None
     file, event = declined[0]
-    return {
-        "files": len(declined),
-        "path": file.path,
-        "reason": event.reason.value,
-        "text": event.reason.text,
-        "detail": event.detail,
-    }
+    return DeclinedTold(
+        files=len(declined),
+        path=file.path,
+        reason=event.reason.value,
+        text=event.reason.text,
+        detail=event.detail,
+    )
 
 
 def state_of(one: Mirror, standing: Standing) -> Rejection | None:
@@ -126,53 +144,50 @@ def state_of(one: Mirror, standing: Standing) -> Rejection | None:
     return None
 
 
-def _visitor(visitor: Visitor) -> Json:
-    place: Place = visitor.place
-    return {
-        "ip": str(visitor.address),
-        "country": place.country,
-        "latitude": place.latitude,
-        "longitude": place.longitude,
-    }
+def _visitor(visitor: Visitor) -> VisitorTold:
+    place = visitor.place
+    return VisitorTold(
+        ip=str(visitor.address), country=place.country, latitude=place.latitude, longitude=place.longitude
+    )
 
 
-def _candidate(candidate: Candidate) -> Json:
-    return {
-        "mirror": candidate.mirror,
-        "distance_km": None if candidate.distance_km is None else round(candidate.distance_km, 1),
-        "free_slots": candidate.free_slots,
-        "quota_left_bytes": candidate.quota_left_bytes,
-    }
+def _candidate(candidate: Candidate) -> CandidateTold:
+    return CandidateTold(
+        mirror=candidate.mirror,
+        distance_km=None if candidate.distance_km is None else round(candidate.distance_km, 1),
+        free_slots=candidate.free_slots,
+        quota_left_bytes=candidate.quota_left_bytes,
+    )
 
 
-def _rejection(name: MirrorName, rejection: Rejection, *, names_networks: bool) -> Json:
+def _rejection(name: MirrorName, rejection: Rejection, *, names_networks: bool) -> RejectionTold:
     reason = rejection.reason
     tells = names_networks or reason is not RejectReason.NO_ACCESS
-    return {
-        "mirror": name,
-        "reason": reason.code,
-        "criterion": reason.criterion,
-        "text": reason.text,
-        "detail": rejection.detail if tells else "",
-    }
+    return RejectionTold(
+        mirror=name,
+        reason=reason.code,
+        criterion=reason.criterion,
+        text=reason.text,
+        detail=rejection.detail if tells else "",
+    )
 
 
-def _file(file: FilePublished, view: FleetView, fleet: tuple[Mirror, ...]) -> Json:
+def _file(file: PublishedFile, view: FleetView, fleet: tuple[Mirror, ...]) -> FileTold:
     holders = view.holders(file.sha256)
-    return {
-        "path": file.path,
-        "size_bytes": file.size_bytes,
-        "sha256": file.sha256.hex(),
-        "generation": file.generation,
-        "media_type": file.media_type,
-        "tags": list(file.tags),
-        "channels": list(view.channels_of(file)),
-        "mirrors": [one.name for one in fleet if holders & 1 << one.number],
-        "published_at": datetime.fromtimestamp(file.published_at_ns / _NS_PER_S, tz=UTC).isoformat(),
-    }
+    return FileTold(
+        path=file.path,
+        size_bytes=file.size_bytes,
+        sha256=file.sha256.hex(),
+        generation=file.generation,
+        media_type=file.media_type,
+        tags=list(file.tags),
+        channels=list(file.channels),
+        mirrors=[one.name for one in fleet if holders & 1 << one.number],
+        published_at=moment(file.published_at_ns).isoformat(),
+    )
 
 
-def _location(location: Location | None) -> Json | None:
+def _location(location: Location | None) -> LocationTold | None:
     if location is None:
         return None
-    return {"latitude": location.latitude, "longitude": location.longitude, "country": location.country}
+    return LocationTold(latitude=location.latitude, longitude=location.longitude, country=location.country)

@@ -1,13 +1,12 @@
-"""The site's public address: redirects visitors, explains choices, shows the fleet."""
+"""The site's public address: sends visitors to mirrors, and tells of files, folders and the fleet."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
-from itertools import islice
 from typing import Final
+from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
@@ -15,24 +14,36 @@ from edge.errors import ApiError
 from edge.health import Check, add_health
 from edge.server import new_app
 from edge.tracing import trace_of
-from edge.visitors import FORWARDED_FOR, ForwardedForError, IPNetwork, visitor_of
+from edge.visitors import IPNetwork
 from events.errors import InvalidNameError
-from events.grants import IPAddress, normalise
-from events.names import FilePath, parse_path
+from events.names import FilePath
 from events.trace import TraceContext
-from selection.access.networks import has_access
+from selection.access.gatekeeper import Gatekeeper
 from selection.answering import answers
 from selection.answering.announcer import Announcer
-from selection.answering.redirector import NoAccessError, NobodyLeftError, Redirector, UnknownFileError
-from selection.answering.requests import asked_not_of, path_of
+from selection.answering.redirector import NoAccessError, NobodyLeftError, Office, Redirector, UnknownFileError
+from selection.answering.requests import path_of
+from selection.answering.surface.api import Api, unknown
+from selection.answering.surface.asking import Asked, Reception
+from selection.answering.surface.figures import served_by
+from selection.answering.surface.folders import list_folder, shows
+from selection.answering.surface.pages import fleet_page, folder_page
+from selection.answering.surface.replying import (
+    NO_STORE,
+    json_reply,
+    not_modified,
+    page_reply,
+    refusal,
+    turned_away,
+)
+from selection.answering.surface.telling import Teller
+from selection.answering.surface.wishes import JSON, Form, accepts, split_suffix, wish_of
+from selection.answering.surface.words import moment
 from selection.following.follower import Follower
+from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
+from selection.view.statistics import Statistics
 
-_NO_STORE: Final = {hdrs.CACHE_CONTROL: "no-store"}
-_REDIRECT_HEADERS: Final = {**_NO_STORE, "Referrer-Policy": "no-referrer"}
-_JSON: Final = "application/json"
-FILES_PAGE_MAX: Final = 1000  # some 300 KB of JSON
-FILES_AT_ONCE: Final = 100  # written in a millisecond; then visitors get their turn
 NOBODY_LEFT_RETRY_AFTER_S: Final = 30  # downloads end, mirrors report each few seconds
 STARTING_RETRY_AFTER_S: Final = 5  # a log of a million entries is read in less than a minute, most in a second
 
@@ -41,10 +52,12 @@ STARTING_RETRY_AFTER_S: Final = 5  # a log of a million entries is read in less 
 class Endpoint:
     """The selector over HTTP. ``site_url`` is the public one, where it is known."""
 
+    office: Office
     redirector: Redirector
-    view: FleetView
+    gatekeeper: Gatekeeper
     follower: Follower
     announcer: Announcer
+    statistics: Statistics
     proxies: tuple[IPNetwork, ...]
     hops_max: int
     site_url: str | None
@@ -54,66 +67,125 @@ class Endpoint:
         """Make the application."""
         app = new_app()
         add_health(app, self.checks)
-        app.router.add_get("/-/api/v1/where", self.where)
-        app.router.add_get("/-/api/v1/files", self.files)
-        app.router.add_get("/-/api/v1/mirrors", self.mirrors)
-        app.router.add_get("/-/api/v1/status", self.status)
-        app.router.add_get("/{path:.*}", self.redirect)
+        api = Api(
+            redirector=self.redirector,
+            view=self.view,
+            reception=self.reception,
+            statistics=self.statistics,
+            today=self.teller.today,
+            need_view=self.need_view,
+            status=self.status,
+        )
+        api.add_to(app)
+        app.router.add_get("/{path:.*}", self.visit)
         return app
 
-    async def redirect(self, request: web.Request) -> web.Response:
-        """Send a visitor to the best mirror."""
-        address = self._visitor(request)
-        asked_not = asked_not_of(request.query.getall("not", []), hops_max=self.hops_max)
-        if not self.follower.caught_up.is_set():
-            return _refusal(request, _starting())
-        try:
-            path = path_of(request.rel_url.raw_path)
-            location = self.redirector.redirect(path, address, asked_not, trace=_trace_of(request))
-        except (InvalidNameError, UnknownFileError):
-            return _refusal(request, _unknown())
-        except NoAccessError:
-            return _refusal(request, _no_access())
-        except NobodyLeftError:
-            return _refusal(request, _nobody_left())
-        return web.Response(status=HTTPStatus.FOUND, headers={hdrs.LOCATION: location, **_REDIRECT_HEADERS})
+    @property
+    def view(self) -> FleetView:
+        """Give what is known of the fleet."""
+        return self.office.view
 
-    async def where(self, request: web.Request) -> web.Response:
-        """Explain the choice as it would be now."""
-        self._need_view()
-        path = _wanted_path(request)
-        address = self._wanted_address(request)
-        asked_not = asked_not_of(request.query.getall("not", []), hops_max=self.hops_max)
+    @property
+    def reception(self) -> Reception:
+        """Give who reads requests."""
+        return Reception(proxies=self.proxies, places=self.office.places, hops_max=self.hops_max)
+
+    @property
+    def teller(self) -> Teller:
+        """Give who tells of files."""
+        return Teller(office=self.office, statistics=self.statistics, site_url=self.site_url)
+
+    async def visit(self, request: web.Request) -> web.Response:
+        """Answer a visitor."""
         try:
-            explained = self.redirector.explain(path, address, asked_not)
+            self.need_view()
+            return await self._answer(request)
+        except ApiError as error:
+            return refusal(request, error)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        if "mirrorstats" in request.query:
+            return self._fleet(request)
+        asked = self.reception.asked(request)
+        path = _wanted(request)
+        if path is None or path.endswith("/"):
+            return await self._folder(request, asked, path or "")
+        file, suffix = self._found(FilePath(path))
+        if file is None:
+            return await self._no_file(request, asked, path)
+        verdict = await self.gatekeeper.admits(file, asked.asker)
+        if not verdict.admitted:
+            return turned_away(request, verdict)
+        wish = wish_of(request.query, request.headers.get(hdrs.ACCEPT, ""), suffix)
+        if wish.form is Form.REDIRECT:
+            return self._redirect(request, file, asked)
+        return self.teller.tell(request, file, asked, wish)
+
+    def _found(self, path: FilePath) -> tuple[PublishedFile | None, Form | None]:
+        """Find what is published under a path or else, in the form that its suffix names, under the rest of it."""
+        if file := self.view.file(path):
+            return file, None
+        if (split := split_suffix(path)) and (file := self.view.file(FilePath(split[0]))):
+            return file, split[1]
+        return None, None
+
+    def _redirect(self, request: web.Request, file: PublishedFile, asked: Asked) -> web.Response:
+        """Send a visitor to the best mirror, unless he has the file."""
+        modified_at = moment(file.published_at_ns)
+        if fresh := not_modified(request, etag=file.sha256.hex(), modified_at=modified_at):
+            return fresh
+        try:
+            location = self.redirector.redirect(
+                file.path, asked.visitor.address, asked.asked_not, trace=_trace_of(request)
+            )
         except UnknownFileError:
-            raise _unknown() from None
-        return _json(answers.explanation(explained, names_networks=_is_local(request)))
+            raise unknown() from None
+        except NoAccessError:
+            raise ApiError("no_access", "this file is not for you", status=HTTPStatus.FORBIDDEN) from None
+        except NobodyLeftError:
+            raise _nobody_left() from None
+        return web.Response(status=HTTPStatus.FOUND, headers={**NO_STORE, hdrs.LOCATION: location})
 
-    async def files(self, request: web.Request) -> web.Response:
-        """Give a page of the files that the asker may download; who asks on this machine sees all."""
-        self._need_view()
-        address = None if _is_local(request) else self._visitor(request)
-        limit, after = _wanted_limit(request), request.query.get("after", "")
-        found: list[answers.Json] = []
-        is_more = True
-        while is_more and len(found) < limit:
-            seen = list(islice(self.view.catalogue.after(after), FILES_AT_ONCE))
-            allowed = [file for file in seen if address is None or has_access(file.access, address)]
-            found += answers.files(allowed[: limit - len(found)], self.view)
-            is_more = len(seen) == FILES_AT_ONCE
-            after = seen[-1].path if seen else after
-            await asyncio.sleep(0)  # visitors first
-        return _json({"files": found, "next": found[-1]["path"] if found and len(found) == limit else None})
+    async def _no_file(self, request: web.Request, asked: Asked, path: str) -> web.Response:
+        """Send who forgot the slash of a folder there."""
+        if not await shows(self.view, f"{path}/", asked.visitor.address):
+            raise unknown()
+        query = request.rel_url.raw_query_string
+        location = f"/{quote(path)}/{'?' if query else ''}{query}"
+        return web.Response(status=HTTPStatus.FOUND, headers={**NO_STORE, hdrs.LOCATION: location})
 
-    async def mirrors(self, _request: web.Request) -> web.Response:
-        """Give the fleet."""
-        self._need_view()
-        return _json(answers.mirrors(self.redirector.standing()))
+    async def _folder(self, request: web.Request, asked: Asked, folder: str) -> web.Response:
+        """List a folder."""
+        after = request.query.get("after", "")
+        told = await list_folder(self.view, folder, asked.visitor.address, after=after)
+        if not (told.folders or told.files or told.next or after) and folder:
+            raise unknown()
+        if accepts(request.headers.get(hdrs.ACCEPT, ""), JSON):
+            return json_reply(told, request)
+        return page_reply(folder_page(told))
 
-    async def status(self, _request: web.Request) -> web.Response:
+    def _fleet(self, request: web.Request) -> web.Response:
+        """Tell of the fleet."""
+        told = answers.mirrors(self.redirector.standing())
+        if accepts(request.headers.get(hdrs.ACCEPT, ""), JSON):
+            return json_reply(told, request)
+        served = served_by(self.statistics, (one.mirror for one in told.mirrors), today=self.teller.today())
+        return page_reply(fleet_page(told.mirrors, served))
+
+    def status(self) -> dict[str, object]:
         """Give the view in numbers, and how it is kept."""
-        return _json({"site_url": self.site_url, "geoip": self.geoip, **self._numbers(), **self.follower.status()})
+        numbers = {
+            "files": len(self.view.catalogue),
+            "mirrors": len(self.view.mirrors()),
+            "notices": {"waiting": self.announcer.waiting, "dropped": self.announcer.dropped},
+            "missing_events": self.view.missing_events(),
+        }
+        return {
+            "site_url": self.site_url,
+            "geoip": self.geoip,
+            **numbers,
+            **self.follower.status(),
+        }
 
     def checks(self) -> Iterable[Check]:
         """Tell what the selector needs and how that is. Once caught up it stays ready on the view that it has."""
@@ -123,62 +195,32 @@ class Endpoint:
         detail = problem or f"{waiting} waiting, {dropped} dropped so far"
         yield Check(name="notices", ok=not problem, detail=detail, vital=False)
 
-    def _need_view(self) -> None:
+    def need_view(self) -> None:
         """Refuse to answer from a view that is not whole yet."""
         if not self.follower.caught_up.is_set():
             raise _starting()
 
-    def _numbers(self) -> answers.Json:
-        return {
-            "files": len(self.view.catalogue),
-            "mirrors": len(self.view.mirrors()),
-            "notices": {"waiting": self.announcer.waiting, "dropped": self.announcer.dropped},
-            "missing_events": self.view.missing_events(),
-        }
 
-    def _visitor(self, request: web.Request) -> IPAddress:
-        try:
-            return visitor_of(request, self.proxies)
-        except ForwardedForError as error:
-            raise ApiError("forwarded_for_invalid", str(error), "tell the operator of the proxy") from error
+def _wanted(request: web.Request) -> str | None:
+    """Read the path that is asked for; one of a folder ends with a slash, and None is the top.
 
-    def _wanted_address(self, request: web.Request) -> IPAddress:
-        text = request.query.get("ip")
-        if text is None:
-            return self._visitor(request)
-        try:
-            return normalise(text)
-        except ValueError:
-            raise ApiError("address_invalid", f"{text!r} is no IP address", "write ?ip=203.0.113.9") from None
+    Raises:
+        ApiError: nothing can have this path.
+    """
+    raw_path = request.rel_url.raw_path
+    if raw_path in {"", "/"}:
+        return None
+    is_folder = raw_path.endswith("/")
+    try:
+        path = path_of(raw_path.removesuffix("/"))
+    except InvalidNameError:
+        raise unknown() from None
+    return f"{path}/" if is_folder else path
 
 
 def _trace_of(request: web.Request) -> TraceContext | None:
     """Give the trace that a visitor's download belongs to; None where he only looks."""
     return None if request.method == hdrs.METH_HEAD else trace_of(request)
-
-
-def _is_local(request: web.Request) -> bool:
-    """Tell whether somebody on this machine asks, and no proxy for somebody else: an administrator."""
-    peer = request.remote or ""
-    return FORWARDED_FOR not in request.headers and normalise(peer).is_loopback
-
-
-def _wanted_limit(request: web.Request) -> int:
-    text = request.query.get("limit", str(FILES_PAGE_MAX))
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(FILES_PAGE_MAX)) and int(text) > 0):
-        raise ApiError("limit_invalid", f"{text!r} is no number of files", f"write 1 to {FILES_PAGE_MAX}")
-    return min(int(text), FILES_PAGE_MAX)
-
-
-def _wanted_path(request: web.Request) -> FilePath:
-    try:
-        return parse_path(request.query.get("path", "").removeprefix("/"))
-    except InvalidNameError as error:
-        raise ApiError("path_invalid", str(error), "write ?path=dir/name, as in the list of files") from error
-
-
-def _unknown() -> ApiError:
-    return ApiError("file_unknown", "there is no such file here", "see /-/api/v1/files", status=HTTPStatus.NOT_FOUND)
 
 
 def _starting() -> ApiError:
@@ -199,18 +241,3 @@ def _nobody_left() -> ApiError:
         status=HTTPStatus.SERVICE_UNAVAILABLE,
         headers={hdrs.RETRY_AFTER: str(NOBODY_LEFT_RETRY_AFTER_S)},
     )
-
-
-def _no_access() -> ApiError:
-    return ApiError("no_access", "this file is not for your network", status=HTTPStatus.FORBIDDEN)
-
-
-def _refusal(request: web.Request, error: ApiError) -> web.Response:
-    """Answer a visitor: a sentence for a person, JSON for a program that asks for it."""
-    if _JSON in request.headers.get(hdrs.ACCEPT, ""):
-        raise error
-    return web.Response(status=error.status, text=f"{error.message}\n", headers={**_NO_STORE, **error.headers})
-
-
-def _json(body: answers.Json) -> web.Response:
-    return web.json_response(body, headers=_NO_STORE)

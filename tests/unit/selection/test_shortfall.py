@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+import msgspec
+
 from events.names import FilePath, MirrorName
 from events.schemas import DeclineReason, ReplicaDeclined
 from selection.answering import answers
@@ -20,7 +22,7 @@ RULES = Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3
 def told(story: Story) -> list[dict[str, object]]:
     """Give what is told of each mirror, as far as it is of interest here."""
     answer = answers.mirrors(Standing(story.view(), Reservations(), RULES, 0.0))
-    mirrors = cast("list[dict[str, object]]", answer["mirrors"])
+    mirrors = cast("list[dict[str, object]]", msgspec.to_builtins(answer.mirrors))
     return [{key: each[key] for key in ("wanted", "missing", "declined")} for each in mirrors]
 
 

@@ -1,0 +1,186 @@
+"""The JSON API: choices, files, mirrors, and how the selector itself fares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from http import HTTPStatus
+from itertools import islice
+from typing import Final
+
+from aiohttp import web
+
+from edge.errors import ApiError
+from events.errors import InvalidNameError
+from events.grants import IPAddress, normalise
+from events.names import FilePath, parse_path
+from selection.access.networks import is_listed
+from selection.answering import answers
+from selection.answering.redirector import Redirector, UnknownFileError
+from selection.answering.requests import asked_not_of
+from selection.answering.surface.asking import Reception, is_local
+from selection.answering.surface.figures import Subject, history_of, largest_of
+from selection.answering.surface.openapi import DOCUMENT
+from selection.answering.surface.replying import json_reply
+from selection.answering.surface.schemas import FilesTold, FileTold
+from selection.view.fleet import FleetView
+from selection.view.statistics import Statistics
+from selection.view.tallies import date_of
+
+PREFIX: Final = "/-/api/v1"
+FILES_PAGE_MAX: Final = 1000  # some 300 KB of JSON
+DAYS_MAX: Final = 31  # ten thousand files a day are added up in a twentieth of a second
+FILES_AT_ONCE: Final = 100  # written in a millisecond; then visitors get their turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """The API. ``need_view`` raises while the view is not whole yet; ``status`` gives the selector in figures."""
+
+    redirector: Redirector
+    view: FleetView
+    reception: Reception
+    statistics: Statistics
+    today: Callable[[], int]
+    need_view: Callable[[], None]
+    status: Callable[[], dict[str, object]]
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes."""
+        app.router.add_get(f"{PREFIX}/where", self._where)
+        app.router.add_get(f"{PREFIX}/files", self._files)
+        app.router.add_get(f"{PREFIX}/mirrors", self._mirrors)
+        app.router.add_get(f"{PREFIX}/statistics", self._statistics)
+        app.router.add_get(f"{PREFIX}/status", self._status)
+        app.router.add_get(f"{PREFIX}/openapi.json", self._openapi)
+
+    async def _where(self, request: web.Request) -> web.Response:
+        """Explain the choice as it would be now."""
+        self.need_view()
+        path, address = _wanted_path(request), self._wanted_address(request)
+        asked_not = asked_not_of(request.query.getall("not", []), hops_max=self.reception.hops_max)
+        try:
+            explained = self.redirector.explain(path, address, asked_not)
+        except UnknownFileError:
+            raise unknown() from None
+        return json_reply(answers.explanation(explained, names_networks=is_local(request)), request)
+
+    async def _files(self, request: web.Request) -> web.Response:
+        """Give a page of the files that are nobody's secret from the asker; who asks on this machine sees all."""
+        self.need_view()
+        address = None if is_local(request) else self.reception.address(request)
+        limit, after = _wanted_limit(request), request.query.get("after", "")
+        found: list[FileTold] = []
+        is_more = True
+        while is_more and len(found) < limit:
+            seen = list(islice(self.view.catalogue.after(after), FILES_AT_ONCE))
+            allowed = [file for file in seen if address is None or is_listed(file.access, address)]
+            found += answers.files(allowed[: limit - len(found)], self.view)
+            is_more = len(seen) == FILES_AT_ONCE
+            after = seen[-1].path if seen else after
+            await asyncio.sleep(0)  # visitors first
+        following = found[-1].path if found and len(found) == limit else None
+        return json_reply(FilesTold(files=found, next=following), request)
+
+    async def _mirrors(self, request: web.Request) -> web.Response:
+        """Give the fleet."""
+        self.need_view()
+        return json_reply(answers.mirrors(self.redirector.standing()), request)
+
+    async def _statistics(self, request: web.Request) -> web.Response:
+        """Give the downloads by one key, or the keys with the most of them."""
+        self.need_view()
+        subject, today = _wanted_subject(request), self.today()
+        may_tell = self._may_tell(request) if subject is Subject.FILE else _tells_all
+        key = request.query.get("key", "" if subject is Subject.SITE else None)
+        if key is None:
+            first, last = _wanted_days(request, today)
+            limit = _wanted_limit(request)
+            return json_reply(
+                largest_of(self.statistics, subject, first, last, limit=limit, may_tell=may_tell), request
+            )
+        if not may_tell(key):
+            raise unknown()
+        return json_reply(history_of(self.statistics, subject, key, today=today), request)
+
+    def _may_tell(self, request: web.Request) -> Callable[[str], bool]:
+        """Give whether a file's figures are for who asks: those of a file that is listed to him."""
+        if is_local(request):
+            return _tells_all
+        address = self.reception.address(request)
+
+        def may_tell(path: str) -> bool:
+            file = self.view.file(FilePath(path))
+            return file is not None and is_listed(file.access, address)
+
+        return may_tell
+
+    async def _status(self, request: web.Request) -> web.Response:
+        """Give the view in numbers, and how it is kept."""
+        return json_reply(self.status(), request)
+
+    async def _openapi(self, request: web.Request) -> web.Response:
+        """Give the description of all this."""
+        return json_reply(DOCUMENT, request)
+
+    def _wanted_address(self, request: web.Request) -> IPAddress:
+        text = request.query.get("ip")
+        if text is None:
+            return self.reception.address(request)
+        try:
+            return normalise(text)
+        except ValueError:
+            raise ApiError("address_invalid", f"{text!r} is no IP address", "write ?ip=203.0.113.9") from None
+
+
+def unknown() -> ApiError:
+    """Say that there is no such file."""
+    return ApiError("file_unknown", "there is no such file here", "see /-/api/v1/files", status=HTTPStatus.NOT_FOUND)
+
+
+def _tells_all(_key: str) -> bool:
+    return True
+
+
+def _wanted_subject(request: web.Request) -> Subject:
+    text = request.query.get("by", Subject.SITE.value)
+    try:
+        return Subject(text)
+    except ValueError:
+        told = ", ".join(subject.value for subject in Subject)
+        raise ApiError("subject_invalid", f"downloads are not counted by {text!r}", f"write one of {told}") from None
+
+
+def _wanted_days(request: web.Request, today: int) -> tuple[date, date]:
+    """Read the first and the last day; by default the last is today, and the first the same."""
+    last = _wanted_day(request, "to", date_of(today))
+    first = _wanted_day(request, "from", last)
+    if not 0 <= (last - first).days < DAYS_MAX:
+        raise ApiError("days_invalid", f"{first} to {last} is no span of days", f"ask for 1 to {DAYS_MAX} days")
+    return first, last
+
+
+def _wanted_day(request: web.Request, name: str, default: date) -> date:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ApiError("days_invalid", f"{text!r} is no day", f"write ?{name}=2026-11-22") from None
+
+
+def _wanted_limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(FILES_PAGE_MAX))
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(FILES_PAGE_MAX)) and int(text) > 0):
+        raise ApiError("limit_invalid", f"{text!r} is no number of entries", f"write 1 to {FILES_PAGE_MAX}")
+    return min(int(text), FILES_PAGE_MAX)
+
+
+def _wanted_path(request: web.Request) -> FilePath:
+    try:
+        return parse_path(request.query.get("path", "").removeprefix("/"))
+    except InvalidNameError as error:
+        raise ApiError("path_invalid", str(error), "write ?path=dir/name, as in the list of files") from error

@@ -1,0 +1,118 @@
+"""Whom a visitor asks for: himself, or somebody elsewhere, and what he will not have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from edge.errors import ApiError
+from edge.visitors import ForwardedForError, IPNetwork, visitor_of
+from events.errors import InvalidNameError
+from events.grants import IPAddress, normalise
+from events.names import MirrorName, parse_mirror
+from selection.access.asker import Asker
+from selection.access.gatekeeper import asker_of
+from selection.access.tickets import QUERY_NAME as TICKET
+from selection.answering.requests import asked_not_of
+from selection.answering.surface.wishes import is_on
+from selection.places.geo import Places
+from selection.places.place import Place
+from selection.policy.visitor import Visitor
+
+FORWARDED_PROTO: Final = "X-Forwarded-Proto"
+COUNTRY_LENGTH: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a request says of its visitor. Links and access are for the address that he has.
+
+    ``?fromip=`` and ``?country=`` are where he would rather be: they change which mirrors are near, and nothing else.
+    """
+
+    visitor: Visitor
+    asker: Asker
+    asked_not: tuple[MirrorName, ...]
+
+    @property
+    def ticket_query(self) -> str:
+        """Give the query that a link to the same file needs, too; a ticket that is no plain text opens nothing."""
+        ticket = self.asker.ticket
+        return f"{TICKET}={ticket}" if ticket and ticket.isascii() and ticket.replace("-", "").isalnum() else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reception:
+    """Reads who asks."""
+
+    proxies: tuple[IPNetwork, ...]
+    places: Places
+    hops_max: int
+
+    def address(self, request: web.Request) -> IPAddress:
+        """Give the visitor's address."""
+        try:
+            return visitor_of(request, self.proxies)
+        except ForwardedForError as error:
+            raise ApiError("forwarded_for_invalid", str(error), "tell the operator of the proxy") from error
+
+    def asked(self, request: web.Request) -> Asked:
+        """Read a visitor's request."""
+        address = self.address(request)
+        asked_not = asked_not_of(request.query.getall("not", []), hops_max=self.hops_max)
+        visitor = Visitor(
+            address=address,
+            place=self._place(request, address),
+            secure=self._secure(request),
+            asked_not=frozenset(asked_not),
+            only=_only(request.query.getall("mirror", [])),
+        )
+        return Asked(visitor=visitor, asker=asker_of(request, address), asked_not=asked_not)
+
+    def _place(self, request: web.Request, address: IPAddress) -> Place:
+        if country := request.query.get("country"):
+            return Place(country=_country(country))
+        return self.places.place_of(_elsewhere(request.query.get("fromip")) or address)
+
+    def _secure(self, request: web.Request) -> bool | None:
+        """Tell whether links have to be secure: as he asks, or as he came, where one of our own proxies says how."""
+        if (asked := is_on(request.query, "https")) is not None:
+            return asked
+        came_by = request.headers.get(FORWARDED_PROTO, "") if self._is_behind_proxy(request) else request.scheme
+        return True if came_by.lower() == "https" else None
+
+    def _is_behind_proxy(self, request: web.Request) -> bool:
+        peer = normalise(request.remote or "")
+        return any(peer in network for network in self.proxies)
+
+
+def is_local(request: web.Request) -> bool:
+    """Tell whether somebody on this machine asks, and no proxy for somebody else: an administrator."""
+    return hdrs.X_FORWARDED_FOR not in request.headers and normalise(request.remote or "").is_loopback
+
+
+def _only(values: Sequence[str]) -> MirrorName | None:
+    if not values:
+        return None
+    try:
+        return parse_mirror(values[0])
+    except InvalidNameError as error:
+        raise ApiError("mirror_invalid", str(error), "see /-/api/v1/mirrors") from error
+
+
+def _country(text: str) -> str:
+    if len(text) != COUNTRY_LENGTH or not (text.isascii() and text.isalpha()):
+        raise ApiError("country_invalid", f"{text!r} is no country", "write a code of two letters, such as ?country=pt")
+    return text.upper()
+
+
+def _elsewhere(text: str | None) -> IPAddress | None:
+    if not text:
+        return None
+    try:
+        return normalise(text)
+    except ValueError:
+        raise ApiError("address_invalid", f"{text!r} is no IP address", "write ?fromip=203.0.113.9") from None

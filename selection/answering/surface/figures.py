@@ -1,0 +1,134 @@
+"""What is told of the statistics: as mirrorbits tells it of a file, and in the selector's own API. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import date
+from enum import Enum
+from typing import Final
+
+from events.names import FilePath
+from selection.answering.surface.mirrorbits import Counts, PeriodCount
+from selection.answering.surface.pages import Served
+from selection.answering.surface.schemas import FigureTold, HistoryTold, LargestTold
+from selection.view.statistics import Statistics
+from selection.view.tallies import Tally, date_of
+
+_PERIOD: Final = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
+_MONTHS_PER_YEAR: Final = 12
+_EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
+_LOOKED_AT_MAX: Final = 10_000  # some that may not be told stand among the largest
+
+
+class PeriodError(ValueError):
+    """This is no year, month or day. Say so to who asked."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text!r} is no period")
+        self.text = text
+
+
+class Subject(Enum):
+    """By what downloads are counted."""
+
+    SITE = "site"
+    FILE = "file"
+    MIRROR = "mirror"
+    COUNTRY = "country"
+
+
+def counts_of(statistics: Statistics, path: FilePath, *, today: int) -> Counts:
+    """Give a file's downloads as ``?stats`` tells them."""
+    sums = statistics.files.sums(path, today)
+    return Counts(today=sums.day, month=sums.month, year=sums.year, total=sums.total)
+
+
+def period_count_of(statistics: Statistics, path: FilePath, period: str) -> PeriodCount:
+    """Give a file's downloads in a day, a month or a year, as ``?stats=2026-11`` tells them.
+
+    Raises:
+        PeriodError: it is none.
+    """
+    found = _PERIOD.fullmatch(period)
+    if found is None:
+        raise PeriodError(period)
+    year, month, day = (int(part) if part else 0 for part in found.groups())
+    try:
+        wanted = date(year, month or 1, day or 1)
+    except ValueError:
+        raise PeriodError(period) from None
+    files = statistics.files
+    if day:
+        downloads = files.days(path).get(wanted.toordinal() - _EPOCH_ORDINAL, 0)
+    elif month:
+        downloads = files.months(path).get(year * _MONTHS_PER_YEAR + month - 1, 0)
+    else:
+        downloads = files.years(path).get(year, 0)
+    return PeriodCount(period=period, downloads=downloads)
+
+
+def served_by(statistics: Statistics, mirrors: Iterable[str], *, today: int) -> dict[str, Served]:
+    """Give what each mirror served today and this month."""
+    found: dict[str, Served] = {}
+    for name in mirrors:
+        downloads, sent = statistics.mirrors.sums(name, today), statistics.sent_bytes.sums(name, today)
+        found[name] = Served(today=downloads.day, today_bytes=sent.day, month=downloads.month, month_bytes=sent.month)
+    return found
+
+
+def history_of(statistics: Statistics, subject: Subject, key: str, *, today: int) -> HistoryTold:
+    """Give the downloads by one key: sums, and each day, month and year that has any."""
+    tally = _tally(statistics, subject)
+    sums = tally.sums(key, today)
+    return HistoryTold(
+        by=subject.value,
+        key=key,
+        today=sums.day,
+        month=sums.month,
+        year=sums.year,
+        total=sums.total,
+        days=_days(tally, key),
+        months=_months(tally, key),
+        years={str(year): count for year, count in sorted(tally.years(key).items())},
+        sent_bytes_by_day=_days(statistics.sent_bytes, key) if subject is Subject.MIRROR else None,
+        sent_bytes_by_month=_months(statistics.sent_bytes, key) if subject is Subject.MIRROR else None,
+    )
+
+
+def largest_of(
+    statistics: Statistics,
+    subject: Subject,
+    first: date,
+    last: date,
+    *,
+    limit: int,
+    may_tell: Callable[[str], bool],
+) -> LargestTold:
+    """Give the keys with the most downloads over some days, of those that may be told."""
+    tally = _tally(statistics, subject)
+    days = (first.toordinal() - _EPOCH_ORDINAL, last.toordinal() - _EPOCH_ORDINAL)
+    found = tally.largest(*days, count=_LOOKED_AT_MAX)
+    told = [FigureTold(key=key, downloads=count) for key, count in found if may_tell(key)]
+    return LargestTold(by=subject.value, first=first.isoformat(), last=last.isoformat(), figures=told[:limit])
+
+
+def _tally(statistics: Statistics, subject: Subject) -> Tally:
+    tallies = {
+        Subject.SITE: statistics.site,
+        Subject.FILE: statistics.files,
+        Subject.MIRROR: statistics.mirrors,
+        Subject.COUNTRY: statistics.countries,
+    }
+    return tallies[subject]
+
+
+def _days(tally: Tally, key: str) -> dict[str, int]:
+    return {date_of(day).isoformat(): count for day, count in sorted(tally.days(key).items())}
+
+
+def _months(tally: Tally, key: str) -> dict[str, int]:
+    return {
+        f"{month // _MONTHS_PER_YEAR:04}-{month % _MONTHS_PER_YEAR + 1:02}": count
+        for month, count in sorted(tally.months(key).items())
+    }

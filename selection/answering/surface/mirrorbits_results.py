@@ -1,0 +1,106 @@
+"""What this selector knows of one file, told as mirrorbits would. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import UNSET
+
+from events.names import MirrorName
+from events.schemas import EVERYBODY, Location
+from selection.answering.redirector import Explanation
+from selection.answering.surface.mirrorbits import ClientInfo, FileInfo, MirrorInfo, Results
+from selection.answering.surface.offers import Offer
+from selection.answering.surface.words import moment
+from selection.places.place import Place, distance_km
+from selection.policy.choice import Rejection
+from selection.view.file import Digests
+from selection.view.fleet import FleetView
+
+_NO_LOCATION: Final = Location(latitude=0.0, longitude=0.0)
+
+
+def results_of(
+    explained: Explanation, offers: Sequence[Offer], view: FleetView, *, digests: Digests, with_excluded: bool
+) -> Results:
+    """Give the answer for one file; ``offers`` are the mirrors for this visitor, best first."""
+    file, choice, place = explained.file, explained.choice, explained.visitor.place
+    return Results(
+        file=FileInfo(
+            path=f"/{file.path}",
+            size=file.size_bytes,
+            mod_time=f"{moment(file.published_at_ns):%Y-%m-%dT%H:%M:%SZ}",
+            sha1=digests.sha1.hex(),
+            sha256=file.sha256.hex(),
+            md5=digests.md5.hex(),
+        ),
+        ip=str(explained.visitor.address),
+        client=_client(place),
+        mirrors=tuple(
+            _mirror(MirrorName(offer.mirror), view, place, url=offer.url, score=len(offers) - rank)
+            for rank, offer in enumerate(offers)
+        ),
+        excluded=_excluded(explained, view) if with_excluded else UNSET,
+        fallback=choice.fallback or UNSET,
+    )
+
+
+def _excluded(explained: Explanation, view: FleetView) -> tuple[MirrorInfo, ...]:
+    choice, place = explained.choice, explained.visitor.place
+    qualified = {candidate.mirror for candidate in choice.ranked}
+    return tuple(
+        _mirror(name, view, place, rejection=rejection)
+        for name, rejection in sorted(choice.rejected.items())
+        if name not in qualified
+    )
+
+
+def _client(place: Place) -> ClientInfo:
+    return ClientInfo(
+        country_code=place.country,
+        continent_code=place.continent,
+        latitude=place.latitude or 0.0,
+        longitude=place.longitude or 0.0,
+        as_num=place.asn,
+    )
+
+
+def _mirror(
+    name: MirrorName,
+    view: FleetView,
+    place: Place,
+    *,
+    url: str = "",
+    score: int = 0,
+    rejection: Rejection | None = None,
+) -> MirrorInfo:
+    mirror = view.mirror(name)
+    profile = mirror.profile
+    location = (profile.location if profile else None) or _NO_LOCATION
+    reach = profile.reach if profile else EVERYBODY
+    down = rejection.reason.text if rejection and rejection.reason.criterion == _ONLINE else UNSET
+    return MirrorInfo(
+        id=mirror.number,
+        name=name,
+        http_url=f"{profile.url}/" if profile else "",
+        continent_only=bool(reach.continents_only),
+        country_only=bool(reach.countries_only),
+        score=0,
+        latitude=location.latitude,
+        longitude=location.longitude,
+        continent_code="",
+        country_codes=location.country,
+        excluded_country_codes=" ".join(reach.countries_excluded),
+        asnum=profile.asn if profile else 0,
+        enabled=True,
+        http_down_reason=down,
+        distance=distance_km(place, location) or 0.0 if location is not _NO_LOCATION else 0.0,
+        computed_score=score,
+        absolute_url=url,
+        exclude_reason=rejection.reason.text if rejection else UNSET,
+    )
+
+
+_ONLINE: Final = 3
+"""The criterion of a mirror that is not there: what mirrorbits calls down."""
