@@ -17,7 +17,7 @@ from events.schemas import Access, AccessMode
 from selection.access.asker import Asker
 from selection.access.networks import has_access
 from selection.access.site import SiteAsker
-from selection.access.tickets import QUERY_NAME, judge
+from selection.access.tickets import QUERY_NAME, bound_to, judge
 from selection.access.verdicts import ADMITTED, SITE_SILENT, Outcome, Verdict
 
 _OTHER_NETWORK = Verdict(Outcome.OTHER_NETWORK)
@@ -62,16 +62,20 @@ class Gatekeeper:
             case AccessMode.PUBLIC:
                 return ADMITTED
             case AccessMode.TICKET:
-                return Verdict(self._judged(file.path, asker))
+                return self._judged(file.path, asker)
             case AccessMode.SITE:
                 return await self._site.ask(file.path, asker) if self._site is not None else SITE_SILENT
             case _:
                 assert_never(file.access.mode)
 
-    def _judged(self, path: FilePath, asker: Asker) -> Outcome:
-        if self._ticket_key is None:
-            return Outcome.TICKET_WRONG if asker.ticket else Outcome.TICKET_MISSING
-        return judge(asker.ticket, path, asker.address, key=self._ticket_key, now_s=self._clock_s())
+    def _judged(self, path: FilePath, asker: Asker) -> Verdict:
+        key, ticket, address = self._ticket_key, asker.ticket, asker.address
+        if key is None:
+            return Verdict(Outcome.TICKET_WRONG if ticket else Outcome.TICKET_MISSING)
+        outcome = judge(ticket, path, address, key=key, now_s=self._clock_s())
+        if outcome is not Outcome.ADMITTED:
+            return Verdict(outcome)
+        return Verdict(outcome, ticket=bound_to(ticket, path, address, key=key))
 
 
 def asker_of(request: web.BaseRequest, address: IPAddress) -> Asker:

@@ -27,7 +27,7 @@ from selection.access.verdicts import Outcome
 TICKET_KEY_BYTES_MIN: Final = 32  # as long as what HMAC-SHA256 gives; shorter keys are guessed sooner
 QUERY_NAME: Final = "ticket"
 
-_TICKET: Final = re.compile(r"(?P<expires_s>0|[1-9][0-9]{0,10})-[A-Za-z0-9_-]{43}", re.ASCII)
+_WRITTEN: Final = re.compile(r"(?P<expires_s>0|[1-9][0-9]{0,10})-[A-Za-z0-9_-]{43}", re.ASCII)
 _HOST_BITS: Final = 64
 _ANYBODY: Final = ""
 
@@ -41,7 +41,7 @@ def judge(ticket: str, path: FilePath, address: IPAddress, *, key: bytes, now_s:
     """Tell whether a ticket lets a visitor have a file now. One that is not exactly as signed is wrong."""
     if not ticket:
         return Outcome.TICKET_MISSING
-    written = _TICKET.fullmatch(ticket)
+    written = _WRITTEN.fullmatch(ticket)
     if written is None:
         return Outcome.TICKET_WRONG
     expires_s = written["expires_s"]
@@ -50,6 +50,20 @@ def judge(ticket: str, path: FilePath, address: IPAddress, *, key: bytes, now_s:
     if not any([hmac.compare_digest(ticket, each) for each in signed]):  # noqa: C419 - any() would stop at the first
         return Outcome.TICKET_WRONG
     return Outcome.ADMITTED if now_s < int(expires_s) else Outcome.TICKET_EXPIRED
+
+
+def bound_to(ticket: str, path: FilePath, address: IPAddress, *, key: bytes) -> str:
+    """Give a ticket that opens the same for as long, to this address alone. The one given must have been judged.
+
+    It is what a visitor takes along to a mirror, which sends him back with it when it cannot serve: whoever reads the
+    mirror's log gains nothing by it.
+    """
+    return sign(path, expires_s=int(ticket.partition("-")[0]), key=key, address=address)
+
+
+def is_written_so(text: str) -> bool:
+    """Tell whether this could be a ticket: such text stands in a URL as it is."""
+    return _WRITTEN.fullmatch(text) is not None
 
 
 def bound_text(address: IPAddress) -> str:

@@ -33,10 +33,14 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An outcome with what the site says to go with it: ``Location`` or ``WWW-Authenticate``."""
+    """An outcome with what the site says to go with it: ``Location`` or ``WWW-Authenticate``.
+
+    ``ticket`` is what the admitted visitor takes along, so that he is admitted again when a mirror sends him back.
+    """
 
     outcome: Outcome
     headers: tuple[tuple[str, str], ...] = ()
+    ticket: str = ""
 
     @property
     def admitted(self) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.names import FilePath
-from selection.access.tickets import bound_text, judge, sign
+from selection.access.tickets import bound_text, bound_to, is_written_so, judge, sign
 from selection.access.verdicts import Outcome
 
 KEY = b"k" * 32
@@ -51,6 +51,20 @@ def test_ticket_for_an_ipv6_address_admits_its_network_since_temporary_addresses
     assert outcome(ticket, address="2001:db8:1:2::7") is Outcome.ADMITTED
     assert outcome(ticket, address="2001:db8:1:3::7") is Outcome.TICKET_WRONG
     assert bound_text(VISITOR_6) == "2001:db8:1:2::"
+
+
+def test_ticket_that_a_visitor_takes_along_to_a_mirror_opens_nothing_to_others() -> None:
+    carried = bound_to(sign(PATH, expires_s=EXPIRES_S, key=KEY), PATH, VISITOR, key=KEY)
+    assert outcome(carried) is Outcome.ADMITTED
+    assert outcome(carried, now_s=EXPIRES_S) is Outcome.TICKET_EXPIRED
+    assert outcome(carried, address="198.51.100.1") is Outcome.TICKET_WRONG
+    assert bound_to(carried, PATH, VISITOR, key=KEY) == carried
+
+
+@given(st.text(max_size=80))
+def test_only_what_is_written_as_a_ticket_may_stand_in_a_url(text: str) -> None:
+    assert not is_written_so(text)
+    assert is_written_so(sign(FilePath("a"), expires_s=len(text), key=KEY))
 
 
 def test_ticket_for_another_file_opens_nothing() -> None:
