@@ -15,7 +15,7 @@ import msgspec
 
 from events.envelope import Envelope
 from events.schemas import DownloadsGranted, DownloadsReported, Granted
-from selection.view.numbers import Counted, DumpedNumbers
+from selection.view.numbers import Counted, Tracks
 from selection.view.tallies import SECONDS_PER_DAY, DumpedTally, Tally
 
 VERSION: Final = 1
@@ -63,7 +63,7 @@ class Statistics:
     def dump(self) -> bytes:
         """Write all down."""
         tallies = [tally.dumped() for tally in self._tallies()]
-        return msgspec.msgpack.encode((VERSION, tallies, self._counted.dumped()))
+        return msgspec.msgpack.encode((VERSION, tallies, self._counted.tracks))
 
     @classmethod
     def load(cls, dumped: bytes, *, days_kept: int) -> Statistics:
@@ -81,7 +81,7 @@ class Statistics:
             statistics._take(*read)
         except (msgspec.DecodeError, TypeError, ValueError, IndexError) as error:
             raise UnusableStatisticsError(str(error)) from error
-        statistics._counted = Counted.read(numbers)
+        statistics._counted = Counted(numbers)
         return statistics
 
     def _tallies(self) -> tuple[Tally, ...]:
@@ -115,4 +115,4 @@ def _granted_on(granted: Granted) -> int:
     return granted.granted_at_ns // _NS_PER_DAY
 
 
-_decoder = msgspec.msgpack.Decoder(tuple[int, list[DumpedTally], DumpedNumbers])
+_decoder = msgspec.msgpack.Decoder(tuple[int, list[DumpedTally], Tracks])
