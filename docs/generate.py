@@ -1,4 +1,4 @@
-"""Write what follows from the types: docs/events.md, docs/asyncapi.yaml, and samples that do not exist yet.
+"""Write what follows from the types: docs/events.md, docs/asyncapi.yaml, docs/openapi.yaml, and missing samples.
 
 Run ``python docs/generate.py``. A frozen sample is never overwritten: what was once on the wire must be readable for
 ever, and a type whose bytes changed needs a new version beside it.
@@ -16,10 +16,12 @@ from events.asyncapi import asyncapi_document
 from events.codec import encode
 from events.describe import events_page
 from events.examples import EXAMPLES
+from selection.answering.surface.openapi import DOCUMENT as OPENAPI
 
 ROOT = Path(__file__).resolve().parent.parent
 EVENTS_PAGE = Path("docs/events.md")
 ASYNCAPI_PAGE = Path("docs/asyncapi.yaml")
+OPENAPI_PAGE = Path("docs/openapi.yaml")
 SAMPLES = Path("tests/unit/samples")
 
 
@@ -28,8 +30,22 @@ def pages() -> dict[Path, str]:
     document = asyncapi_document(version=version("distributary"))
     return {
         EVENTS_PAGE: events_page(),
-        ASYNCAPI_PAGE: yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120),
+        ASYNCAPI_PAGE: _yaml(document),
+        OPENAPI_PAGE: _yaml(OPENAPI),
     }
+
+
+def _yaml(document: object) -> str:
+    return yaml.dump(document, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes a part anew wherever it stands: references of YAML's own only confuse readers."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Know no part again."""
+        del data
+        return True
 
 
 def sample_of(tag: str) -> Path:

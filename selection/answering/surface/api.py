@@ -21,10 +21,10 @@ from selection.answering import answers
 from selection.answering.redirector import Redirector, UnknownFileError
 from selection.answering.requests import asked_not_of
 from selection.answering.surface.asking import Reception, is_local
-from selection.answering.surface.figures import Subject, history_of, largest_of
+from selection.answering.surface.figures import history_of, largest_of
 from selection.answering.surface.openapi import DOCUMENT
 from selection.answering.surface.replying import json_reply
-from selection.answering.surface.schemas import FilesTold, FileTold
+from selection.answering.surface.schemas import FilesTold, FileTold, Subject
 from selection.view.fleet import FleetView
 from selection.view.statistics import Statistics
 from selection.view.tallies import date_of

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from edge.errors import ApiError
-from edge.visitors import ForwardedForError, IPNetwork, visitor_of
+from edge.visitors import FORWARDED_FOR, FORWARDED_PROTO, ForwardedForError, IPNetwork, came_by_https, visitor_of
 from events.errors import InvalidNameError
 from events.grants import IPAddress, normalise
 from events.names import MirrorName, parse_mirror
@@ -22,7 +22,6 @@ from selection.places.geo import Places
 from selection.places.place import Place
 from selection.policy.visitor import Visitor
 
-FORWARDED_PROTO: Final = "X-Forwarded-Proto"
 COUNTRY_LENGTH: Final = 2
 
 
@@ -78,20 +77,17 @@ class Reception:
         return self.places.place_of(_elsewhere(request.query.get("fromip")) or address)
 
     def _secure(self, request: web.Request) -> bool | None:
-        """Tell whether links have to be secure: as he asks, or as he came, where one of our own proxies says how."""
+        """Tell whether links have to be secure: as he asks, or as he came."""
         if (asked := is_on(request.query, "https")) is not None:
             return asked
-        came_by = request.headers.get(FORWARDED_PROTO, "") if self._is_behind_proxy(request) else request.scheme
-        return True if came_by.lower() == "https" else None
-
-    def _is_behind_proxy(self, request: web.Request) -> bool:
-        peer = normalise(request.remote or "")
-        return any(peer in network for network in self.proxies)
+        fields = request.headers
+        forwarded_for, forwarded_proto = fields.getall(FORWARDED_FOR, []), fields.getall(FORWARDED_PROTO, [])
+        return came_by_https(request.remote or "", forwarded_for, forwarded_proto, self.proxies) or None
 
 
 def is_local(request: web.Request) -> bool:
     """Tell whether somebody on this machine asks, and no proxy for somebody else: an administrator."""
-    return hdrs.X_FORWARDED_FOR not in request.headers and normalise(request.remote or "").is_loopback
+    return FORWARDED_FOR not in request.headers and normalise(request.remote or "").is_loopback
 
 
 def _only(values: Sequence[str]) -> MirrorName | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import date
-from enum import Enum
 from typing import Final
 
 from events.names import FilePath
 from selection.answering.surface.mirrorbits import Counts, PeriodCount
 from selection.answering.surface.pages import Served
-from selection.answering.surface.schemas import FigureTold, HistoryTold, LargestTold
+from selection.answering.surface.schemas import FigureTold, HistoryTold, LargestTold, Subject
 from selection.view.statistics import Statistics
 from selection.view.tallies import Tally, date_of
 
@@ -27,15 +26,6 @@ class PeriodError(ValueError):
     def __init__(self, text: str) -> None:
         super().__init__(f"{text!r} is no period")
         self.text = text
-
-
-class Subject(Enum):
-    """By what downloads are counted."""
-
-    SITE = "site"
-    FILE = "file"
-    MIRROR = "mirror"
-    COUNTRY = "country"
 
 
 def counts_of(statistics: Statistics, path: FilePath, *, today: int) -> Counts:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 
 from selection.answering.surface import mirrorbits, schemas
-from selection.answering.surface.figures import Subject
+from selection.answering.surface.schemas import Subject
 
 Json: TypeAlias = dict[str, Any]
 
@@ -93,6 +93,8 @@ _OPERATIONS: Final = (
         ),
         (400, 404, 503),
     ),
+    _Operation("/-/api/v1/status", "The view in numbers, and how it is kept", (), (_PRETTY,)),
+    _Operation("/-/api/v1/openapi.json", "This document", (), (_PRETTY,)),
 )
 
 
@@ -134,8 +136,9 @@ def _parameters(parameters: Sequence[_Parameter]) -> Iterable[Json]:
 
 
 def _answer(description: str, told: Sequence[type]) -> Json:
+    """Describe an answer; without a type it is some object, for people and not for programs."""
     references = [{"$ref": _REFERENCE.format(name=one.__name__)} for one in told]
-    schema = references[0] if len(references) == 1 else {"anyOf": references}
+    schema: Json = {"anyOf": references} if len(references) > 1 else references[0] if references else {"type": "object"}
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 

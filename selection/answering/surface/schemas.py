@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 from msgspec import Struct
 
 
@@ -152,6 +154,15 @@ class ErrorTold(Struct, frozen=True, kw_only=True):
     """An error."""
 
     error: Problem
+
+
+class Subject(Enum):
+    """By what downloads are counted."""
+
+    SITE = "site"
+    FILE = "file"
+    MIRROR = "mirror"
+    COUNTRY = "country"
 
 
 class FigureTold(Struct, frozen=True, kw_only=True):

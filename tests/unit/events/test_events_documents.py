@@ -50,7 +50,7 @@ def test_no_sample_was_forgotten_when_a_type_left() -> None:
     assert samples == {GENERATOR.sample_of(tag).name for tag in TAGS}
 
 
-@pytest.mark.parametrize("page", ["EVENTS_PAGE", "ASYNCAPI_PAGE"])
+@pytest.mark.parametrize("page", ["EVENTS_PAGE", "ASYNCAPI_PAGE", "OPENAPI_PAGE"])
 def test_page_says_what_the_types_say(page: str) -> None:
     path = getattr(GENERATOR, page)
     assert (ROOT / path).read_text() == GENERATOR.pages()[path], f"{path} is behind: {COMMAND}"
@@ -58,7 +58,7 @@ def test_page_says_what_the_types_say(page: str) -> None:
 
 def test_generator_writes_what_is_missing_and_never_overwrites_a_sample(tmp_path: Path) -> None:
     written = GENERATOR.write_all(tmp_path)
-    assert len(written) == len(TAGS) + 2
+    assert len(written) == len(TAGS) + 3
     sample = tmp_path / GENERATOR.sample_of("log.opened/1")
     sample.write_bytes(b"frozen")
     (tmp_path / GENERATOR.EVENTS_PAGE).write_text("stale")
