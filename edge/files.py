@@ -126,9 +126,13 @@ async def send_file(
 
 def asked_for(request: web.Request, content: Content) -> Asked:
     """Decide what a request asks for of a content."""
-    etag = etag_of(content.sha256)
-    selection = select(_conditions(request), method=request.method, etag=etag, size_bytes=content.size_bytes)
-    part = _part(selection, content.size_bytes) if request.method == hdrs.METH_GET else None
+    return asked_under(_conditions(request), content, method=request.method)
+
+
+def asked_under(conditions: Conditions, content: Content, *, method: str) -> Asked:
+    """Decide what is asked for of a content under these conditions."""
+    selection = select(conditions, method=method, etag=etag_of(content.sha256), size_bytes=content.size_bytes)
+    part = _part(selection, content.size_bytes) if method == hdrs.METH_GET else None
     return Asked(content, selection, part or NOTHING)
 
 

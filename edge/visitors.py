@@ -82,10 +82,10 @@ def visitor_of(request: web.BaseRequest, proxies: Sequence[IPNetwork]) -> IPAddr
     return visitor_address(request.remote or "", request.headers.getall(FORWARDED_FOR, []), proxies)
 
 
-def believes(request: web.BaseRequest, proxies: Sequence[IPNetwork]) -> bool:
-    """Tell whether a request came from one of our own proxies."""
+def believes(peer: str, proxies: Sequence[IPNetwork]) -> bool:
+    """Tell whether one of our own proxies is at the other end of a connection."""
     try:
-        return any(_address(request.remote or "") in network for network in proxies)
+        return any(_address(peer) in network for network in proxies)
     except ForwardedForError:
         return False
 

@@ -45,6 +45,7 @@ from mirror.operating.promises import Promises, promised
 from mirror.operating.status import Status
 from mirror.serving.bookkeeper import Bookkeeper, kept_told
 from mirror.serving.books import Books
+from mirror.serving.express import Express
 from mirror.serving.external import FOLDER_NAME as NGINX_FOLDER
 from mirror.serving.external import External
 from mirror.serving.load import LoadReporter
@@ -227,14 +228,19 @@ class _Mirror:
 
     async def run(self, on_ready: Callable[[str], None]) -> None:
         """Serve; while serving, keep up with the master and the broker."""
-        app = mirror_app(self._counter(), checks=self._checks, status=self._status)
+        counter = self._counter()
+        app = mirror_app(counter, checks=self._checks, status=self._status)
         self._peering().add_to(app)
         async with asyncio.TaskGroup() as tasks:
             try:
                 async with (
                     contextlib.nullcontext() if self.external is None else self.external.listening(),
                     serve(
-                        app, host=self.config.listen_host, port=self.config.listen_port, limits=self._limits()
+                        app,
+                        host=self.config.listen_host,
+                        port=self.config.listen_port,
+                        limits=self._limits(),
+                        lane=None if self.external is None else Express(counter, self.external),
                     ) as url,
                     controlled(self.operator, self.config.data_folder, status=self._status),
                 ):
@@ -421,7 +427,6 @@ class _Mirror:
     def _nginx(self) -> External:
         return External(
             self.config.data_folder / NGINX_FOLDER,
-            proxies=parse_proxies(self.config.trusted_proxies),
             pacing=self.traffic.pacing,
             clock_s=time.time,
         )

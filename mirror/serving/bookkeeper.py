@@ -42,11 +42,22 @@ class Bookkeeper:
         self._told: dict[str, str] | None = None
         self._awake = asyncio.Event()
 
+    def is_booked(self, size_bytes: int) -> bool:
+        """Tell whether so many bytes of a visitor's may leave without anything being written before."""
+        self.quota.turn(self._clock_s())
+        return not self.quota.must_book_for(size_bytes)
+
+    def set_aside(self, size_bytes: int, *, for_peer: bool = False) -> bool:
+        """Set bytes aside for a transfer; False where they are not there. Unless they are booked, ``book`` them."""
+        self.quota.turn(self._clock_s())
+        if self.quota.reserve(size_bytes, for_peer=for_peer):
+            return True
+        self._note_reached()
+        return False
+
     async def reserve(self, size_bytes: int, *, for_peer: bool = False) -> bool:
         """Set bytes aside for a transfer and book them; False where they are not there, or the disk fails."""
-        self.quota.turn(self._clock_s())
-        if not self.quota.reserve(size_bytes, for_peer=for_peer):
-            self._note_reached()
+        if not self.set_aside(size_bytes, for_peer=for_peer):
             return False
         try:
             await self.book()

@@ -14,19 +14,17 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
-from aiohttp import hdrs, web
 
-from edge.files import CACHE_CONTROL, Content, Sent, etag_of, representation_fields, require
+from edge.files import Content, ContentGoneError, require
 from edge.pacing import Pacing
-from edge.visitors import IPNetwork, believes
 from events.grants import CLOCK_SKEW_S
-from mirror.serving.nginx import REQUEST_FIELD, Account, place_of, read_account
+from mirror.serving.nginx import Account, read_account
+from mirror.serving.orders import Order, order_of
 from mirror.serving.transfers import Visit
 
 FOLDER_NAME: Final = "nginx"
@@ -45,12 +43,10 @@ _CONTENT_SENT: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 log = structlog.stdlib.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _HandedOver:
+class _HandedOver(NamedTuple):
     """A visit that nginx sends for. ``share`` is the bytes per second it may send, 0 for no limit."""
 
     visit: Visit
-    response: web.StreamResponse
     until_s: float
     share: int
 
@@ -58,66 +54,69 @@ class _HandedOver:
 class External:
     """The transfers that nginx makes for one mirror. ``run`` it beside the server."""
 
-    def __init__(
-        self, folder: Path, *, proxies: tuple[IPNetwork, ...], pacing: Pacing, clock_s: Callable[[], float]
-    ) -> None:
+    def __init__(self, folder: Path, *, pacing: Pacing, clock_s: Callable[[], float]) -> None:
         self._folder = folder
-        self._proxies = proxies
         self._pacing = pacing
         self._clock_s = clock_s
         self._handed_over: dict[str, _HandedOver] = {}
+        self._shares = 0  # of all that run, together
         self._read_bytes = 0
+        self._accounts: socket.socket | None = None
 
     def __len__(self) -> int:
         """Count the transfers that nginx has not told the end of."""
         return len(self._handed_over)
 
-    def takes(self, request: web.Request) -> bool:
-        """Tell whether nginx can send for a request: it came through our nginx, and nginx will not judge it anew.
+    def __contains__(self, request: str) -> bool:
+        """Tell whether nginx sends for a request of this name already."""
+        return request in self._handed_over
 
-        What nginx would judge by a tag or a date that it does not know (``If-Match``, ``If-Unmodified-Since``) the
-        mirror sends itself.
-        """
-        name = request.headers.get(REQUEST_FIELD, "")
-        return (
-            name != ""
-            and name not in self._handed_over
-            and believes(request, self._proxies)
-            and hdrs.IF_MATCH not in request.headers
-            and hdrs.IF_UNMODIFIED_SINCE not in request.headers
-        )
-
-    def hand_over(self, request: web.Request, content: Content, visit: Visit) -> web.Response:
-        """Let nginx send what a visit asks for; it ends when nginx has told so.
+    def hand_over(self, request: str, content: Content, visit: Visit) -> Order:
+        """Let nginx send what a visit asks for by a request of this name; it ends when nginx has told so.
 
         Raises:
-            ContentGoneError: the file is not as it was promised. The visit is the caller's to end.
+            ContentGoneError: the file is not as it was promised; there is nothing to be sent, and the visit has ended.
         """
-        require(content)
+        try:
+            require(content)
+        except ContentGoneError:
+            visit.end()
+            raise
         share = self._next_share()
-        response = web.Response(headers=_fields(content, visit, share))
         until_s = visit.grant.finish_by_s + CLOCK_SKEW_S
-        handed_over = _HandedOver(visit=visit, response=response, until_s=until_s, share=share)
-        self._handed_over[request.headers[REQUEST_FIELD]] = handed_over
-        return response
+        self._handed_over[request] = _HandedOver(visit, until_s, share)
+        self._shares += share
+        whole = visit.asked_bytes == content.size_bytes
+        return order_of(content.sha256, content.media_type, content.file_name, whole=whole).at(share)
 
     def settle(self, account: Account) -> None:
         """Close the books on a transfer, once."""
-        handed_over = self._handed_over.pop(account.request, None)
+        handed_over = self._taken_back(account.request)
         if handed_over is None:
             return  # told before, or an answer of our own that nginx passed on
         sent = account.status in _CONTENT_SENT
         if not sent and account.status != _CLIENT_LEFT:
             log.error("external.unsent", status=account.status, sha256=handed_over.visit.grant.sha256.hex())
-        self._close(handed_over, account.body_bytes if sent else 0, completed=sent and account.completed)
+        _settle(handed_over.visit, account.body_bytes if sent else 0, completed=sent and account.completed)
+
+    def hear(self) -> bool:
+        """Take what nginx has told up to now; tell whether there was anything.
+
+        A visitor may ask for the next file before the loop has come to what was told of his last one.
+        """
+        heard = False
+        if self._accounts is not None:
+            with contextlib.suppress(BlockingIOError):
+                for _ in range(DATAGRAMS_MAX):
+                    self._read_line(self._accounts.recv(DATAGRAM_BYTES_MAX))
+                    heard = True
+        return heard
 
     def expire(self) -> None:
         """End what nginx should have told the end of long ago, and count all of it as sent."""
         now_s = self._clock_s()
         for name in [name for name, each in self._handed_over.items() if each.until_s < now_s]:
-            handed_over = self._handed_over.pop(name)
-            log.warning("external.untold", sha256=handed_over.visit.grant.sha256.hex())
-            self._close(handed_over, handed_over.visit.asked_bytes, completed=False)
+            self._give_up(name)
 
     @asynccontextmanager
     async def listening(self) -> AsyncGenerator[None]:
@@ -130,41 +129,42 @@ class External:
         log_file = os.open(self._folder / LOG_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         os.ftruncate(log_file, 0)  # what a former process handed over is booked already
         with contextlib.closing(self._bound()) as accounts:
+            self._accounts = accounts
             loop = asyncio.get_running_loop()
-            loop.add_reader(accounts, self._hear, accounts)
+            loop.add_reader(accounts, self.hear)
             reconciling = loop.create_task(self._reconcile_for_ever(log_file), name="external-log")
             try:
                 yield
             finally:
                 reconciling.cancel()
                 loop.remove_reader(accounts)
-                self._hear(accounts)
+                self.hear()
+                self._accounts = None
                 self._reconcile(log_file)
                 os.close(log_file)
-                self._give_up()
+                for name in list(self._handed_over):
+                    self._give_up(name)  # nginx may go on sending all that it was told to
 
     def _next_share(self) -> int:
         """Give half of what the running shares leave: nginx cannot lower them when the next visitor comes."""
         rate = self._pacing.bytes_per_second
         if rate is None:
             return 0
-        left = rate - sum(each.share for each in self._handed_over.values())
+        left = rate - self._shares
         return max(left // 2, min(SHARE_BYTES_PER_SECOND_MIN, rate))
 
-    def _close(self, handed_over: _HandedOver, body_bytes: int, *, completed: bool) -> None:
-        visit = handed_over.visit
-        visit.meter(min(body_bytes, visit.asked_bytes))
-        visit.note(
-            Sent(
-                response=handed_over.response,
-                status=HTTPStatus.OK,
-                first_byte=visit.asked.start,
-                wanted_bytes=visit.asked_bytes,
-                sent_bytes=visit.sent_bytes,
-                completed=completed and visit.sent_bytes == visit.asked_bytes,
-            )
-        )
-        visit.end()
+    def _taken_back(self, request: str) -> _HandedOver | None:
+        handed_over = self._handed_over.pop(request, None)
+        if handed_over is not None:
+            self._shares -= handed_over.share
+        return handed_over
+
+    def _give_up(self, request: str) -> None:
+        """Wait no longer for nginx's word on a transfer: it may have sent all of it."""
+        handed_over = self._taken_back(request)
+        if handed_over is not None:
+            log.warning("external.untold", sha256=handed_over.visit.grant.sha256.hex())
+            _settle(handed_over.visit, handed_over.visit.asked_bytes, completed=False)
 
     def _bound(self) -> socket.socket:
         path = self._folder / SOCKET_NAME
@@ -174,12 +174,6 @@ class External:
         accounts.bind(os.fspath(path))
         path.chmod(0o666)  # nginx's workers have a user of their own; the folder decides who comes this far
         return accounts
-
-    def _hear(self, accounts: socket.socket) -> None:
-        """Take the datagrams that have come."""
-        with contextlib.suppress(BlockingIOError):
-            for _ in range(DATAGRAMS_MAX):
-                self._read_line(accounts.recv(DATAGRAM_BYTES_MAX))
 
     async def _reconcile_for_ever(self, log_file: int) -> None:
         while True:
@@ -194,7 +188,8 @@ class External:
         self._read_bytes += len(whole)
         if self._handed_over:
             for line in whole.splitlines():
-                self._read_line(line)
+                if line.partition(b" ")[0].decode("ascii", "replace") in self:  # most were told before
+                    self._read_line(line)
         if self._read_bytes >= LOG_BYTES_MAX and len(data) < RECONCILED_BYTES_MAX:
             os.ftruncate(log_file, 0)  # nginx appends; what it adds in this very moment only the grant's end tells
             self._read_bytes = 0
@@ -204,21 +199,7 @@ class External:
         if account is not None:
             self.settle(account)
 
-    def _give_up(self) -> None:
-        """Stop waiting: nginx may go on sending all that it was told to."""
-        for name in list(self._handed_over):
-            handed_over = self._handed_over.pop(name)
-            self._close(handed_over, handed_over.visit.asked_bytes, completed=False)
 
-
-def _fields(content: Content, visit: Visit, share: int) -> dict[str, str]:
-    whole = visit.asked_bytes == content.size_bytes
-    fields = {
-        **representation_fields(content.sha256, content.media_type, content.file_name),
-        "X-Accel-Redirect": place_of(content.sha256, whole=whole),
-        hdrs.ETAG: etag_of(content.sha256),
-        hdrs.CACHE_CONTROL: CACHE_CONTROL,
-    }
-    if share:
-        fields["X-Accel-Limit-Rate"] = str(share)
-    return fields
+def _settle(visit: Visit, body_bytes: int, *, completed: bool) -> None:
+    sent_bytes = min(body_bytes, visit.asked_bytes)
+    visit.settle(sent_bytes, completed=completed and sent_bytes == visit.asked_bytes)

@@ -74,8 +74,14 @@ class Reached(NamedTuple):
 
 @dataclass(slots=True)
 class _Account:
-    """One count of bytes: of the days of the month before this one, of this day, promised, and booked for this day."""
+    """One count of bytes: of the days of the month before this one, of this day, promised, and booked for this day.
 
+    ``limits`` are what it is held to, ``most_bytes`` what they leave for this day, used and promised together; None is
+    no limit.
+    """
+
+    limits: Limits
+    most_bytes: int | None = None
     earlier_bytes: int = 0
     used_bytes: int = 0
     reserved_bytes: int = 0
@@ -88,23 +94,31 @@ class _Account:
     def used(self, window: QuotaWindow) -> int:
         return self.used_bytes + (self.earlier_bytes if window is _MONTH else 0)
 
-    def left(self, limits: Limits, window: QuotaWindow) -> int | None:
-        limit_bytes = limits.of(window)
+    def left(self, window: QuotaWindow) -> int | None:
+        limit_bytes = self.limits.of(window)
         return None if limit_bytes is None else max(0, limit_bytes - self.used(window) - self.reserved_bytes)
 
-    def must_book(self, limits: Limits) -> bool:
-        return _smallest(limits.monthly_bytes, limits.daily_bytes) is not None and self.booked_bytes < self.owed_bytes
+    @property
+    def left_bytes(self) -> int | None:
+        return None if self.most_bytes is None else max(0, self.most_bytes - self.owed_bytes)
 
-    def to_book(self, limits: Limits) -> int:
+    def must_book(self, size_bytes: int = 0) -> bool:
+        return self.most_bytes is not None and self.booked_bytes < self.owed_bytes + size_bytes
+
+    def to_book(self) -> int:
         """Give what to write as booked: what is owed and some more, but no more than the limits leave."""
-        monthly_bytes = None if limits.monthly_bytes is None else limits.monthly_bytes - self.earlier_bytes
-        most_bytes = _smallest(monthly_bytes, limits.daily_bytes)
-        if most_bytes is None:
+        if self.most_bytes is None:
             return self.used_bytes
-        least_limit_bytes = _smallest(limits.monthly_bytes, limits.daily_bytes) or 0
+        least_limit_bytes = _smallest(self.limits.monthly_bytes, self.limits.daily_bytes) or 0
         ahead_bytes = min(BOOK_AHEAD_BYTES, least_limit_bytes // BOOK_AHEAD_FRACTION)
         # Where a limit was lowered, or right after a turn, more may be owed than is left.
-        return max(self.owed_bytes, min(self.owed_bytes + ahead_bytes, most_bytes))
+        return max(self.owed_bytes, min(self.owed_bytes + ahead_bytes, self.most_bytes))
+
+    def weigh(self) -> None:
+        """Work out ``most_bytes``: of limits or of earlier days something changed."""
+        monthly_bytes = self.limits.monthly_bytes
+        left_bytes = None if monthly_bytes is None else monthly_bytes - self.earlier_bytes
+        self.most_bytes = _smallest(left_bytes, self.limits.daily_bytes)
 
     def begin_day(self) -> None:
         """Count anew; what is promised stays so."""
@@ -140,24 +154,26 @@ class Quota:
         now_s: float,
         told: Mapping[str, str] | None = None,
     ) -> None:
-        self._limits = limits
         self._calendar = calendar
         self._day = calendar.day(now_s)
-        self._all, self._peers = _Account(), _Account()
+        self._all, self._peers = _Account(limits), _Account(limits.for_peers)
         self._known = {ledger.day: ledger for ledger in ledgers}
         self._closing: dict[date, Ledger] = {}
         self._said = _Said(told=dict(told or {}))
+        self._day_ends_s = 0
+        self._watched_bytes: float | None = None
         self._begin_day()
 
     @property
     def limits(self) -> Limits:
         """What the operator gives. Under other limits nobody was refused yet."""
-        return self._limits
+        return self._all.limits
 
     @limits.setter
     def limits(self, limits: Limits) -> None:
-        self._limits = limits
+        self._all.limits, self._peers.limits = limits, limits.for_peers
         self._said.refused.clear()
+        self._weigh()
 
     @property
     def day(self) -> date:
@@ -178,25 +194,27 @@ class Quota:
 
     def left(self, window: QuotaWindow) -> int | None:
         """Give what may still be promised in this day or month, or None without a limit."""
-        return self._all.left(self.limits, window)
+        return self._all.left(window)
 
     @property
     def left_bytes(self) -> int | None:
         """What may still be promised: the smaller of what day and month leave, or None without a limit."""
-        return _smallest(self.left(_DAY), self.left(_MONTH))
+        return self._all.left_bytes
 
     @property
     def peer_left_bytes(self) -> int | None:
         """What may still be promised to other mirrors."""
-        return _smallest(self.left_bytes, *(self._peers.left(self.limits.for_peers, window) for window in QuotaWindow))
+        return _smallest(self._all.left_bytes, self._peers.left_bytes)
 
     @property
     def sparing(self) -> bool:
         """Tell whether a soft limit is reached."""
-        return any(self._is_soft(window) for window in QuotaWindow)
+        return self._is_watched() and any(self._is_soft(window) for window in QuotaWindow)
 
     def turn(self, now_s: float) -> bool:
         """Begin a new day, and perhaps a month, if this is one; tell whether it is."""
+        if now_s < self._day_ends_s:
+            return False
         day = self._calendar.day(now_s)
         if day <= self._day:
             return False
@@ -208,15 +226,18 @@ class Quota:
 
     def reserve(self, size_bytes: int, *, for_peer: bool = False) -> bool:
         """Set bytes aside for a transfer; False where they are not there."""
-        short = {window for window in QuotaWindow if not _covers(self.left(window), size_bytes)}
-        if for_peer and not _covers(self.peer_left_bytes, size_bytes):
+        accounts = self._accounts(for_peer=for_peer)
+        if not all(_covers(account.left_bytes, size_bytes) for account in accounts):
+            if not for_peer:
+                self._said.refused |= {window for window in QuotaWindow if not _covers(self.left(window), size_bytes)}
             return False
-        if short:
-            self._said.refused |= short
-            return False
-        for account in self._accounts(for_peer=for_peer):
+        for account in accounts:
             account.reserved_bytes += size_bytes
         return True
+
+    def must_book_for(self, size_bytes: int) -> bool:
+        """Tell whether the ledgers would have to be written before so many bytes of a visitor's may leave."""
+        return self._all.must_book(size_bytes)
 
     def spend(self, size_bytes: int, *, for_peer: bool = False) -> None:
         """Turn reserved bytes into used ones: they left."""
@@ -232,11 +253,11 @@ class Quota:
     @property
     def must_book(self) -> bool:
         """Tell whether the ledgers have to be written before another byte may leave."""
-        return self._all.must_book(self.limits) or self._peers.must_book(self.limits.for_peers)
+        return self._all.must_book() or self._peers.must_book()
 
     def ledgers(self) -> tuple[Ledger, ...]:
         """Give what to write now: this day with some bytes booked ahead, and days that ended meanwhile."""
-        booked_bytes, peer_booked_bytes = self._all.to_book(self.limits), self._peers.to_book(self.limits.for_peers)
+        booked_bytes, peer_booked_bytes = self._all.to_book(), self._peers.to_book()
         return (*self._closing.values(), self._ledger(booked_bytes, peer_booked_bytes))
 
     def closing_ledgers(self) -> tuple[Ledger, ...]:
@@ -254,6 +275,8 @@ class Quota:
 
     def reached(self) -> list[Reached]:
         """Give the limits that were come to and not told of yet: soft ones, and hard ones that kept a visitor out."""
+        if not self._is_watched() and not self._said.refused:
+            return []
         found = [(window, QuotaLevel.SOFT) for window in QuotaWindow if self._is_soft(window)]
         found += [(window, QuotaLevel.HARD) for window in QuotaWindow if self._is_hard(window)]
         return [
@@ -272,11 +295,34 @@ class Quota:
         return (self._all, self._peers) if for_peer else (self._all,)
 
     def _begin_day(self) -> None:
+        self._day_ends_s = self.resets_at_s(_DAY)
         self._said.refused.clear()
         for account in (self._all, self._peers):
             account.begin_day()
         for ledger in self._known.values():
             self._load(ledger)
+        self._weigh()
+
+    def _weigh(self) -> None:
+        for account in (self._all, self._peers):
+            account.weigh()
+        self._watched_bytes = min(
+            (
+                self._soft_bytes(window, limit)
+                for window in QuotaWindow
+                if (limit := self.limits.of(window)) is not None
+            ),
+            default=None,
+        )
+
+    def _soft_bytes(self, window: QuotaWindow, limit_bytes: int) -> float:
+        """Give what may be used and promised of this day before a limit is softly reached."""
+        earlier_bytes = self._all.earlier_bytes if window is _MONTH else 0
+        return min(1.0, self.limits.soft_limit) * limit_bytes - earlier_bytes
+
+    def _is_watched(self) -> bool:
+        """Tell whether any limit may be reached. Most of the time none is, and this is all that a download costs."""
+        return self._watched_bytes is not None and self._all.owed_bytes >= self._watched_bytes
 
     def _load(self, ledger: Ledger) -> None:
         used_bytes = max(ledger.used_bytes, ledger.booked_bytes)

@@ -15,11 +15,14 @@ from enum import Enum
 from typing import Final
 
 from edge.visits import GRANTS_REMEMBERED_MAX, Excess, Visits
-from events.grants import Claim, Grant, IPAddress, bind
+from events.grants import Grant, IPAddress
+from mirror.serving.awaited import Awaited
 
 SLOT_KEPT_S: Final = 5.0  # a tool asks for its next segment within a second; a broken line is back within some
 RESERVED_S_MAX: Final = 30.0  # a browser follows a redirect within seconds; a visitor past that is not coming
 CONNECTIONS_PER_ADDRESS: Final = 8  # two tools at once, or some people behind one router
+_IPV4: Final = 4
+_HOST_BITS: Final = 64  # of an IPv6 address: one visitor has all of them
 
 
 class Refusal(Enum):
@@ -49,9 +52,9 @@ class Slots:
     def __init__(self, slots: int, *, connections_per_address: int = CONNECTIONS_PER_ADDRESS) -> None:
         self.visits = Visits(slots)
         self._connections_per_address = connections_per_address
-        self._connections: Counter[Claim] = Counter()
-        self._expected: dict[bytes, float] = {}
-        self._kept: dict[bytes, float] = {}
+        self._connections = Counter[int]()
+        self._expected = Awaited()
+        self._kept = Awaited()
 
     @property
     def connections(self) -> int:
@@ -60,29 +63,30 @@ class Slots:
 
     def kept(self, now_s: float) -> int:
         """Slots whose visitor has no connection now and is expected back at once."""
-        return _prune(self._kept, now_s, SLOT_KEPT_S)
+        return self._kept.count(now_s, longest_s=SLOT_KEPT_S)
 
     def reserved(self, now_s: float) -> int:
         """Slots that were announced and whose visitor may still come."""
-        return _prune(self._expected, now_s, RESERVED_S_MAX)
+        return self._expected.count(now_s, longest_s=RESERVED_S_MAX)
 
     def expect(self, grant_id: bytes, *, start_by_s: float, now_s: float) -> None:
         """Take note of a grant that a selector announced."""
         is_new = not self.visits.knows(grant_id)
         if is_new and start_by_s >= now_s and len(self._expected) < GRANTS_REMEMBERED_MAX:
-            self._expected[grant_id] = min(start_by_s, now_s + RESERVED_S_MAX)
+            self._expected.put(grant_id, now_s=now_s, for_s=min(start_by_s - now_s, RESERVED_S_MAX))
 
     def enter(self, grant: Grant, *, asked_bytes: int, address: IPAddress, now_s: float) -> Refusal | None:
         """Let one connection of a grant in, or say why not."""
-        if self._connections[bind(address)] >= self._connections_per_address:
+        household = _household(address)
+        if self._connections[household] >= self._connections_per_address:
             return Refusal.ADDRESS_FULL
         kept_for_others = self.kept(now_s) - (grant.grant_id in self._kept)
         excess = self.visits.enter(grant, asked_bytes=asked_bytes, now_s=now_s, slots_kept=kept_for_others)
         if excess is not None:
             return _EXCESSES[excess]
-        self._connections[bind(address)] += 1
-        self._expected.pop(grant.grant_id, None)
-        self._kept.pop(grant.grant_id, None)
+        self._connections[household] += 1
+        self._expected.drop(grant.grant_id)
+        self._kept.drop(grant.grant_id)
         return None
 
     def leave(self, grant_id: bytes, *, unsent_bytes: int, address: IPAddress, now_s: float, keep: bool = True) -> None:
@@ -91,17 +95,18 @@ class Slots:
         ``keep`` tells that its visitor may be back for more, so that his slot is kept for a while.
         """
         self.visits.leave(grant_id, unsent_bytes=unsent_bytes)
-        self._connections[bind(address)] -= 1
-        if not self._connections[bind(address)]:
-            del self._connections[bind(address)]
+        household = _household(address)
+        self._connections[household] -= 1
+        if not self._connections[household]:
+            del self._connections[household]
         if not keep:
-            self._kept.pop(grant_id, None)
+            self._kept.drop(grant_id)
         elif not self.visits.connections(grant_id) and self.visits.started(grant_id):
             self._keep(grant_id, now_s)
 
     def _keep(self, grant_id: bytes, now_s: float) -> None:
         if not self.visits.is_whole(grant_id):
-            self._kept[grant_id] = now_s + SLOT_KEPT_S
+            self._kept.put(grant_id, now_s=now_s, for_s=SLOT_KEPT_S)
 
 
 class PeerSlots:
@@ -123,8 +128,7 @@ class PeerSlots:
         self.active -= 1
 
 
-def _prune(until: dict[bytes, float], now_s: float, longest_s: float) -> int:
-    """Drop what ended, or what would last longer than it may because the clock went back; give how many are left."""
-    for grant_id in [key for key, until_s in until.items() if not now_s <= until_s <= now_s + longest_s]:
-        del until[grant_id]
-    return len(until)
+def _household(address: IPAddress) -> int:
+    """Number whom one limit is for: an IPv4 address, or the /64 of an IPv6 one. To hash an address takes longer."""
+    number = int(address)
+    return ~number if address.version == _IPV4 else number >> _HOST_BITS

@@ -132,19 +132,32 @@ class Traffic:
         Raises:
             RefusedError: it cannot be let in.
         """
-        now_s, asked_bytes = self._clock_s(), asked.stop - asked.start
-        if refusal := self.slots.enter(grant, asked_bytes=asked_bytes, address=address, now_s=now_s):
-            raise RefusedError(refusal)
+        asked_bytes = asked.stop - asked.start
+        self._enter(grant, asked_bytes, address)
         booked = False
         try:
             booked = await self.bookkeeper.reserve(asked_bytes)
         finally:
             if not booked:
-                self.slots.leave(grant.grant_id, unsent_bytes=asked_bytes, address=address, now_s=now_s, keep=False)
+                self._turn_away(grant, asked_bytes, address)
         if not booked:
             raise RefusedError(Refusal.QUOTA_SPENT)
-        self.changed()
-        return self._begun(Visit(self, grant, asked=asked, address=address))
+        return self._visit(grant, asked, address)
+
+    def admit_booked(self, grant: Grant, *, asked: Part, address: IPAddress) -> Visit | None:
+        """Let a visitor's connection in as ``admit`` does, at once; None where something has to be written before.
+
+        Raises:
+            RefusedError: it cannot be let in.
+        """
+        asked_bytes = asked.stop - asked.start
+        if not self.bookkeeper.is_booked(asked_bytes):
+            return None
+        self._enter(grant, asked_bytes, address)
+        if not self.bookkeeper.set_aside(asked_bytes):
+            self._turn_away(grant, asked_bytes, address)
+            raise RefusedError(Refusal.QUOTA_SPENT)
+        return self._visit(grant, asked, address)
 
     async def admit_peer(self, grant: Grant, *, asked: Part, address: IPAddress) -> PeerTransfer:
         """Let another mirror's connection in that asks for these bytes. ``end`` the transfer in any case.
@@ -195,6 +208,19 @@ class Traffic:
         """Tell whoever wants to know."""
         for callback in self._on_change:
             callback()
+
+    def _enter(self, grant: Grant, asked_bytes: int, address: IPAddress) -> None:
+        refusal = self.slots.enter(grant, asked_bytes=asked_bytes, address=address, now_s=self._clock_s())
+        if refusal is not None:
+            raise RefusedError(refusal)
+
+    def _turn_away(self, grant: Grant, asked_bytes: int, address: IPAddress) -> None:
+        now_s = self._clock_s()
+        self.slots.leave(grant.grant_id, unsent_bytes=asked_bytes, address=address, now_s=now_s, keep=False)
+
+    def _visit(self, grant: Grant, asked: Part, address: IPAddress) -> Visit:
+        self.changed()
+        return self._begun(Visit(self, grant, asked=asked, address=address))
 
     def _begun(self, transfer: _TransferT) -> _TransferT:
         self._transfers.add(transfer)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, Protocol
 
-from edge.files import Sent
 from edge.ranges import Part
 from events.grants import Grant, IPAddress
 from events.schemas import Download, DownloadOutcome
@@ -81,9 +80,9 @@ class Transfer:
         self._traffic.bookkeeper.spend(sent_bytes, for_peer=self.for_peer)
         self._traffic.changed()
 
-    def note(self, sent: Sent) -> None:
-        """Take note of what became of it."""
-        self._completed = sent.completed
+    def note(self, *, completed: bool) -> None:
+        """Take note of what became of it: whether all that was asked for was sent."""
+        self._completed = completed
 
     def end(self, *, cut_because: str = "") -> None:
         """Give back what was not used."""
@@ -110,20 +109,29 @@ class Visit(Transfer):
 
     def meter(self, sent_bytes: int) -> None:
         """Count bytes that left. The first ones of a grant, whichever connection they take, begin its download."""
-        visits = self._traffic.slots.visits
-        if sent_bytes > 0 and not visits.started(self.grant.grant_id):
+        if self._begins(sent_bytes):
             self._tell(DownloadOutcome.STARTED, address=str(self.address))
-        visits.count(self.grant.grant_id, sent_bytes)
-        super().meter(sent_bytes)
+        self._count(sent_bytes)
 
     def end(self, *, cut_because: str = "") -> None:
         """Give back what was not used and tell how it ended: finished, left by the visitor, or cut by us and why."""
         super().end(cut_because=cut_because)
-        if self._completed:
-            self._tell_end(DownloadOutcome.FINISHED)
-        elif self.sent_bytes > 0:
-            reason = cut_because or (VISITOR_LEFT if self._completed is False else MIRROR_STOPPED)
-            self._tell_end(DownloadOutcome.ABORTED, reason)
+        self._tell_end(cut_because)
+
+    def settle(self, sent_bytes: int, *, completed: bool) -> None:
+        """Do all of it at once for what somebody else sent: its end tells of its start, too."""
+        address = str(self.address) if self._begins(sent_bytes) else ""
+        self._count(sent_bytes)
+        self.note(completed=completed)
+        super().end()
+        self._tell_end(address=address)
+
+    def _begins(self, sent_bytes: int) -> bool:
+        return sent_bytes > 0 and not self._traffic.slots.visits.started(self.grant.grant_id)
+
+    def _count(self, sent_bytes: int) -> None:
+        self._traffic.slots.visits.count(self.grant.grant_id, sent_bytes)
+        super().meter(sent_bytes)
 
     def _leave(self, *, was_cut: bool) -> None:
         self._traffic.slots.leave(
@@ -134,13 +142,17 @@ class Visit(Transfer):
             keep=not was_cut,
         )
 
-    def _tell_end(self, outcome: DownloadOutcome, reason: str = "") -> None:
+    def _tell_end(self, cut_because: str = "", *, address: str = "") -> None:
+        if not self._completed and not self.sent_bytes:
+            return
+        reason = cut_because or (VISITOR_LEFT if self._completed is False else MIRROR_STOPPED)
         self._tell(
-            outcome,
+            DownloadOutcome.FINISHED if self._completed else DownloadOutcome.ABORTED,
+            address=address,
             first_byte=self.asked.start,
             wanted_bytes=self.asked_bytes,
             sent_bytes=self.sent_bytes,
-            reason=reason,
+            reason="" if self._completed else reason,
         )
 
     def _tell(

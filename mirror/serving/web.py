@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 import structlog
 from aiohttp import hdrs, web
 
 from edge.errors import ApiError
-from edge.files import Asked, Content, ContentGoneError, asked_for, send_file
+from edge.files import FIELDS_REMEMBERED_MAX, Asked, Content, ContentGoneError, asked_for, send_file
 from edge.health import Check, add_health
 from edge.server import new_app
 from edge.shortage import NoDescriptorError
-from edge.visitors import ForwardedForError, IPNetwork, visitor_of
+from edge.visitors import ForwardedForError, IPNetwork, believes, visitor_of
 from events.errors import (
     ExpiredGrantError,
     ForeignGrantError,
@@ -29,14 +30,14 @@ from events.errors import (
     MalformedGrantError,
 )
 from events.grants import Grant, IPAddress, read
-from events.names import ORIGIN, Digest, MirrorName, file_name, parse_mirror
+from events.names import ORIGIN, Digest, FilePath, MirrorName, file_name, parse_mirror
 from mirror.content.objects import Objects
 from mirror.serving.external import External
 from mirror.serving.loopback import require_loopback
+from mirror.serving.nginx import REQUEST_FIELD
 from mirror.serving.page import PAGE_HEADERS, page_of
 from mirror.serving.slots import Refusal
 from mirror.serving.traffic import RefusedError, Traffic
-from mirror.serving.transfers import Visit
 from mirror.state.store import Store
 
 DETOURS_MAX: Final = 3  # then the master serves
@@ -45,12 +46,20 @@ DEFAULT_MEDIA_TYPE: Final = "application/octet-stream"
 log = structlog.stdlib.get_logger()
 
 
-class _DetourError(Exception):
+class DetourError(Exception):
     """A good token that cannot be served here. Send the visitor back to the site."""
 
     def __init__(self, grant: Grant, refusal: Refusal) -> None:
         super().__init__(refusal.value)
         self.grant, self.refusal = grant, refusal
+
+
+class Due(NamedTuple):
+    """What a visitor may have by his token."""
+
+    grant: Grant
+    address: IPAddress
+    content: Content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,25 +83,35 @@ class Counter:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer ``/d/<token>/<name>``."""
-        grant, address = self._proved(request)
-        try:
-            self._check(grant, address)
-            content = self._content(grant, request.match_info["name"])
-            return await self._send(request, grant, address, content)
-        except _DetourError as detour:
-            return self._detour(request, detour)
-
-    def _proved(self, request: web.Request) -> tuple[Grant, IPAddress]:
         try:
             address = visitor_of(request, self.proxies)
-            grant = read(request.match_info["token"], mirror=self.name, keys=self.grant_keys())
-        except MalformedGrantError:
-            raise _nothing_here() from None
         except ForwardedForError as error:
             raise ApiError("forwarded_for", "a proxy in front of this mirror gave no address") from error
+        try:
+            due = self.due(request.match_info["token"], request.match_info["name"], address)
+            return await self._send(request, due)
+        except DetourError as detour:
+            return self._detour(request, detour)
+
+    def due(self, token: str, name: str, address: IPAddress) -> Due:
+        """Tell what a visitor may have by his token.
+
+        Raises:
+            ApiError: nothing.
+            DetourError: a good token, but nothing here.
+        """
+        grant = self._proved(token)
+        self._check(grant, address)
+        return Due(grant, address, self._content(grant, name))
+
+    def _proved(self, token: str) -> Grant:
+        try:
+            grant = read(token, mirror=self.name, keys=self.grant_keys())
+        except MalformedGrantError:
+            raise _nothing_here() from None
         if grant.peer:  # for pieces between mirrors
             raise _nothing_here()
-        return grant, address
+        return grant
 
     def _check(self, grant: Grant, address: IPAddress) -> None:
         if self.traffic.revoked(grant, address):
@@ -109,9 +128,9 @@ class Counter:
                 "foreign_grant", str(error), "ask the site for a link of your own", status=HTTPStatus.FORBIDDEN
             ) from None
         except ExpiredGrantError:
-            raise _DetourError(grant, Refusal.EXPIRED) from None
+            raise DetourError(grant, Refusal.EXPIRED) from None
         if self.left() is not None:
-            raise _DetourError(grant, Refusal.LEFT)
+            raise DetourError(grant, Refusal.LEFT)
 
     def _check_address_and_time(self, grant: Grant, address: IPAddress) -> None:
         """Check the grant; a visitor who is the first of the other address family claims it."""
@@ -122,46 +141,56 @@ class Counter:
         """Find what a grant is for. The name that it is saved as is the catalogue's; the visitor's only picks one."""
         replica = self.store.replicas.get(grant.sha256)
         if replica is None or replica.size_bytes != grant.size_bytes:
-            raise _DetourError(grant, Refusal.GONE)
+            raise DetourError(grant, Refusal.GONE)
         entry = self.store.catalogue.wanted(grant.sha256, name=name)
-        return Content(
-            path=self.objects.path(grant.sha256),
-            size_bytes=replica.size_bytes,
-            sha256=grant.sha256,
-            media_type=entry.media_type if entry is not None and entry.media_type else DEFAULT_MEDIA_TYPE,
-            file_name=file_name(entry.path if entry is not None else replica.path),
-        )
+        media_type = entry.media_type if entry is not None and entry.media_type else DEFAULT_MEDIA_TYPE
+        path = entry.path if entry is not None else replica.path
+        return _content(self.objects, grant.sha256, replica.size_bytes, media_type, path)
 
-    async def _send(
-        self, request: web.Request, grant: Grant, address: IPAddress, content: Content
-    ) -> web.StreamResponse:
-        asked = asked_for(request, content)
+    async def _send(self, request: web.Request, due: Due) -> web.StreamResponse:
+        asked = asked_for(request, due.content)
+        sha256 = due.grant.sha256
         try:
             if asked.part.start == asked.part.stop:
                 return (await send_file(request, asked, meter=_nothing_leaves)).response
-            return await self._send_counted(request, grant, address, asked)
+            return await self._send_counted(request, due, asked)
         except ContentGoneError as error:
-            log.error("replica.missing", sha256=grant.sha256.hex(), problem=error.problem)  # noqa: TRY400 - no bug of ours
-            await self.lost(grant.sha256)
-            raise _DetourError(grant, Refusal.GONE) from None
+            log.error("replica.missing", sha256=sha256.hex(), problem=error.problem)  # noqa: TRY400 - no bug of ours
+            await self.lost(sha256)
+            raise DetourError(due.grant, Refusal.GONE) from None
         except NoDescriptorError:
-            raise _DetourError(grant, Refusal.FILES_EXHAUSTED) from None
+            raise DetourError(due.grant, Refusal.FILES_EXHAUSTED) from None
 
-    async def _send_counted(
-        self, request: web.Request, grant: Grant, address: IPAddress, asked: Asked
-    ) -> web.StreamResponse:
+    async def _send_counted(self, request: web.Request, due: Due, asked: Asked) -> web.StreamResponse:
+        grant, address, content = due
         try:
-            if self.external is not None and self.external.takes(request):
+            if self.external is not None and self._nginx_can_send(self.external, request):
                 visit = await self.traffic.admit(grant, asked=asked.part, address=address)
-                return _handed_over(self.external, request, asked.content, visit)
+                order = self.external.hand_over(request.headers[REQUEST_FIELD], content, visit)
+                return web.Response(headers=order.fields)
             async with self.traffic.visiting(grant, asked=asked.part, address=address) as visit:
                 sent = await send_file(request, asked, meter=visit.meter, pacing=self.traffic.pacing)
-                visit.note(sent)
+                visit.note(completed=sent.completed)
                 return sent.response
         except RefusedError as error:
-            raise _DetourError(grant, error.refusal) from None
+            raise DetourError(grant, error.refusal) from None
 
-    def _detour(self, request: web.Request, detour: _DetourError) -> web.Response:
+    def _nginx_can_send(self, external: External, request: web.Request) -> bool:
+        """Tell whether a request came through our nginx, and nginx will not judge it anew.
+
+        What nginx would judge by a tag or a date that it does not know (``If-Match``, ``If-Unmodified-Since``) the
+        mirror sends itself.
+        """
+        name = request.headers.get(REQUEST_FIELD, "")
+        return (
+            name != ""
+            and name not in external
+            and believes(request.remote or "", self.proxies)
+            and hdrs.IF_MATCH not in request.headers
+            and hdrs.IF_UNMODIFIED_SINCE not in request.headers
+        )
+
+    def _detour(self, request: web.Request, detour: DetourError) -> web.Response:
         path = self.store.path_of(detour.grant.sha256, request.match_info["name"])
         log.info("visitor.detoured", grant_id=detour.grant.grant_id.hex(), reason=detour.refusal.name, path=path)
         if path is None:
@@ -200,13 +229,15 @@ def mirror_app(
     return app
 
 
-def _handed_over(external: External, request: web.Request, content: Content, visit: Visit) -> web.Response:
-    """Let nginx send; it ends the visit, unless there is nothing to be sent."""
-    try:
-        return external.hand_over(request, content, visit)
-    except ContentGoneError:
-        visit.end()
-        raise
+@lru_cache(maxsize=FIELDS_REMEMBERED_MAX)
+def _content(objects: Objects, sha256: Digest, size_bytes: int, media_type: str, path: FilePath) -> Content:
+    return Content(
+        path=objects.path(sha256),
+        size_bytes=size_bytes,
+        sha256=sha256,
+        media_type=media_type,
+        file_name=file_name(path),
+    )
 
 
 def _nothing_here() -> ApiError:

@@ -9,17 +9,15 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
 
-from edge.files import Content, ContentGoneError, Sent
+from edge.files import Content, ContentGoneError
 from edge.pacing import Pacing
 from edge.ranges import Part
-from edge.visitors import parse_proxies
 from events.grants import CLOCK_SKEW_S
 from events.names import Digest
 from mirror.serving.external import SHARE_BYTES_PER_SECOND_MIN, External
-from mirror.serving.nginx import REQUEST_FIELD, Account, NginxPlan, read_account, snippet
+from mirror.serving.nginx import Account, NginxPlan, read_account, snippet
+from mirror.serving.orders import Order, order_of
 from mirror.serving.transfers import Visit
 
 SIZE = 1000
@@ -35,11 +33,9 @@ class FakeVisit:
     completed: bool | None = None
     grant: object = field(default_factory=lambda: SimpleNamespace(finish_by_s=FINISH_BY_S, sha256=b"\0" * 32))
 
-    def meter(self, sent_bytes: int) -> None:
-        self.sent_bytes += sent_bytes
-
-    def note(self, sent: Sent) -> None:
-        self.completed = sent.completed
+    def settle(self, sent_bytes: int, *, completed: bool) -> None:
+        self.sent_bytes, self.completed = sent_bytes, completed
+        self.end()
 
     def end(self) -> None:
         self.ends += 1
@@ -60,7 +56,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def external(tmp_path: Path, clock: Clock) -> External:
-    return External(tmp_path, proxies=parse_proxies(["127.0.0.1/32"]), pacing=Pacing(None), clock_s=clock)
+    return External(tmp_path, pacing=Pacing(None), clock_s=clock)
 
 
 def hand_over(external: External, folder: Path, name: str = "r1", size_bytes: int = SIZE) -> FakeVisit:
@@ -69,20 +65,17 @@ def hand_over(external: External, folder: Path, name: str = "r1", size_bytes: in
     return visit
 
 
-def answer(
-    external: External, folder: Path, visit: FakeVisit, *, name: str, size_bytes: int = SIZE
-) -> web.StreamResponse:
+def answer(external: External, folder: Path, visit: FakeVisit, *, name: str, size_bytes: int = SIZE) -> Order:
     path = folder / "object"
     path.write_bytes(bytes(SIZE))
     content = Content(
         path=path, size_bytes=size_bytes, sha256=Digest(bytes(32)), media_type="text/plain", file_name="a"
     )
-    request = make_mocked_request("GET", "/", headers={REQUEST_FIELD: name})
-    return external.hand_over(request, content, cast("Visit", visit))
+    return external.hand_over(name, content, cast("Visit", visit))
 
 
 def share_of(external: External, folder: Path, name: str) -> int:
-    return int(answer(external, folder, FakeVisit(), name=name).headers["X-Accel-Limit-Rate"])
+    return int(answer(external, folder, FakeVisit(), name=name).fields["X-Accel-Limit-Rate"])
 
 
 def account(*, body_bytes: int, status: int = 200, completed: bool = True) -> Account:
@@ -106,7 +99,7 @@ def test_other_lines_say_nothing(line: str) -> None:
 
 def test_transfers_that_run_together_are_handed_no_more_than_the_rate(tmp_path: Path, clock: Clock) -> None:
     rate = 1_000_000
-    external = External(tmp_path, proxies=(), pacing=Pacing(rate), clock_s=clock)
+    external = External(tmp_path, pacing=Pacing(rate), clock_s=clock)
     shares = [share_of(external, tmp_path, f"r{number}") for number in range(20)]
     above_floor = [share for share in shares if share > SHARE_BYTES_PER_SECOND_MIN]
     assert sum(above_floor) <= rate
@@ -119,7 +112,7 @@ def test_transfers_that_run_together_are_handed_no_more_than_the_rate(tmp_path: 
 
 @pytest.mark.parametrize("rate", [1, 5_000])
 def test_rate_below_the_least_share_is_all_that_one_transfer_gets(tmp_path: Path, clock: Clock, rate: int) -> None:
-    external = External(tmp_path, proxies=(), pacing=Pacing(rate), clock_s=clock)
+    external = External(tmp_path, pacing=Pacing(rate), clock_s=clock)
     assert share_of(external, tmp_path, "r1") == rate
 
 
@@ -160,10 +153,22 @@ def test_untold_visit_ends_with_its_grant_and_counts_as_sent(external: External,
     assert (visit.ends, visit.sent_bytes, visit.completed, len(external)) == (1, SIZE, False, 0)
 
 
-def test_file_that_is_not_as_promised_is_handed_to_nobody(external: External, tmp_path: Path) -> None:
+def test_file_that_is_not_as_promised_is_handed_to_nobody_and_its_visit_ends(
+    external: External, tmp_path: Path
+) -> None:
+    visit = FakeVisit()
     with pytest.raises(ContentGoneError):
-        hand_over(external, tmp_path, size_bytes=SIZE + 1)
-    assert len(external) == 0
+        answer(external, tmp_path, visit, name="r1", size_bytes=SIZE + 1)
+    assert (len(external), visit.ends, visit.sent_bytes) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("share", [0, 5_000])
+def test_an_order_is_written_as_its_fields_say(share: int) -> None:
+    order = order_of(Digest(bytes(32)), "text/plain", "Übersicht.txt", whole=True).at(share)
+    lines = order.written.decode("ascii").split("\r\n")
+    assert lines.pop() == "", "each line has an end"
+    assert dict(line.split(": ", 1) for line in lines) == dict(order.fields)
+    assert order.fields.get("X-Accel-Limit-Rate", "0") == str(share)
 
 
 def names_of(plan: NginxPlan) -> list[str]:

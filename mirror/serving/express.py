@@ -1,0 +1,100 @@
+"""What nginx asks most, answered at once: which file to send for a good token (``edge.lane``).
+
+It decides by the very rules of ``mirror.serving.web``. Whatever is not simply sent (HEAD, a condition that does not
+hold, a visitor to send back, a ledger to write before) is left to that, as if it had not been looked at here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from edge.errors import ApiError
+from edge.files import Asked, ContentGoneError, asked_under
+from edge.lane import LaneRequest
+from edge.ranges import Conditions
+from edge.visitors import ForwardedForError, IPNetwork, believes, visitor_address
+from events.grants import TOKEN_LENGTH
+from mirror.serving.external import External
+from mirror.serving.nginx import REQUEST_FIELD
+from mirror.serving.traffic import RefusedError
+from mirror.serving.transfers import Visit
+from mirror.serving.web import Counter, DetourError, Due
+
+# Names that are written as they are: whoever decodes the others decides which name is meant.
+_TARGET: Final = re.compile(rb"/d/([A-Za-z0-9_-]{%d})/(?!\.{1,2}$)([A-Za-z0-9._~-]+)" % TOKEN_LENGTH)
+_CONDITION: Final = re.compile(rb"\n(?:if-|range:)")
+_NGINX_WOULD_JUDGE: Final = re.compile(rb"\n(?:if-match|if-unmodified-since):")
+_REQUEST_NAME: Final = REQUEST_FIELD.lower().encode("ascii")
+_NONE: Final = Conditions()
+_STATUS_LINE: Final = b"HTTP/1.1 200 OK\r\n"  # nginx makes its own of it
+
+
+class Express:
+    """The fast lane of one mirror behind nginx; an ``edge.lane.Answerer``."""
+
+    def __init__(self, counter: Counter, external: External) -> None:
+        self._counter = counter
+        self._external = external
+        self._proxies = _Proxies(counter.proxies)
+
+    def __call__(self, request: LaneRequest) -> bytes | None:
+        """Let nginx send; None where that is not all there is to it."""
+        found = None if request.is_head else _TARGET.fullmatch(request.target)
+        name = self._name_of(request)
+        if found is None or name is None:
+            return None
+        try:
+            address = visitor_address(request.peer, request.values(b"x-forwarded-for"), self._counter.proxies)
+            due = self._counter.due(found[1].decode("ascii"), found[2].decode("ascii"), address)
+            return self._handed_over(name, due, asked_under(_conditions(request), due.content, method="GET"))
+        except (ApiError, DetourError, RefusedError, ContentGoneError, ForwardedForError):
+            return None
+
+    def _name_of(self, request: LaneRequest) -> str | None:
+        """Give nginx's name of a request that it can answer."""
+        names = request.values(_REQUEST_NAME)
+        if len(names) != 1 or not names[0] or names[0] in self._external or request.has(_NGINX_WOULD_JUDGE):
+            return None
+        return names[0] if self._proxies.have(request.peer) else None
+
+    def _handed_over(self, name: str, due: Due, asked: Asked) -> bytes | None:
+        if asked.part.start == asked.part.stop:
+            return None
+        visit = self._admitted(due, asked)
+        return None if visit is None else _STATUS_LINE + self._external.hand_over(name, due.content, visit).written
+
+    def _admitted(self, due: Due, asked: Asked) -> Visit | None:
+        try:
+            return self._counter.traffic.admit_booked(due.grant, asked=asked.part, address=due.address)
+        except RefusedError:
+            if not self._external.hear():
+                raise
+            return self._counter.traffic.admit_booked(due.grant, asked=asked.part, address=due.address)
+
+
+class _Proxies:
+    """Our own proxies; there is one, most often, and it asks most often."""
+
+    def __init__(self, networks: tuple[IPNetwork, ...]) -> None:
+        self._networks = networks
+        self._last = ""
+
+    def have(self, peer: str) -> bool:
+        """Tell whether one of them is at the other end."""
+        if peer != self._last:
+            if not believes(peer, self._networks):
+                return False
+            self._last = peer
+        return True
+
+
+def _conditions(request: LaneRequest) -> Conditions:
+    if not request.has(_CONDITION):
+        return _NONE
+
+    def field(name: bytes) -> str | None:
+        values = request.values(name)
+        return ", ".join(values) if values else None
+
+    return Conditions(if_none_match=field(b"if-none-match"), if_range=field(b"if-range"), range=field(b"range"))
