@@ -15,6 +15,7 @@ from broker.rabbitmq import RabbitBroker
 from edge.server import serve
 from edge.visitors import parse_proxies
 from selection.access.gatekeeper import Gatekeeper
+from selection.access.site import SiteAsker
 from selection.answering.announcer import Announcer
 from selection.answering.granting import Keys, Terms
 from selection.answering.redirector import Office, Redirector
@@ -22,7 +23,6 @@ from selection.answering.web import Endpoint
 from selection.config import SelectorConfig
 from selection.following.follower import Follower
 from selection.places.files import PlaceFiles, open_places
-from selection.places.geo import Places
 from selection.policy.claims import Claims
 from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
@@ -59,9 +59,11 @@ async def run_on(
 ) -> None:
     """Do the same on any adapter of the broker; entering ``connection`` connects it, None: it is connected."""
     announcer = Announcer(broker, config.name, clock_ns=time.time_ns)
-    follower, endpoint = _joined(broker, announcer, config, places.places)
+    site = _site_asker(config)
+    gatekeeper = Gatekeeper(ticket_key=config.ticket_key, site=site)
+    follower, endpoint = _joined(broker, announcer, config, gatekeeper, places)
     serving = serve(endpoint.app(), host=config.listen_host, port=config.listen_port)
-    async with serving as base_url, connection or nullcontext(), asyncio.TaskGroup() as tasks:
+    async with site or nullcontext(), serving as base_url, connection or nullcontext(), asyncio.TaskGroup() as tasks:
         tasks.create_task(announcer.run(), name="announce")
         tasks.create_task(follower.run(), name="follow")
         tasks.create_task(places.run(), name="watch-places")
@@ -70,7 +72,15 @@ async def run_on(
         on_ready(base_url)
 
 
-def _joined(broker: Broker, announcer: Announcer, config: SelectorConfig, places: Places) -> tuple[Follower, Endpoint]:
+def _site_asker(config: SelectorConfig) -> SiteAsker | None:
+    if config.site_access_url is None:
+        return None
+    return SiteAsker(config.site_access_url, limit_s=config.site_access_timeout_s, kept_s=config.site_access_cache_s)
+
+
+def _joined(
+    broker: Broker, announcer: Announcer, config: SelectorConfig, gatekeeper: Gatekeeper, places: PlaceFiles
+) -> tuple[Follower, Endpoint]:
     """Make all parts around one view."""
     view, reservations = FleetView(), Reservations()
     follower = Follower(
@@ -93,21 +103,21 @@ def _joined(broker: Broker, announcer: Announcer, config: SelectorConfig, places
         reservations=reservations,
         claims=Claims(),
         hearing=follower.hearing,
-        places=places,
+        places=places.places,
         rng=SystemRandom(),
         clock_s=time.time,
     )
     endpoint = Endpoint(
         office=office,
         redirector=Redirector(office, announcer),
-        gatekeeper=Gatekeeper(),
+        gatekeeper=gatekeeper,
         follower=follower,
         announcer=announcer,
         statistics=Statistics(days_kept=400),
         proxies=parse_proxies(config.trusted_proxies),
         hops_max=config.hops_max,
         site_url=config.site_url,
-        geoip=places.database,
+        places=places,
     )
     return follower, endpoint
 

@@ -11,13 +11,14 @@ from typing import Protocol, assert_never
 
 from aiohttp import hdrs, web
 
+from edge.detours import TICKET
 from events.grants import IPAddress
 from events.names import FilePath
 from events.schemas import Access, AccessMode
 from selection.access.asker import Asker
 from selection.access.networks import has_access
 from selection.access.site import SiteAsker
-from selection.access.tickets import QUERY_NAME, bound_to, judge
+from selection.access.tickets import bound_to, judge
 from selection.access.verdicts import ADMITTED, SITE_SILENT, Outcome, Verdict
 
 _OTHER_NETWORK = Verdict(Outcome.OTHER_NETWORK)
@@ -86,7 +87,7 @@ def asker_of(request: web.BaseRequest, address: IPAddress) -> Asker:
     return Asker(
         address=address,
         query=_plain(request.rel_url.raw_query_string),
-        ticket=request.query.get(QUERY_NAME, ""),
+        ticket=request.query.get(TICKET, ""),
         # HTTP/2 lets a browser split its cookies into several fields, and a proxy may leave them so (RFC 9113 §8.2.3).
         cookie=_plain("; ".join(request.headers.getall(hdrs.COOKIE, []))),
         authorization=_plain(request.headers.get(hdrs.AUTHORIZATION, "")),

@@ -25,7 +25,6 @@ from events.names import FilePath
 from selection.access.verdicts import Outcome
 
 TICKET_KEY_BYTES_MIN: Final = 32  # as long as what HMAC-SHA256 gives; shorter keys are guessed sooner
-QUERY_NAME: Final = "ticket"
 
 _WRITTEN: Final = re.compile(r"(?P<expires_s>0|[1-9][0-9]{0,10})-[A-Za-z0-9_-]{43}", re.ASCII)
 _HOST_BITS: Final = 64

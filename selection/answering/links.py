@@ -33,3 +33,8 @@ def download_url(base_url: str, token: str, path: FilePath, asked_not: tuple[Mir
     """
     query = "?" + "&".join(f"not={mirror}" for mirror in asked_not) if asked_not else ""
     return f"{base_url.rstrip('/')}/d/{token}/{quote(file_name(path), safe='')}{query}"
+
+
+def carrying(url: str, query: str) -> str:
+    """Let a download's URL carry a query, so that a mirror that has to send the visitor back sends it along."""
+    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from aiohttp import hdrs, web
 
+from edge.detours import TICKET
 from edge.errors import ApiError
 from edge.health import Check, add_health
 from edge.server import new_app
@@ -21,6 +22,7 @@ from events.trace import TraceContext
 from selection.access.gatekeeper import Gatekeeper
 from selection.answering import answers
 from selection.answering.announcer import Announcer
+from selection.answering.links import carrying
 from selection.answering.redirector import NoAccessError, NobodyLeftError, Office, Redirector, UnknownFileError
 from selection.answering.requests import path_of
 from selection.answering.surface.api import Api, unknown
@@ -40,6 +42,7 @@ from selection.answering.surface.telling import Teller
 from selection.answering.surface.wishes import JSON, Form, accepts, split_suffix, wish_of
 from selection.answering.surface.words import moment
 from selection.following.follower import Follower
+from selection.places.files import PlaceFiles
 from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
 from selection.view.statistics import Statistics
@@ -61,7 +64,7 @@ class Endpoint:
     proxies: tuple[IPNetwork, ...]
     hops_max: int
     site_url: str | None
-    geoip: str
+    places: PlaceFiles
 
     def app(self) -> web.Application:
         """Make the application."""
@@ -118,7 +121,7 @@ class Endpoint:
             return turned_away(request, verdict)
         wish = wish_of(request.query, request.headers.get(hdrs.ACCEPT, ""), suffix)
         if wish.form is Form.REDIRECT:
-            return self._redirect(request, file, asked)
+            return self._redirect(request, file, asked, ticket=verdict.ticket)
         return self.teller.tell(request, file, asked, wish)
 
     def _found(self, path: FilePath) -> tuple[PublishedFile | None, Form | None]:
@@ -129,7 +132,7 @@ class Endpoint:
             return file, split[1]
         return None, None
 
-    def _redirect(self, request: web.Request, file: PublishedFile, asked: Asked) -> web.Response:
+    def _redirect(self, request: web.Request, file: PublishedFile, asked: Asked, *, ticket: str) -> web.Response:
         """Send a visitor to the best mirror, unless he has the file."""
         modified_at = moment(file.published_at_ns)
         if fresh := not_modified(request, etag=file.sha256.hex(), modified_at=modified_at):
@@ -144,6 +147,7 @@ class Endpoint:
             raise ApiError("no_access", "this file is not for you", status=HTTPStatus.FORBIDDEN) from None
         except NobodyLeftError:
             raise _nobody_left() from None
+        location = carrying(location, f"{TICKET}={ticket}" if ticket else "")
         return web.Response(status=HTTPStatus.FOUND, headers={**NO_STORE, hdrs.LOCATION: location})
 
     async def _no_file(self, request: web.Request, asked: Asked, path: str) -> web.Response:
@@ -182,7 +186,7 @@ class Endpoint:
         }
         return {
             "site_url": self.site_url,
-            "geoip": self.geoip,
+            "geoip": self.places.places.database,
             **numbers,
             **self.follower.status(),
         }
@@ -194,6 +198,7 @@ class Endpoint:
         problem, waiting, dropped = self.announcer.problem, self.announcer.waiting, self.announcer.dropped
         detail = problem or f"{waiting} waiting, {dropped} dropped so far"
         yield Check(name="notices", ok=not problem, detail=detail, vital=False)
+        yield from self.places.checks()
 
     def need_view(self) -> None:
         """Refuse to answer from a view that is not whole yet."""

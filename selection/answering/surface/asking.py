@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
+from edge.detours import TICKET
 from edge.errors import ApiError
 from edge.visitors import FORWARDED_FOR, FORWARDED_PROTO, ForwardedForError, IPNetwork, came_by_https, visitor_of
 from events.errors import InvalidNameError
@@ -15,7 +16,7 @@ from events.grants import IPAddress, normalise
 from events.names import MirrorName, parse_mirror
 from selection.access.asker import Asker
 from selection.access.gatekeeper import asker_of
-from selection.access.tickets import QUERY_NAME as TICKET
+from selection.access.tickets import is_written_so
 from selection.answering.requests import asked_not_of
 from selection.answering.surface.wishes import is_on
 from selection.places.geo import Places
@@ -38,9 +39,9 @@ class Asked:
 
     @property
     def ticket_query(self) -> str:
-        """Give the query that a link to the same file needs, too; a ticket that is no plain text opens nothing."""
+        """Give the query that a link to the same file needs, too; what is not written as a ticket opens nothing."""
         ticket = self.asker.ticket
-        return f"{TICKET}={ticket}" if ticket and ticket.isascii() and ticket.replace("-", "").isalnum() else ""
+        return f"{TICKET}={ticket}" if is_written_so(ticket) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
