@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
 
 from aiohttp import hdrs, web
+from multidict import CIMultiDict
 
-from edge.detours import TICKET
 from edge.errors import ApiError
 from edge.health import Check, add_health
 from edge.server import new_app
-from edge.tracing import trace_of
+from edge.tracing import traceparent_of
 from edge.visitors import IPNetwork
 from events.errors import InvalidNameError
 from events.names import FilePath
-from events.trace import TraceContext
 from selection.access.gatekeeper import Gatekeeper
 from selection.answering import answers
 from selection.answering.announcer import Announcer
-from selection.answering.links import carrying
-from selection.answering.redirector import NoAccessError, NobodyLeftError, Office, Redirector, UnknownFileError
+from selection.answering.redirector import NoAccessError, NobodyLeftError, Office, Redirector
 from selection.answering.requests import path_of
 from selection.answering.surface.api import Api, unknown
 from selection.answering.surface.asking import Asked, Reception
@@ -119,9 +117,10 @@ class Endpoint:
         verdict = await self.gatekeeper.admits(file, asked.asker)
         if not verdict.admitted:
             return turned_away(request, verdict)
+        asked = replace(asked, ticket=verdict.ticket)
         wish = wish_of(request.query, request.headers.get(hdrs.ACCEPT, ""), suffix)
         if wish.form is Form.REDIRECT:
-            return self._redirect(request, file, asked, ticket=verdict.ticket)
+            return self._redirect(request, file, asked)
         return self.teller.tell(request, file, asked, wish)
 
     def _found(self, path: FilePath) -> tuple[PublishedFile | None, Form | None]:
@@ -132,23 +131,25 @@ class Endpoint:
             return file, split[1]
         return None, None
 
-    def _redirect(self, request: web.Request, file: PublishedFile, asked: Asked, *, ticket: str) -> web.Response:
+    def _redirect(self, request: web.Request, file: PublishedFile, asked: Asked) -> web.Response:
         """Send a visitor to the best mirror, unless he has the file."""
         modified_at = moment(file.published_at_ns)
         if fresh := not_modified(request, etag=file.sha256.hex(), modified_at=modified_at):
             return fresh
         try:
-            location = self.redirector.redirect(
-                file.path, asked.visitor.address, asked.asked_not, trace=_trace_of(request)
+            redirect = self.redirector.redirect(
+                file,
+                asked.visitor,
+                asked.asked_not,
+                looks=request.method == hdrs.METH_HEAD,
+                traceparent=traceparent_of(request),
+                ticket=asked.ticket,
             )
-        except UnknownFileError:
-            raise unknown() from None
         except NoAccessError:
             raise ApiError("no_access", "this file is not for you", status=HTTPStatus.FORBIDDEN) from None
         except NobodyLeftError:
             raise _nobody_left() from None
-        location = carrying(location, f"{TICKET}={ticket}" if ticket else "")
-        return web.Response(status=HTTPStatus.FOUND, headers={**NO_STORE, hdrs.LOCATION: location})
+        return web.Response(status=HTTPStatus.FOUND, headers=CIMultiDict(redirect.pairs()))
 
     async def _no_file(self, request: web.Request, asked: Asked, path: str) -> web.Response:
         """Send who forgot the slash of a folder there."""
@@ -221,11 +222,6 @@ def _wanted(request: web.Request) -> str | None:
     except InvalidNameError:
         raise unknown() from None
     return f"{path}/" if is_folder else path
-
-
-def _trace_of(request: web.Request) -> TraceContext | None:
-    """Give the trace that a visitor's download belongs to; None where he only looks."""
-    return None if request.method == hdrs.METH_HEAD else trace_of(request)
 
 
 def _starting() -> ApiError:

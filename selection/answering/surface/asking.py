@@ -16,7 +16,6 @@ from events.grants import IPAddress, normalise
 from events.names import MirrorName, parse_mirror
 from selection.access.asker import Asker
 from selection.access.gatekeeper import asker_of
-from selection.access.tickets import is_written_so
 from selection.answering.requests import asked_not_of
 from selection.answering.surface.wishes import is_on
 from selection.places.geo import Places
@@ -31,17 +30,18 @@ class Asked:
     """What a request says of its visitor. Links and access are for the address that he has.
 
     ``?fromip=`` and ``?country=`` are where he would rather be: they change which mirrors are near, and nothing else.
+    ``ticket`` is what he takes along once he is admitted.
     """
 
     visitor: Visitor
     asker: Asker
     asked_not: tuple[MirrorName, ...]
+    ticket: str = ""
 
     @property
     def ticket_query(self) -> str:
-        """Give the query that a link to the same file needs, too; what is not written as a ticket opens nothing."""
-        ticket = self.asker.ticket
-        return f"{TICKET}={ticket}" if is_written_so(ticket) else ""
+        """Give the query that another link to the same file needs, too."""
+        return f"{TICKET}={self.ticket}" if self.ticket else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,10 @@ from typing import Final
 from events.grants import GRANT_ID_BYTES
 from events.names import ORIGIN, MirrorName
 from selection.answering.granting import grant_for, token_for
-from selection.answering.links import download_url
+from selection.answering.links import carrying, download_url
 from selection.answering.redirector import Explanation, Office
-from selection.view.file import PublishedFile
+from selection.answering.surface.asking import Asked
+from selection.view.fleet import FleetView
 
 OFFERS_MAX: Final = 20  # clients use five at most; a link is 20 µs of work
 
@@ -33,28 +34,31 @@ class Offer:
     distance_km: float | None = None
 
 
-def offers_for(explained: Explanation, office: Office, asked_not: tuple[MirrorName, ...] = ()) -> tuple[Offer, ...]:
+def offers_for(explained: Explanation, office: Office, asked: Asked) -> tuple[Offer, ...]:
     """Give the servers for a choice; the master where no mirror qualifies, unless it has just sent the visitor back."""
     ranked = explained.choice.ranked
     if not ranked:
-        return () if ORIGIN in asked_not else (_offer(explained, office, ORIGIN, office.master_url, None),)
+        places = () if ORIGIN in asked.asked_not else ((ORIGIN, office.master_url, None),)
+    else:
+        places = ((one.mirror, one.base_url, one.distance_km) for one in islice(ranked, OFFERS_MAX))
     return tuple(
-        _offer(explained, office, candidate.mirror, candidate.base_url, candidate.distance_km)
-        for candidate in islice(ranked, OFFERS_MAX)
+        Offer(
+            mirror=mirror,
+            url=carrying(_link(explained, office, mirror, base_url), asked.ticket),
+            country=_country(office.view, mirror),
+            distance_km=distance_km,
+        )
+        for mirror, base_url, distance_km in places
     )
 
 
-def _offer(
-    explained: Explanation, office: Office, mirror: MirrorName, base_url: str, distance_km: float | None
-) -> Offer:
-    profile = office.view.mirror(mirror).profile
-    country = profile.location.country if profile and profile.location else ""
-    url = _link(explained.file, explained, office, mirror, base_url)
-    return Offer(mirror=mirror, url=url, country=country, distance_km=distance_km)
+def _country(view: FleetView, mirror: MirrorName) -> str:
+    profile = view.mirror(mirror).profile
+    return profile.location.country if profile and profile.location else ""
 
 
-def _link(file: PublishedFile, explained: Explanation, office: Office, mirror: MirrorName, base_url: str) -> str:
-    view = office.view
+def _link(explained: Explanation, office: Office, mirror: MirrorName, base_url: str) -> str:
+    view, file = office.view, explained.file
     grant = grant_for(
         file,
         explained.visitor.address,

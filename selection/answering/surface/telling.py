@@ -72,7 +72,7 @@ class Teller:
             pieces=self.office.view.pieces(file),
             published_at=moment(file.published_at_ns),
             origin_url=_with_query(f"{own_url}.{form.value}", asked.ticket_query),
-            offers=(*offers_for(self._explained(file, asked), self.office, asked.asked_not), stable),
+            offers=(*offers_for(self._explained(file, asked), self.office, asked), stable),
         )
         is_newer = form is Form.METALINK4
         text = metalink4(document) if is_newer else metalink3(document)
@@ -97,7 +97,7 @@ class Teller:
             published_at=moment(file.published_at_ns),
             hashes=self._hashes(file),
             country=asked.visitor.place.country,
-            offers=offers_for(explained, self.office, asked.asked_not),
+            offers=offers_for(explained, self.office, asked),
             rejected=answers.rejections(explained.choice, names_networks=is_local(request)),
             valid_s=self.office.terms.start_by_s,
             query=asked.ticket_query,
@@ -108,7 +108,7 @@ class Teller:
         explained = self._explained(file, asked)
         results = results_of(
             explained,
-            offers_for(explained, self.office, asked.asked_not),
+            offers_for(explained, self.office, asked),
             self.office.view,
             digests=self.office.view.digests(file),
             with_excluded=wish.form is Form.MIRRORLIST,
