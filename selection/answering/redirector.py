@@ -169,4 +169,6 @@ class Redirector:
         )
         sequence = self._announcer.granted(mirror, granted)
         if mirror != ORIGIN:
-            office.reservations.add(mirror, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s)
+            office.reservations.add(
+                mirror, selector=office.selector, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s
+            )

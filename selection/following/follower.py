@@ -207,8 +207,8 @@ class Follower:
         """Take one load report."""
         envelope = self._read(delivery)
         if envelope is not None and isinstance(envelope.event, LoadReported):
-            seen = envelope.event.grants_seen.get(self._selector, 0)
-            self._reservations.counted(envelope.event.mirror, seen)
+            for selector, seen in envelope.event.grants_seen.items():
+                self._reservations.counted(envelope.event.mirror, selector=selector, up_to_sequence=seen)
         self._report()
 
     def _read(self, delivery: Delivery) -> Envelope | None:

@@ -1,29 +1,43 @@
 """The policy: from a view and a visitor to a mirror, by six criteria strictly in order. Pure.
 
-1. access: the file's networks take the visitor. 2. file: the mirror follows a channel that holds it, has a copy, and
-has acted on the last withdrawal of that path. 3. online: announced, inventory complete, heard of lately, with a grant
-key that holds, and open to new visitors. 4. load: a slot is free under the threshold, uncounted grants
-included. 5. quota: enough is left for the whole file; whoever spares what is left comes after all others. 6. distance:
-the nearest, see ``selection.policy.ranking``.
+1. access: the file's networks take the visitor; the mirror, and the site's rule for it, take his country, continent
+and network. 2. file: the mirror follows a channel that holds it, has a copy, and has acted on the last withdrawal of
+that path; for metadata, mirrors that have all of the channel's come first. 3. online: not disabled by the site,
+announced, inventory complete, heard of lately, with a grant key that holds, open to new visitors, and reached by the
+visitor's address family and the scheme that he asks for. 4. load: a slot is free under the threshold, uncounted grants
+included; who has had its share of the visitor's continent comes after all that have not. 5. quota: enough is left for
+the whole file; whoever spares what is left comes after all others. 6. distance: the visitor's own network first, then
+ring by ring (``selection.policy.atlas``); among near-equals the dice fall by free slots times the site's weight, and
+for metadata the visitor has always the same (``selection.policy.sticky``).
+
+``pick`` is asked for each visitor and costs some microseconds whatever the size of the fleet: the criteria 3 to 5 are
+bit sets that are kept up to date, the order of a place is made once. ``explain`` asks every mirror every criterion.
+What ``pick`` gives is always of ``explain``'s first group, and its frequencies are those of ``explain``'s draw.
 """
 
 from __future__ import annotations
 
 from random import Random
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from events.names import MirrorName
+from events.names import ORIGIN, MirrorName
+from selection.access.networks import has_access
 from selection.policy.choice import Choice, RejectReason
-from selection.policy.explaining import explain
+from selection.policy.eligible import Eligible
+from selection.policy.explaining import Case, choose, rejection_of
+from selection.policy.picking import NOBODY, Picker
+from selection.policy.ranking import Rankings
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.policy.standing import Standing
+from selection.policy.sticky import StickyKey, sticky_key
+from selection.policy.terrain import Terrain
 from selection.policy.visitor import Visitor
 from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
 from selection.view.roster import Mirror
 
-_NO_DICE = Random(0)  # noqa: S311 - an order that anybody can work out again
+OTHERS_KEPT: Final = 1024  # the files of a release from the places of the world; some 3 MB at 10,000 mirrors
 
 
 class Pick(NamedTuple):
@@ -33,13 +47,21 @@ class Pick(NamedTuple):
     mirror: Mirror | None
 
 
+_NO_ACCESS: Final = Pick(access=False, mirror=None)
+_NOBODY: Final = Pick(access=True, mirror=None)
+
+
 class Policy:
     """Chooses mirrors. ``now_s`` is on the clock on which load reports were heard."""
 
     def __init__(self, view: FleetView, reservations: Reservations, rules: Rules) -> None:
-        self._view = view
-        self._reservations = reservations
-        self._rules = rules
+        self._view, self._reservations, self._rules = view, reservations, rules
+        self._sticky_tags = frozenset(rules.sticky_tags)
+        self._terrain = Terrain(rules)
+        self._eligible = Eligible(view, reservations, rules, self._terrain)
+        self._rankings = Rankings(self._terrain.atlas)
+        self._picker = Picker(self._eligible, self._terrain, self._rankings)
+        self._others: dict[tuple[object, ...], tuple[int, ...]] = {}
 
     def standing(self, *, now_s: float) -> Standing:
         """Give how the mirrors fare, whoever asks."""
@@ -47,12 +69,25 @@ class Policy:
 
     def pick(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Random) -> Pick:
         """Choose a mirror for a visitor, fast and without reasons: one of the first group of ``explain``."""
-        choice = self.explain(file, visitor, now_s=now_s, rng=rng)
-        return Pick(choice.access, self._view.mirror(choice.best.mirror) if choice.best else None)
+        if file.access.networks and not has_access(file.access, visitor.address):
+            return _NO_ACCESS
+        servers = self._servers(file, visitor, now_s)
+        if not servers:
+            return _NOBODY
+        ranking = self._rankings.of(visitor.place)
+        neighbours = self._terrain.neighbours(visitor.address)
+        key = self._sticky_key(file, visitor)
+        for pool in self._pools(servers, file, visitor, now_s):
+            number = self._picker.pick(
+                pool, ranking, rng.random, size_bytes=file.size_bytes, neighbours=neighbours, key=key
+            )
+            if number != NOBODY:
+                return Pick(True, self._view.by_number(number))  # noqa: FBT003 - names cost as much as the draw
+        return _NOBODY
 
     def explain(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Random) -> Choice:
         """Choose a mirror for a visitor, and say for each other one why it is not that."""
-        return explain(file, visitor, self.standing(now_s=now_s), rng=rng)
+        return choose(self._case(file, visitor, now_s), rng=rng)
 
     def others(
         self,
@@ -64,22 +99,109 @@ class Policy:
         besides: Mirror | None = None,
     ) -> tuple[Mirror, ...]:
         """Give the best mirrors for a visitor ``besides`` the one that was picked, best first and without dice."""
-        choice = explain(file, visitor, self.standing(now_s=now_s), rng=_NO_DICE)
-        names = [candidate.mirror for candidate in choice.ranked if besides is None or candidate.mirror != besides.name]
-        return tuple(self._view.mirror(name) for name in names[:count])
+        servers = self._servers(file, visitor, now_s)
+        ranking = self._rankings.of(visitor.place)
+        neighbours = self._terrain.neighbours(visitor.address)
+        pools = self._pools(servers, file, visitor, now_s)
+        question = (ranking, ranking.version, pools, neighbours, count)
+        numbers = self._others.get(question)
+        if numbers is None:
+            if len(self._others) >= OTHERS_KEPT:
+                self._others.clear()
+            numbers = tuple(self._picker.best(pools, ranking, neighbours=neighbours, count=count + 1))
+            self._others[question] = numbers
+        wanted = [number for number in numbers if besides is None or number != besides.number]
+        return tuple(self._view.by_number(number) for number in wanted[:count])
 
     def may_return(self, file: PublishedFile, visitor: Visitor, name: MirrorName, *, now_s: float) -> Mirror | None:
         """Give a mirror that keeps a place for this visitor and this file, if it can serve him still.
 
         All slots may be spoken for, since one is for him, but not all at work.
         """
-        standing = self.standing(now_s=now_s)
-        choice = explain(file, visitor, standing, rng=_NO_DICE)
-        if any(candidate.mirror == name for candidate in choice.ranked):
-            return self._view.mirror(name)
-        rejection = choice.rejected.get(name)
-        is_full = rejection is not None and rejection.reason is RejectReason.FULL
-        return self._view.mirror(name) if is_full and standing.has_idle_slot(name) else None
+        number = self._eligible.numbers.get(name)
+        if number is None:
+            return None
+        mirror, case = self._view.by_number(number), self._case(file, visitor, now_s)
+        rejection = rejection_of(case, mirror) if mirror.in_fleet else None
+        if not mirror.in_fleet or (rejection is not None and rejection.reason is not RejectReason.FULL):
+            return None
+        return mirror if rejection is None or case.standing.has_idle_slot(name) else None
 
     def sent(self, mirror: Mirror, visitor: Visitor, *, now_s: float) -> None:
         """Take note that a visitor was sent to a mirror: it counts for the mirror's share of his continent."""
+        self._terrain.shares.note(mirror.number, visitor.place.continent, now_s=now_s)
+
+    def _servers(self, file: PublishedFile, visitor: Visitor, now_s: float) -> int:
+        """Give the mirrors that can serve a file to a visitor, as far as criteria 1 to 3 and the file's size go."""
+        self._eligible.catch_up(now_s)
+        servers = self._view.servers(file)
+        if short := self._eligible.short_of[file.size_bytes.bit_length()]:
+            servers ^= servers & short
+        if unreached := self._terrain.unreached_from(visitor.address) | self._terrain.refusing(visitor.address):
+            servers ^= servers & unreached
+        if visitor.asked_not or visitor.only is not None or visitor.secure is not None:
+            servers = self._wanted(servers, visitor)
+        return servers
+
+    def _wanted(self, servers: int, visitor: Visitor) -> int:
+        """Leave out those that a visitor does not want."""
+        if len(visitor.asked_not - {ORIGIN}) >= self._rules.hops_max:
+            return 0
+        for name in visitor.asked_not:
+            servers &= ~self._bit(name)
+        if visitor.only is not None:
+            servers &= self._bit(visitor.only)
+        if visitor.secure is not None:
+            servers &= self._terrain.secure if visitor.secure else ~self._terrain.secure
+        return servers
+
+    def _bit(self, name: MirrorName) -> int:
+        number = self._eligible.numbers.get(name)
+        return 0 if number is None else 1 << number
+
+    def _pools(self, servers: int, file: PublishedFile, visitor: Visitor, now_s: float) -> tuple[int, ...]:
+        """Part the eligible ones of some mirrors into pools, each to be used up before the next."""
+        eligible = self._eligible
+        pools = (servers & eligible.willing, servers & eligible.sparing)
+        if spent := self._terrain.shares.spent(visitor.place.continent, now_s=now_s):
+            pools = _parted(pools, ~spent)
+        if self._is_sticky(file):
+            pools = _parted(pools, self._current(file))
+        return pools
+
+    def _is_sticky(self, file: PublishedFile) -> bool:
+        return bool(file.tags) and not self._sticky_tags.isdisjoint(file.tags)
+
+    def _sticky_key(self, file: PublishedFile, visitor: Visitor) -> StickyKey | None:
+        if not file.channels or not self._is_sticky(file):
+            return None
+        return sticky_key(visitor.address, file.channels[0])
+
+    def _current(self, file: PublishedFile) -> int:
+        """Give the mirrors that have all metadata of a channel that a file is in."""
+        current = 0
+        for channel in file.channels:
+            current |= self._view.metadata_holders(channel, self._sticky_tags)
+        return current
+
+    def _case(self, file: PublishedFile, visitor: Visitor, now_s: float) -> Case:
+        self._eligible.catch_up(now_s)
+        return Case(
+            file=file,
+            visitor=visitor,
+            standing=self.standing(now_s=now_s),
+            access=has_access(file.access, visitor.address),
+            followers=self._view.followers(file),
+            holders=self._view.holders(file.sha256),
+            withdrawn_from=self._view.withdrawn_from(file),
+            ranking=self._rankings.of(visitor.place),
+            neighbours=self._terrain.neighbours(visitor.address),
+            current=self._current(file) if self._is_sticky(file) else None,
+            key=self._sticky_key(file, visitor),
+            shares=self._terrain.shares,
+        )
+
+
+def _parted(pools: tuple[int, ...], preferred: int) -> tuple[int, ...]:
+    """Put what is preferred of all pools before the rest of all."""
+    return (*(pool & preferred for pool in pools), *(pool & ~preferred for pool in pools))

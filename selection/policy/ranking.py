@@ -1,112 +1,171 @@
-"""Who of those that could serve is nearest, and who draws among near-equals: the sixth criterion. Pure.
+"""All mirrors in the order in which one place's visitors are sent to them, and the cache of such rankings. Pure.
 
-Mirrors that spare what is left of their quota (the fifth) are ranked in the same way, after all that do not.
+A ranking is a list of groups, each better than the next; inside a group nothing but chance decides. It is kept as
+bit sets, one for each group together with all better ones: the best group that has a candidate is then found by
+halving, and the candidates in it are one ``&`` away.
+
+Rankings are made when a place is first asked for, and kept as long as they fit. When a mirror moves they are not made
+anew: each is put right, for that mirror alone, when it is next asked for.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from random import Random
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Collection
+from typing import Final, NamedTuple
 
-from events.names import MirrorName
-from selection.places.place import Place
-from selection.policy.choice import Candidate, Rejection, RejectReason
+from selection.places.place import KEY_WITHOUT_ASN, Place
+from selection.policy.atlas import OUT_OF_REACH, OWN_NETWORK, Atlas, Locale, locale_of
+from selection.policy.drawing import DrawTable
+
+# All places of the world for 100 mirrors (some 1 kB each), 6,000 for 1,000, 1,500 for 10,000.
+RANKINGS_BYTES_MAX: Final = 64 * 1024 * 1024
+RANKING_BYTES: Final = 1000  # of one, beside its bit sets
+MOVES_MAX: Final = 64  # put right one by one; past that it is as quick to make a ranking anew
+TURNS: Final = 1_000_003  # a prime: keys differ in few of their digits
+_BITS_PER_BYTE: Final = 7.5  # CPython keeps 30 bits in 4 bytes
+_SET_BYTES: Final = 36
+_LEVELS: Final = 256
+
+# For each level a table that makes "1" of it and of those below, and "0" of those above.
+_UP_TO: Final = tuple(
+    bytes(ord("1") if other <= level else ord("0") for other in range(_LEVELS)) for level in range(_LEVELS)
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A mirror that qualifies, and the country it says it stands in (or nothing). ``sparing``: take others first."""
+class Nearest(NamedTuple):
+    """The best group that has any of the candidates: its index, and those candidates, or none of them."""
 
-    candidate: Candidate
-    country: str = ""
-    sparing: bool = False
+    group: int
+    candidates: int
 
 
-@dataclass(frozen=True, slots=True)
+NOBODY_NEAR: Final = Nearest(-1, 0)
+NEIGHBOURS: Final = -1  # the index of a group that is made for one visitor's network
+
+
 class Ranking:
-    """All contenders, best first, and why each but the first is not the first."""
+    """The mirrors for visitors of one place.
 
-    ranked: tuple[Candidate, ...]
-    rejected: dict[MirrorName, Rejection]
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """The contenders in groups, each better than the next; inside a group nothing but chance decides."""
-
-    best: list[Contender]
-    abroad: list[Contender]  # near, but not in the visitor's country while a near one is
-    beyond: list[Contender]
-    unplaced: list[Contender]
-
-
-def rank(contenders: Sequence[Contender], place: Place, *, near_km: float, rng: Random) -> Ranking:
-    """Order contenders, which come in an order of their own (by name), so that equal dice give equal rankings."""
-    willing = [one for one in contenders if not one.sparing]
-    sparing = [one for one in contenders if one.sparing]
-    if not willing:
-        return _rank(sparing, place, near_km, rng)
-    first, last = _rank(willing, place, near_km, rng), _rank(sparing, place, near_km, rng)
-    passed_over = {candidate.mirror: Rejection(RejectReason.SPARING) for candidate in last.ranked}
-    return Ranking(first.ranked + last.ranked, first.rejected | passed_over)
-
-
-def _rank(contenders: Sequence[Contender], place: Place, near_km: float, rng: Random) -> Ranking:
-    groups = _grouped(contenders, place, near_km)
-    best = _drawn(groups.best, rng)
-    ordered = [*best, *_drawn(groups.abroad, rng), *sorted(groups.beyond, key=_distance), *_drawn(groups.unplaced, rng)]
-    rejected = {one.candidate.mirror: Rejection(RejectReason.NEAR_EQUAL, _how_far(one)) for one in best[1:]}
-    rejected |= {
-        one.candidate.mirror: Rejection(RejectReason.FARTHER, _detail(one, place)) for one in ordered[len(best) :]
-    }
-    return Ranking(tuple(one.candidate for one in ordered), rejected)
-
-
-def _grouped(contenders: Sequence[Contender], place: Place, near_km: float) -> _Field:
-    distances = [one.candidate.distance_km for one in contenders if one.candidate.distance_km is not None]
-    if not distances:
-        best, abroad = _home_first(contenders, place)
-        return _Field(best, abroad, [], [])
-    ring_km = min(distances) + near_km
-    best, abroad = _home_first([one for one in contenders if _distance(one) <= ring_km], place)
-    return _Field(
-        best,
-        abroad,
-        beyond=[one for one in contenders if ring_km < _distance(one) < math.inf],
-        unplaced=[one for one in contenders if _distance(one) == math.inf],
-    )
-
-
-def _home_first(contenders: Sequence[Contender], place: Place) -> tuple[list[Contender], list[Contender]]:
-    """Part those in the visitor's country from the rest; without any at home all are as good."""
-    home = [one for one in contenders if place.country and one.country == place.country]
-    if not home:
-        return list(contenders), []
-    return home, [one for one in contenders if one.country != place.country]
-
-
-def _drawn(contenders: list[Contender], rng: Random) -> list[Contender]:
-    """Shuffle so that each stands first with a chance in proportion to its free slots, and so on for the rest.
-
-    Sorting by log(u) / weight does that in one pass (Efraimidis and Spirakis 2006).
+    Attributes:
+        version: that of the atlas that it tells of.
+        tables: those of its groups that were drawn in, by the group's index.
+        turn: a number of the place's own, to begin with other mirrors here than elsewhere.
     """
-    lots = [(math.log(1.0 - rng.random()) / one.candidate.free_slots, one) for one in contenders]
-    lots.sort(key=lambda lot: lot[0], reverse=True)
-    return [one for _, one in lots]
+
+    __slots__ = ("_levels", "_locale", "_upto", "tables", "turn", "version")
+
+    def __init__(self, atlas: Atlas, locale: Locale, *, turn: int = 0) -> None:
+        levels = atlas.levels(locale)
+        levels.reverse()  # the lowest bit is written last
+        self._locale = locale
+        self._levels = sorted(set(levels) - {OUT_OF_REACH})
+        self._upto = [int(levels.translate(_UP_TO[level]), 2) for level in self._levels]
+        self.version = atlas.changes.version
+        self.tables: dict[int, DrawTable] = {}
+        self.turn = turn
+
+    @property
+    def size_bytes(self) -> int:
+        """Estimate how much memory it takes, its tables too."""
+        sets = sum(_SET_BYTES + int(upto.bit_length() / _BITS_PER_BYTE) for upto in self._upto)
+        return RANKING_BYTES + sets + sum(table.size_bytes for table in self.tables.values())
+
+    def nearest(self, candidates: int, neighbours: int) -> Nearest:
+        """Find the best group with a candidate. ``neighbours`` are, for this visitor, in the first group besides."""
+        upto = self._upto
+        low, high = 0, len(upto) - 1
+        if high < 0 or not (found := candidates & upto[high]):
+            return NOBODY_NEAR
+        if neighbours and (own := found & (neighbours | self._own_network())):
+            return Nearest(NEIGHBOURS, own)
+        while low < high:
+            middle = (low + high) >> 1
+            if nearer := candidates & upto[middle]:
+                high, found = middle, nearer
+            else:
+                low = middle + 1
+        return Nearest(low, found)
+
+    def group(self, index: int) -> int:
+        """Give all mirrors of a group."""
+        return self._upto[index] & ~self._upto[index - 1] if index else self._upto[0]
+
+    def level_of(self, number: int) -> int:
+        """Give the level of one mirror."""
+        bit = 1 << number
+        return next((level for level, upto in zip(self._levels, self._upto, strict=True) if upto & bit), OUT_OF_REACH)
+
+    def move(self, atlas: Atlas, numbers: Collection[int]) -> None:
+        """Put some mirrors where they stand now."""
+        for number in set(numbers):
+            bit = 1 << number
+            self._upto = [upto & ~bit for upto in self._upto]
+            level = atlas.level(self._locale, number)
+            if level != OUT_OF_REACH:
+                self._insert(bit, level)
+        self.tables.clear()
+        self.version = atlas.changes.version
+
+    def _insert(self, bit: int, level: int) -> None:
+        at = bisect_left(self._levels, level)
+        if at == len(self._levels) or self._levels[at] != level:
+            self._levels.insert(at, level)
+            self._upto.insert(at, self._upto[at - 1] if at else 0)
+        for index in range(at, len(self._upto)):
+            self._upto[index] |= bit
+
+    def _own_network(self) -> int:
+        return self._upto[0] if self._levels and self._levels[0] == OWN_NETWORK else 0
 
 
-def _distance(one: Contender) -> float:
-    return math.inf if one.candidate.distance_km is None else one.candidate.distance_km
+class Rankings:
+    """The rankings that were asked for lately."""
 
+    def __init__(self, atlas: Atlas, *, bytes_max: int = RANKINGS_BYTES_MAX) -> None:
+        self._atlas = atlas
+        self._bytes_max = bytes_max
+        self._kept: OrderedDict[int, Ranking] = OrderedDict()
+        self.size_bytes = 0
 
-def _how_far(one: Contender) -> str:
-    return "" if one.candidate.distance_km is None else f"{one.candidate.distance_km:.0f} km away"
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._kept)
 
+    def of(self, place: Place) -> Ranking:
+        """Give the ranking for a place, as the mirrors stand now."""
+        key = place.key
+        asn = place.asn
+        if asn and not self._atlas.has_network(asn):
+            key, asn = key & KEY_WITHOUT_ASN, 0
+        ranking = self._kept.get(key)
+        if ranking is None:
+            return self._make(key, locale_of(place, asn=asn))
+        if ranking.version != self._atlas.changes.version:
+            return self._renew(key, ranking, locale_of(place, asn=asn))
+        self._kept.move_to_end(key)
+        return ranking
 
-def _detail(one: Contender, place: Place) -> str:
-    how_far = _how_far(one) or "at an unknown distance"
-    if place.country and one.country and one.country != place.country:
-        return f"{how_far}, in {one.country} and not in {place.country}"
-    return how_far
+    def grew(self, more_bytes: int) -> None:
+        """Take note that a ranking takes more memory; those that were not asked for lately make room."""
+        self.size_bytes += more_bytes
+        while self.size_bytes > self._bytes_max and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self.size_bytes -= oldest.size_bytes
+
+    def _make(self, key: int, locale: Locale) -> Ranking:
+        ranking = self._kept[key] = Ranking(self._atlas, locale, turn=key % TURNS)
+        self.grew(ranking.size_bytes)
+        return ranking
+
+    def _renew(self, key: int, ranking: Ranking, locale: Locale) -> Ranking:
+        """Put a ranking right; where too much moved, make it anew."""
+        moved = self._atlas.changes.since(ranking.version)
+        self.size_bytes -= ranking.size_bytes
+        if moved is None or len(moved) > MOVES_MAX:
+            return self._make(key, locale)
+        ranking.move(self._atlas, moved)
+        self._kept.move_to_end(key)
+        self.grew(ranking.size_bytes)
+        return ranking

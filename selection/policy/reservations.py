@@ -1,16 +1,20 @@
-"""What this selector granted and no load report counts yet. Pure.
+"""What selectors granted and no load report counts yet. Pure.
 
-Between two reports a mirror looks as idle as it was. A selector that did not count its own grants would send everyone
-to the same mirror in that time. A grant is dropped here when a report counts it (``grants_seen``), or when its visitor
-can no longer come.
+Between two reports a mirror looks as idle as it was. A selector that did not count grants would send everyone to the
+same mirror in that time. It counts its own at once, and those of the site's other selectors when it reads of them. A
+grant is dropped here when a report counts it (``grants_seen``), or when its visitor can no longer come. Report and
+notice come by different ways: a notice that a report has counted already is not counted again.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
-from events.names import MirrorName
+from events.names import MirrorName, SelectorName
+from selection.view.changes import Changes
 
 
 class Reserved(NamedTuple):
@@ -26,37 +30,86 @@ class _Grant(NamedTuple):
     expires_s: float
 
 
-NOTHING = Reserved(0, 0)
+NOTHING: Final = Reserved(0, 0)
+
+
+@dataclass(slots=True)
+class _Account:
+    """The uncounted grants for one mirror, by selector, the oldest first, and what its reports have counted."""
+
+    number: int
+    grants: dict[SelectorName, deque[_Grant]] = field(default_factory=dict[SelectorName, deque[_Grant]])
+    counted: dict[SelectorName, int] = field(default_factory=dict[SelectorName, int])
+    reserved: Reserved = NOTHING
+
+    def add(self, selector: SelectorName, grant: _Grant) -> None:
+        self.grants.setdefault(selector, deque()).append(grant)
+        self.reserved = Reserved(self.reserved.grants + 1, self.reserved.size_bytes + grant.size_bytes)
+
+    def drop_oldest(self, selector: SelectorName) -> None:
+        gone = self.grants[selector].popleft()
+        self.reserved = Reserved(self.reserved.grants - 1, self.reserved.size_bytes - gone.size_bytes)
 
 
 class Reservations:
-    """The uncounted grants of each mirror, oldest first. At most as many as the mirror has slots: then it is full."""
+    """The uncounted grants for each mirror. Of its own a selector makes no more than a mirror has slots.
+
+    ``version`` counts all changes there ever were, like that of ``Changes``.
+    """
 
     def __init__(self) -> None:
-        self._grants: dict[MirrorName, deque[_Grant]] = {}
-        self._size_bytes: dict[MirrorName, int] = {}
+        self._accounts: dict[MirrorName, _Account] = {}
+        self._names: list[MirrorName] = []
+        self._changes = Changes()
 
-    def add(self, mirror: MirrorName, *, sequence: int, size_bytes: int, expires_s: float) -> None:
-        """Note a grant. Its ``sequence`` is that of the event that tells the mirror of it, and never falls."""
-        self._grants.setdefault(mirror, deque()).append(_Grant(sequence, size_bytes, expires_s))
-        self._size_bytes[mirror] = self._size_bytes.get(mirror, 0) + size_bytes
+    @property
+    def version(self) -> int:
+        """Count the changes so far."""
+        return self._changes.version
 
-    def counted(self, mirror: MirrorName, up_to_sequence: int) -> None:
-        """Drop what a mirror's load report counts."""
-        grants = self._grants.get(mirror)
+    def changed_since(self, version: int) -> Sequence[MirrorName] | None:
+        """Give the mirrors whose reservations changed after a version; None: too long ago, look at all."""
+        numbers = self._changes.since(version)
+        return None if numbers is None else [self._names[number] for number in numbers]
+
+    def add(
+        self, mirror: MirrorName, *, selector: SelectorName, sequence: int, size_bytes: int, expires_s: float
+    ) -> None:
+        """Note a grant. Its ``sequence`` is that of the selector's event that tells of it, and never falls."""
+        account = self._account(mirror)
+        if sequence > account.counted.get(selector, -1):
+            account.add(selector, _Grant(sequence, size_bytes, expires_s))
+            self._changes.note(account.number)
+
+    def counted(self, mirror: MirrorName, *, selector: SelectorName, up_to_sequence: int) -> None:
+        """Drop what a mirror's load report counts of a selector's grants."""
+        account = self._account(mirror)
+        account.counted[selector] = max(up_to_sequence, account.counted.get(selector, -1))
+        grants = account.grants.get(selector)
         while grants and grants[0].sequence <= up_to_sequence:
-            self._drop_oldest(mirror, grants)
+            self._drop_oldest(account, selector)
 
     def expire(self, now_s: float) -> None:
         """Drop the grants whose visitors can no longer come."""
-        for mirror, grants in self._grants.items():
-            while grants and grants[0].expires_s <= now_s:
-                self._drop_oldest(mirror, grants)
+        for account in self._accounts.values():
+            if not account.reserved.grants:
+                continue
+            for selector, grants in account.grants.items():
+                while grants and grants[0].expires_s <= now_s:
+                    self._drop_oldest(account, selector)
 
     def of(self, mirror: MirrorName) -> Reserved:
         """Give what is spoken for at a mirror."""
-        grants = self._grants.get(mirror)
-        return Reserved(len(grants), self._size_bytes[mirror]) if grants else NOTHING
+        account = self._accounts.get(mirror)
+        return account.reserved if account else NOTHING
 
-    def _drop_oldest(self, mirror: MirrorName, grants: deque[_Grant]) -> None:
-        self._size_bytes[mirror] -= grants.popleft().size_bytes
+    def _account(self, mirror: MirrorName) -> _Account:
+        account = self._accounts.get(mirror)
+        if account is None:
+            account = self._accounts[mirror] = _Account(len(self._names))
+            self._names.append(mirror)
+        return account
+
+    def _drop_oldest(self, account: _Account, selector: SelectorName) -> None:
+        account.drop_oldest(selector)
+        self._changes.note(account.number)

@@ -28,10 +28,18 @@ class Standing:
 
     def free_slots(self, mirror: Mirror) -> int:
         """Count the slots under the threshold that nobody has taken or been granted; 0 without a report."""
+        return max(0, self.room(mirror) - self.reservations.of(mirror.name).grants)
+
+    def room(self, mirror: Mirror) -> int:
+        """Count the slots under the threshold that nobody had when the mirror last reported; 0 without a report."""
         if mirror.load is None:
             return 0
-        report, reserved = mirror.load.report, self.reservations.of(mirror.name)
-        return max(0, self._usable_slots(report) - report.active - report.reserved - reserved.grants)
+        report = mirror.load.report
+        return max(0, self._usable_slots(report) - report.active - report.reserved)
+
+    def slots(self, mirror: Mirror) -> int:
+        """Count all slots under the threshold; 0 without a report."""
+        return 0 if mirror.load is None else self._usable_slots(mirror.load.report)
 
     def has_idle_slot(self, name: MirrorName) -> bool:
         """Tell whether a slot under the threshold has no transfer, whoever it may be reserved for."""
@@ -48,8 +56,18 @@ class Standing:
             return None
         return max(0, mirror.load.report.quota_left_bytes - self.reservations.of(mirror.name).size_bytes)
 
+    def silent_from_s(self, mirror: Mirror) -> float:
+        """Give the moment past which a mirror counts as silent, unless it reports again."""
+        return math.inf if mirror.load is None else mirror.load.heard_s + self.rules.silent_after_s
+
     def attendance(self, mirror: Mirror) -> Rejection | None:
         """Say why a mirror does not count as online, or None if it does: the third criterion."""
+        if not mirror.ruled.enabled:
+            return Rejection(RejectReason.DISABLED)
+        return self._absence(mirror) or self._silence(mirror) or _closure(mirror)
+
+    def _absence(self, mirror: Mirror) -> Rejection | None:
+        """Say why a mirror is not there, or not wholly, or None if it is."""
         if not mirror.online_sequence or mirror.profile is None:
             return Rejection(RejectReason.NEVER_ONLINE)
         if not mirror.online:
@@ -62,15 +80,20 @@ class Standing:
             return Rejection(RejectReason.KEYS_OUTDATED, detail)
         if not self.view.announced(mirror):
             return Rejection(RejectReason.INVENTORY_INCOMPLETE)
-        return self._silence(mirror) or _closure(mirror)
+        return None
 
     def _silence(self, mirror: Mirror) -> Rejection | None:
         if mirror.load is None:
             return Rejection(RejectReason.SILENT, "no load report yet")
-        silent_s = self.now_s - mirror.load.heard_s
-        if silent_s > self.rules.silent_after_s:
+        if self.now_s > self.silent_from_s(mirror):
+            silent_s = self.now_s - mirror.load.heard_s
             return Rejection(RejectReason.SILENT, f"the last load report came {silent_s:.0f} s ago")
         return None
+
+
+def is_secure(url: str) -> bool:
+    """Tell whether a mirror is reached by https."""
+    return url.startswith("https://")
 
 
 def _closure(mirror: Mirror) -> Rejection | None:

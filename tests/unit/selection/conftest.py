@@ -252,18 +252,36 @@ class Question:
     address: str = "203.0.113.9"
     place: Place = NOWHERE
     asked_not: frozenset[MirrorName] = frozenset()
+    secure: bool | None = None
+    only: MirrorName | None = None
     reservations: Reservations = field(default_factory=Reservations)
     rules: Rules = Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3)  # noqa: RUF009 - frozen
     now_s: float = 0.0
     seed: int = 0
 
-    def choice(self) -> Choice:
-        visitor = Visitor(address=ip_address(self.address), place=self.place, asked_not=self.asked_not)
-        policy = Policy(self.view, self.reservations, self.rules)
-        rng = Random(self.seed)  # noqa: S311 - dice that fall the same each time
+    @property
+    def visitor(self) -> Visitor:
+        return Visitor(ip_address(self.address), self.place, self.secure, self.asked_not, self.only)
+
+    def policy(self) -> Policy:
+        return Policy(self.view, self.reservations, self.rules)
+
+    def dice(self) -> Random:
+        return Random(self.seed)  # noqa: S311 - dice that fall the same each time
+
+    def published(self) -> PublishedFile:
         file = self.view.file(self.file.path)
         assert file is not None
-        return policy.explain(file, visitor, now_s=self.now_s, rng=rng)
+        return file
+
+    def choice(self, policy: Policy | None = None) -> Choice:
+        policy = policy or self.policy()
+        return policy.explain(self.published(), self.visitor, now_s=self.now_s, rng=self.dice())
+
+    def picked(self, policy: Policy | None = None) -> MirrorName | None:
+        policy = policy or self.policy()
+        mirror = policy.pick(self.published(), self.visitor, now_s=self.now_s, rng=self.dice()).mirror
+        return mirror and mirror.name
 
     def reason(self, mirror: str) -> str:
         return self.choice().rejected[MirrorName(mirror)].reason.code

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from events.names import ChannelName, MirrorName
+from events.names import ChannelName, MirrorName, SelectorName
 from events.schemas import (
     Access,
     DeclineReason,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from conftest import Kit, Story
 
 HTTP_API = Path(__file__).parents[3] / "docs" / "http-api.md"
+SELECTOR = SelectorName("sel")
 ANA, BOB, CAT = MirrorName("ana"), MirrorName("bob"), MirrorName("cat")
 PORTO = Location(latitude=41.15, longitude=-8.61, country="PT")
 VIGO = Location(latitude=42.24, longitude=-8.72, country="ES")
@@ -198,7 +199,7 @@ def test_mirror_without_a_free_slot_is_rejected(
     story.load("ana", slots=10, active=active, reserved=reserved)
     question = kit.Question(story.view(), file)
     for sequence in range(granted):
-        question.reservations.add(ANA, sequence=sequence, size_bytes=1, expires_s=1)
+        question.reservations.add(ANA, selector=SELECTOR, sequence=sequence, size_bytes=1, expires_s=1)
     choice = question.choice()
     if full:
         assert choice.rejected[ANA].reason is RejectReason.FULL
@@ -235,7 +236,7 @@ def test_mirror_with_too_little_quota_for_the_file_is_rejected(
     story.serving("ana")
     story.load("ana", quota_left_bytes=left_bytes)
     question = kit.Question(story.view(), file)
-    question.reservations.add(ANA, sequence=1, size_bytes=granted_bytes, expires_s=1)
+    question.reservations.add(ANA, selector=SELECTOR, sequence=1, size_bytes=granted_bytes, expires_s=1)
     choice = question.choice()
     assert (ANA in choice.rejected) is spent
     if spent:
@@ -268,8 +269,8 @@ def test_among_near_ones_the_visitors_own_country_comes_first(kit: Kit, story: S
     file = story.published("a.iso")
     story.serving("ana", location=PORTO, slots=1)
     story.serving("bob", location=VIGO, slots=1000)
-    near_vigo = Place(latitude=42.2, longitude=-8.7, country="PT")
-    choice = kit.Question(story.view(), file, place=near_vigo).choice()
+    near_braga = Place(latitude=41.7, longitude=-8.4, country="PT")
+    choice = kit.Question(story.view(), file, place=near_braga).choice()
     assert choice.ranked[0].mirror == ANA
     assert choice.rejected[BOB].reason is RejectReason.FARTHER
 

@@ -1,0 +1,119 @@
+"""From candidates to one of them, or a few: the best group of a ranking, and the draw in it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from selection.policy.drawing import (
+    FEW,
+    THROWS_FIRST,
+    THROWS_MAX,
+    Dice,
+    DrawTable,
+    draw_from,
+    numbers_in,
+)
+from selection.policy.eligible import Eligible
+from selection.policy.ranking import NEIGHBOURS, Ranking, Rankings
+from selection.policy.sticky import StickyKey, stuck_to
+from selection.policy.terrain import Terrain
+
+NOBODY: Final = -1
+STUCK_KEPT: Final = 4096  # an installer asks for a dozen files of metadata within seconds; some 5 MB at 10,000 mirrors
+
+
+class Picker:
+    """Draws mirrors, by number."""
+
+    def __init__(self, eligible: Eligible, terrain: Terrain, rankings: Rankings) -> None:
+        self._eligible, self._terrain, self._rankings = eligible, terrain, rankings
+        self._weights = eligible.weights
+        self._stuck: dict[tuple[StickyKey, int, int], int] = {}
+
+    def pick(
+        self,
+        pool: int,
+        ranking: Ranking,
+        dice: Dice,
+        *,
+        size_bytes: int,
+        neighbours: int = 0,
+        key: StickyKey | None = None,
+    ) -> int:
+        """Draw one of the best group of a pool that has enough quota left for a file, or nobody."""
+        while pool:
+            index, candidates = ranking.nearest(pool, neighbours)
+            if not candidates:
+                return NOBODY
+            if candidates & (candidates - 1) == 0:
+                number = candidates.bit_length() - 1
+            elif key is not None:
+                number = self._stick(candidates, key)
+            else:
+                number = self._draw(candidates, index, ranking, dice)
+            if self._eligible.can_serve(number, size_bytes):
+                return number
+            pool ^= 1 << number
+        return NOBODY
+
+    def best(self, pools: Sequence[int], ranking: Ranking, *, neighbours: int, count: int) -> list[int]:
+        """Give the best few of some pools, without dice. In a group begin where the place says, not with the same."""
+        found: list[int] = []
+        for pool in pools:
+            left = pool
+            while left and len(found) < count:
+                _, candidates = ranking.nearest(left, neighbours)
+                if not candidates:
+                    break
+                below = candidates & ((1 << ranking.turn % candidates.bit_length()) - 1)
+                found += numbers_in(below, count - len(found))
+                found += numbers_in(candidates ^ below, count - len(found))
+                left ^= candidates
+        return found
+
+    def _draw(self, candidates: int, index: int, ranking: Ranking, dice: Dice) -> int:
+        """Draw by weight. Where a table is at hand it is tried first: most candidates are in it, or else few are."""
+        weights = self._weights
+        table = ranking.tables.get(index)
+        if table is not None:
+            self._refresh(table, index, ranking)
+            number = table.throw(candidates, weights, dice, throws=THROWS_FIRST)
+            if number >= 0:
+                return number
+        few = numbers_in(candidates, FEW + 1)
+        if len(few) <= FEW:
+            return draw_from(few, weights, dice)
+        if index != NEIGHBOURS:
+            table = table or self._make_table(index, ranking)
+            number = table.throw(candidates, weights, dice, throws=THROWS_MAX)
+            if number >= 0:
+                return number
+            table.loosen(weights)
+        return draw_from(numbers_in(candidates), weights, dice)
+
+    def _refresh(self, table: DrawTable, index: int, ranking: Ranking) -> None:
+        """Make sure that no weight in a table's group is above its bound."""
+        rises = self._weights.rises
+        if table.version != rises.version:
+            risen, group = rises.since(table.version), ranking.group(index)
+            if risen is None or any(group >> number & 1 for number in risen):
+                table.rebound(self._weights)
+            table.version = rises.version
+
+    def _make_table(self, index: int, ranking: Ranking) -> DrawTable:
+        members = sorted(numbers_in(ranking.group(index)), key=self._weights.order.__getitem__)
+        table = ranking.tables[index] = DrawTable(self._weights, members)
+        self._rankings.grew(table.size_bytes)
+        return table
+
+    def _stick(self, candidates: int, key: StickyKey) -> int:
+        """Find the mirror that a visitor is stuck to; he asks again within seconds."""
+        question = (key, candidates, self._terrain.capacities_version)
+        known = self._stuck.get(question)
+        if known is None:
+            if len(self._stuck) >= STUCK_KEPT:
+                self._stuck.clear()
+            known = stuck_to(numbers_in(candidates), key, self._terrain.salts, self._terrain.capacities)
+            self._stuck[question] = known
+        return known
