@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 from aiohttp import hdrs, web
 
+from edge.detours import TICKET, ticket_query
 from edge.errors import ApiError
 from edge.files import ContentGoneError, asked_for, send_file
 from edge.running import Cut, Running
@@ -118,7 +119,8 @@ class FallbackRoutes:
                 status=HTTPStatus.SERVICE_UNAVAILABLE,
                 headers={hdrs.RETRY_AFTER: str(CLOCK_RETRY_AFTER_S)},
             )
-        query = urlencode([("not", name) for name in (*left, ORIGIN)])
+        ticket = ticket_query(request.query.getall(TICKET, []))
+        query = urlencode([("not", name) for name in (*left, ORIGIN)]) + ticket
         headers = {hdrs.LOCATION: f"{self._settings.site_url}/{quote(path)}?{query}", **_REDIRECT_HEADERS}
         return web.Response(status=HTTPStatus.FOUND, headers=headers)
 

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import structlog
 from aiohttp import hdrs, web
 
+from edge.detours import TICKET, ticket_query
 from edge.errors import ApiError
 from edge.files import FIELDS_REMEMBERED_MAX, Asked, Content, ContentGoneError, asked_for, send_file
 from edge.health import Check, add_health
@@ -198,10 +199,11 @@ class Counter:
                 "gone", detour.refusal.value, "follow the site's own link again", status=HTTPStatus.NOT_FOUND
             )
         avoid = "&".join(f"not={name}" for name in (*_former_detours(request), self.name))
+        ticket = ticket_query(request.query.getall(TICKET, []))
         return web.Response(
             status=HTTPStatus.FOUND,
             headers={
-                hdrs.LOCATION: f"{self.site_url}/{quote(path)}?{avoid}",
+                hdrs.LOCATION: f"{self.site_url}/{quote(path)}?{avoid}{ticket}",
                 hdrs.CACHE_CONTROL: "no-store",
                 "Referrer-Policy": "no-referrer",
             },

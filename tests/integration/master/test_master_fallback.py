@@ -99,6 +99,8 @@ async def test_who_comes_too_late_is_sent_back_to_ask_anew(memory_theatre: Theat
             back = URL(response.headers["Location"])
             assert (response.status, back.path) == (302, "/ä b.iso")
         assert (back.host, back.query.getall("not")) == ("site.example", ["ana", "origin"])
+        async with desk.session.get(f"{late}&ticket=1700000000-Ab_-9", allow_redirects=False) as response:
+            assert URL(response.headers["Location"]).query["ticket"] == "1700000000-Ab_-9"
         async with desk.session.get(f"{late}&not=origin", allow_redirects=False) as response:
             assert (response.status, "Retry-After" in response.headers) == (503, True), "no visitor runs in circles"
 

@@ -155,6 +155,13 @@ async def test_detours_are_counted_on_and_nothing_else_of_the_query_is_repeated(
             assert response.headers["Location"] == "http://site.example/dir/a.iso?not=bob&not=ana"
 
 
+async def test_visitor_who_is_sent_back_takes_his_ticket_along(stage: Stage, http: aiohttp.ClientSession) -> None:
+    async with stage.running():
+        grant = stage.grant(await stage.publish_ready("dir/a.iso", CONTENT), start_in_s=-60)
+        async with http.get(f"{stage.link(grant)}?ticket=1700000000-Ab_-9", allow_redirects=False) as response:
+            assert response.headers["Location"] == f"{BACK}&ticket=1700000000-Ab_-9"
+
+
 async def test_the_master_that_could_not_serve_is_named_to_the_site_again(
     stage: Stage, http: aiohttp.ClientSession
 ) -> None:
