@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import struct
 from collections.abc import Mapping
@@ -22,10 +23,13 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from events.errors import ExpiredGrantError, ForeignGrantError, MalformedGrantError, OtherFamilyError
 from events.names import Digest, MirrorName
+
+if TYPE_CHECKING:
+    from hashlib import _Hash  # pyright: ignore[reportPrivateUsage] - the type of hashes has no public name
 
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 
@@ -33,6 +37,7 @@ GRANT_ID_BYTES: Final = 16
 KEY_BYTES: Final = 32
 KEY_EPOCH_MAX: Final = 255  # a byte of the token; a rotation each month lasts for 21 years
 ADDRESSES_REMEMBERED_MAX: Final = 1024  # of those who are here now; to work one out takes as long as to check a token
+KEYS_BEGUN_MAX: Final = 16_384  # those of the largest fleet and of some rotations; 1 kB each
 CLOCK_SKEW_S: Final = 30  # NTP keeps servers within a second; a friend's server may not run it well
 
 # version and flags, key epoch, start by, finish by, size, grant id, sha256, bound bits, bound address (IPv6 or mapped)
@@ -43,6 +48,10 @@ _PEER_FLAG: Final = 0x80
 _MAC_BYTES: Final = 16
 _TOKEN_BYTES: Final = _BODY.size + _MAC_BYTES
 TOKEN_LENGTH: Final = _TOKEN_BYTES * 4 // 3  # 132: a multiple of three bytes needs no padding
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+_BLOCK_BYTES: Final = 64  # of SHA-256; a key is shorter
+_INNER_PAD: Final = bytes(each ^ 0x36 for each in range(256))
+_OUTER_PAD: Final = bytes(each ^ 0x5C for each in range(256))
 _MAPPED_BITS: Final = 96
 _MAPPED: Final = 0xFFFF << 32  # ::ffff:0:0/96
 _ADDRESS_BITS: Final = 128
@@ -115,7 +124,8 @@ def mint(grant: Grant, *, mirror: MirrorName, key: bytes) -> str:
         grant.prefix_bits,
         grant.address.packed,
     )
-    return base64.urlsafe_b64encode(body + _mac(body, mirror, key)).decode("ascii")
+    token = binascii.b2a_base64(body + _mac(body, mirror, key), newline=False)
+    return token.translate(_URL_SAFE).decode("ascii")
 
 
 def read(token: str, *, mirror: MirrorName, keys: Mapping[int, bytes]) -> Grant:
@@ -215,7 +225,21 @@ def normalise(address: str) -> IPAddress:
 
 
 def _mac(body: bytes, mirror: MirrorName, key: bytes) -> bytes:
-    return hmac.digest(key, b"distributary-grant/1|" + mirror.encode("ascii") + b"|" + body, "sha256")[:_MAC_BYTES]
+    """Give HMAC-SHA256 of ``distributary-grant/1|<mirror>|<body>``, cut."""
+    begun_inner, begun_outer = _begun_mac(mirror, key)
+    inner, outer = begun_inner.copy(), begun_outer.copy()
+    inner.update(body)
+    outer.update(inner.digest())
+    return outer.digest()[:_MAC_BYTES]
+
+
+@lru_cache(maxsize=KEYS_BEGUN_MAX)
+def _begun_mac(mirror: MirrorName, key: bytes) -> tuple[_Hash, _Hash]:
+    """Hash what is the same in every MAC of a mirror under a key, inside and outside (RFC 2104 §4)."""
+    block = key.ljust(_BLOCK_BYTES, b"\0")
+    inner = hashlib.sha256(block.translate(_INNER_PAD))
+    inner.update(b"distributary-grant/1|" + mirror.encode("ascii") + b"|")
+    return inner, hashlib.sha256(block.translate(_OUTER_PAD))
 
 
 def _canonical_bytes(token: str) -> bytes:
@@ -258,4 +282,6 @@ def _mapped(address: IPAddress) -> IPv6Address:
 
 def _masked(address: IPv6Address, prefix_bits: int) -> IPv6Address:
     dropped = _ADDRESS_BITS - prefix_bits
+    if not dropped:
+        return address
     return IPv6Address(int(address) >> dropped << dropped)

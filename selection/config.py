@@ -19,6 +19,7 @@ from selection.answering.links import is_base_url
 PORT_MAX: Final = 65_535
 SITE_ACCESS_TIMEOUT_S_MAX: Final = 30.0  # what visitors wait for at most; proxies in front give up after 60 s
 SITE_ACCESS_CACHE_S_MAX: Final = 60.0  # whom the site shuts out gets in for so long
+PROCESSES_MAX: Final = 99  # its number is part of a selector's name; more cores than selectors have use for
 HOPS_MAX: Final = 10  # clients give up after twenty redirects, and each hop takes two
 
 
@@ -39,6 +40,8 @@ class SelectorConfig:
         site_access_url: where the site is asked about visitors; None: nobody is let in by it.
         site_access_timeout_s: how long it may take to answer.
         site_access_cache_s: how long its yes counts.
+        state_dir: the folder for snapshots of what is known; None: each start reads all of the log.
+        statistics_days: how long each day keeps its own figures; then they are those of its month.
         silent_after_s: how long after its last load report a mirror counts as there.
         load_threshold: the share of its slots that a mirror may fill, above 0 and at most 1.
         near_km: mirrors at most this much farther than the nearest are as good as it. Two databases place the same
@@ -48,6 +51,10 @@ class SelectorConfig:
         finish_within_s: how long a download may take at least, whatever its size.
         finish_bytes_per_second: how fast a download must be on the average, past that.
         hops_max: after so many mirrors that sent the visitor back the master serves.
+        explain_per_second: how many grants a second are recorded with the reason for each mirror that was not chosen;
+            fewer in fleets of hundreds (``selection.answering.candour``). 0: none.
+        processes: how many selectors share the address, each with a view of its own; past 1 their names are those of
+            ``name`` with ``-1`` and so on.
     """
 
     name: SelectorName
@@ -64,6 +71,8 @@ class SelectorConfig:
     site_access_url: str | None = field(default=None, repr=False)
     site_access_timeout_s: float = 3.0
     site_access_cache_s: float = 5.0
+    state_dir: Path | None = None
+    statistics_days: int = 400
     silent_after_s: float = 10.0
     load_threshold: float = 1.0
     near_km: float = 200.0
@@ -71,6 +80,8 @@ class SelectorConfig:
     finish_within_s: int = FINISH_WITHIN_S
     finish_bytes_per_second: int = FINISH_BYTES_PER_SECOND
     hops_max: int = 3
+    explain_per_second: float = 50.0
+    processes: int = 1
 
     def problems(self) -> list[str]:
         """Give all that is wrong, one sentence each."""
@@ -144,7 +155,7 @@ def _figure_problems(config: SelectorConfig) -> list[str]:
         found.append("load_threshold: must be above 0 and at most 1")
     if config.near_km < 0:
         found.append("near_km: must not be negative")
-    above_zero = ("silent_after_s", "start_by_s", "finish_within_s", "finish_bytes_per_second")
+    above_zero = ("statistics_days", "silent_after_s", "start_by_s", "finish_within_s", "finish_bytes_per_second")
     found += [f"{name}: must be above 0" for name in above_zero if getattr(config, name) <= 0]
     if config.start_by_s > START_BY_S or config.finish_within_s > FINISH_WITHIN_S:
         found.append(f"start_by_s, finish_within_s: at most {START_BY_S} and {FINISH_WITHIN_S}, or a revocation misses")
@@ -152,6 +163,10 @@ def _figure_problems(config: SelectorConfig) -> list[str]:
         found.append(f"finish_bytes_per_second: at least {FINISH_BYTES_PER_SECOND}, or a revocation misses")
     if config.finish_within_s < config.start_by_s:
         found.append("finish_within_s: must not be under start_by_s, or a download ends before it may begin")
+    if config.explain_per_second < 0:
+        found.append("explain_per_second: must not be negative")
+    if not 1 <= config.processes <= PROCESSES_MAX:
+        found.append(f"processes: must be 1 to {PROCESSES_MAX}")
     if not 1 <= config.hops_max <= HOPS_MAX:
         found.append(f"hops_max: must be 1 to {HOPS_MAX}")
     return found

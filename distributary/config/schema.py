@@ -85,9 +85,13 @@ class SelectorSection(Struct, frozen=True, kw_only=True):
     site_access_url: str | None = None
     site_access_timeout: Seconds = Seconds(3)
     site_access_cache: Seconds = Seconds(5)
+    state_dir: Path | None = None
+    statistics_days: int = 400
     silent_after: Seconds = Seconds(10)
     load_threshold: float = 1.0
     near_km: float = 200.0
+    explain_per_second: float = 50.0
+    processes: int = 1
 
 
 class MirrorSection(Struct, frozen=True, kw_only=True):

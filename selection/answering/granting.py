@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from events.grants import Binding, Grant, IPAddress, bind, derive_key, mint
 from events.names import MirrorName
 from events.schemas import Granted
 from events.schemas.fields import TIMESTAMP_S_MAX
-from events.trace import TraceContext
-from selection.policy.choice import Choice
+from selection.policy.choice import Rejection
 from selection.view.file import PublishedFile
 
 
@@ -31,9 +31,10 @@ class Keys:
 
     def of(self, mirror: MirrorName, key_epoch: int) -> bytes:
         """Give a mirror's key of an epoch."""
-        if (mirror, key_epoch) not in self._keys:
-            self._keys[mirror, key_epoch] = derive_key(self._secret, mirror, key_epoch)
-        return self._keys[mirror, key_epoch]
+        key = self._keys.get((mirror, key_epoch))
+        if key is None:
+            key = self._keys[mirror, key_epoch] = derive_key(self._secret, mirror, key_epoch)
+        return key
 
 
 def grant_for(
@@ -72,18 +73,28 @@ def token_for(grant: Grant, mirror: MirrorName, keys: Keys) -> str:
     return mint(grant, mirror=mirror, key=keys.of(mirror, grant.key_epoch))
 
 
+class _OwnGranted(Granted, frozen=True, kw_only=True, array_like=True):
+    """A notice of ours: what it says was checked when it came into the view, and need not be again."""
+
+    def __post_init__(self) -> None:
+        """Check nothing."""
+
+
 def notice_of(
     grant: Grant,
     file: PublishedFile,
-    choice: Choice,
     *,
     address: IPAddress,
     country: str,
     granted_at_ns: int,
-    trace: TraceContext,
+    rejected: Mapping[MirrorName, Rejection],
+    traceparent: str = "",
 ) -> Granted:
-    """Tell the mirror, and the log, who was given leave and why no other mirror was chosen."""
-    return Granted(
+    """Tell the mirror, and the log, who was given leave and, where it was worked out, why no other mirror was chosen.
+
+    Without a ``traceparent`` the trace of the download begins with the grant's own id, when it is said.
+    """
+    return _OwnGranted(
         grant_id=grant.grant_id,
         path=file.path,
         generation=file.generation,
@@ -94,6 +105,6 @@ def notice_of(
         granted_at_ns=granted_at_ns,
         start_by_s=grant.start_by_s,
         finish_by_s=grant.finish_by_s,
-        traceparent=trace.traceparent,
-        rejected={name: rejection.reason.code for name, rejection in choice.rejected.items()},
+        traceparent=traceparent,
+        rejected={name: rejection.reason.code for name, rejection in rejected.items()} if rejected else {},
     )

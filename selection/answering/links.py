@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import quote, urlsplit
 from events.names import FilePath, MirrorName, file_name
 
 _URLS_KEPT: Final = 4096  # each mirror's is looked at for every visitor
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~/-]+", re.ASCII)  # unreserved (RFC 3986 §2.3), and the slash
 _MISPLACED: Final = frozenset(' "<>\\^`{|}?#@')  # no part of a base: unsafe, a query, a fragment or a password
 
 
@@ -25,6 +27,16 @@ def is_base_url(url: str) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
+def is_plain(path: str) -> bool:
+    """Tell whether a path stands in a URL as it is: most do, and to encode one takes longer than to look."""
+    return _PLAIN.fullmatch(path) is not None
+
+
+@lru_cache(maxsize=_URLS_KEPT)
+def _trimmed(base_url: str) -> str:
+    return base_url.rstrip("/")
+
+
 def download_url(base_url: str, token: str, path: FilePath, asked_not: tuple[MirrorName, ...] = ()) -> str:
     """Write the URL of a granted download.
 
@@ -32,7 +44,8 @@ def download_url(base_url: str, token: str, path: FilePath, asked_not: tuple[Mir
     does not go to and fro between two.
     """
     query = "?" + "&".join(f"not={mirror}" for mirror in asked_not) if asked_not else ""
-    return f"{base_url.rstrip('/')}/d/{token}/{quote(file_name(path), safe='')}{query}"
+    name = file_name(path)
+    return f"{_trimmed(base_url)}/d/{token}/{name if is_plain(name) else quote(name, safe='')}{query}"
 
 
 def carrying(url: str, query: str) -> str:

@@ -7,20 +7,21 @@ there are at work by now.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Grant, IPAddress
 from events.names import ORIGIN, FilePath, MirrorName, SelectorName
-from events.trace import TraceContext
 from selection.answering.announcer import Announcer
+from selection.answering.candour import Candour
 from selection.answering.granting import Keys, Terms, grant_for, notice_of, token_for
-from selection.answering.links import download_url
+from selection.answering.heads import LINKS_MAX, Heads, Redirect
+from selection.answering.links import carrying, download_url
 from selection.following.hearing import HearingClock
 from selection.places.geo import Places
-from selection.policy.choice import Choice, RejectReason
+from selection.policy.choice import Choice, Rejection
 from selection.policy.claims import Claims
 from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
@@ -28,6 +29,7 @@ from selection.policy.standing import Standing
 from selection.policy.visitor import Visitor
 from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
+from selection.view.roster import Mirror
 
 NS_PER_S: Final = 1_000_000_000
 
@@ -56,6 +58,8 @@ class Office:
     view: FleetView
     reservations: Reservations
     claims: Claims
+    candour: Candour
+    heads: Heads
     hearing: HearingClock
     places: Places
     rng: Random
@@ -69,6 +73,13 @@ class Explanation:
     file: PublishedFile
     visitor: Visitor
     choice: Choice
+
+
+class _Chosen(NamedTuple):
+    """Who is to serve a visitor (None: the master), and where it was worked out, why nobody else is."""
+
+    mirror: Mirror | None
+    rejected: Mapping[MirrorName, Rejection]
 
 
 class Redirector:
@@ -99,76 +110,102 @@ class Redirector:
 
     def redirect(
         self,
-        path: FilePath,
-        address: IPAddress,
+        file: PublishedFile,
+        visitor: Visitor,
         asked_not: tuple[MirrorName, ...] = (),
         *,
-        trace: TraceContext | None,
-    ) -> str:
-        """Give the URL that a visitor is to be sent to, and tell the mirror of him. Without a trace he only looks.
+        looks: bool = False,
+        traceparent: str = "",
+        query: str = "",
+    ) -> Redirect:
+        """Send a visitor to a mirror with a link of his own, and tell the mirror of him.
+
+        Args:
+            file: what he asks for.
+            visitor: who he is.
+            asked_not: who has sent him back, in that order; it travels along.
+            looks: he asks where the file is, and does not come for it (HEAD): nobody is told.
+            traceparent: the trace that his download belongs to, where he brought one.
+            query: what he had to say to be given the file at all, and will have to when he is sent back.
 
         Raises:
-            UnknownFileError: nothing is published there.
             NoAccessError: the file is not for him.
             NobodyLeftError: no mirror can serve him, and he comes from the master.
         """
-        explained = self.explain(path, address, asked_not)
-        if not explained.choice.access:
-            raise NoAccessError(path)
-        mirror, base_url = self._place_for(explained)
-        if mirror == ORIGIN and ORIGIN in asked_not:
-            raise NobodyLeftError(path)
-        grant = self._grant(explained, mirror)
-        if trace is not None:
-            self._announce(grant, explained, mirror, trace)
-        return download_url(base_url, token_for(grant, mirror, self._office.keys), path, asked_not)
+        office = self._office
+        now_s, heard_s = office.clock_s(), office.hearing.now_s
+        chosen = self._chosen(file, visitor, now_s=now_s, heard_s=heard_s, looks=looks)
+        mirror = chosen.mirror
+        if mirror is None and ORIGIN in asked_not:
+            raise NobodyLeftError(file.path)
+        name = ORIGIN if mirror is None else mirror.name
+        grant = self._grant(file, visitor, name, now_s=now_s)
+        if not looks:
+            self._announce(grant, file, visitor, chosen, now_s=now_s, traceparent=traceparent)
+        others = office.policy.others(file, visitor, LINKS_MAX, now_s=heard_s, besides=mirror)
+        base_url = office.master_url if mirror is None else _url_of(mirror)
+        token = token_for(grant, name, office.keys)
+        location = carrying(download_url(base_url, token, file.path, asked_not), query)
+        served_by = "" if mirror is None else name
+        return office.heads.redirect(file, location, others, mirror=served_by, query=query)
 
-    def _place_for(self, explained: Explanation) -> tuple[MirrorName, str]:
+    def _chosen(self, file: PublishedFile, visitor: Visitor, *, now_s: float, heard_s: float, looks: bool) -> _Chosen:
         """Give the mirror that keeps a place for this visitor, or else the best one, or else the master."""
-        office, choice = self._office, explained.choice
-        address, sha256 = explained.visitor.address, explained.file.sha256
-        claimed = office.claims.mirrors(address, sha256, now_s=office.clock_s())
-        urls = {candidate.mirror: candidate.base_url for candidate in choice.ranked}
-        for name in claimed:
-            rejection = choice.rejected.get(name)
-            if name in urls:
-                return name, urls[name]
-            # Full by reservations alone, and one of them is his.
-            if rejection is not None and rejection.reason is RejectReason.FULL and self.standing().has_idle_slot(name):
-                return name, office.view.base_url(name)
-        best = choice.best
-        return (best.mirror, best.base_url) if best else (ORIGIN, office.master_url)
+        office = self._office
+        rejected: Mapping[MirrorName, Rejection] = {}
+        if not looks and office.candour.affords(len(office.view.mirrors()), now_s=now_s):
+            choice = office.policy.explain(file, visitor, now_s=heard_s, rng=office.rng)
+            access, rejected = choice.access, choice.rejected
+            best = office.view.mirror(choice.best.mirror) if choice.best else None
+        else:
+            access, best = office.policy.pick(file, visitor, now_s=heard_s, rng=office.rng)
+        if not access:
+            raise NoAccessError(file.path)
+        for name in office.claims.mirrors(visitor.address, file.sha256, now_s=now_s):
+            if kept := office.policy.may_return(file, visitor, name, now_s=heard_s):
+                return _Chosen(kept, rejected)
+        return _Chosen(best, rejected)
 
-    def _grant(self, explained: Explanation, mirror: MirrorName) -> Grant:
+    def _grant(self, file: PublishedFile, visitor: Visitor, mirror: MirrorName, *, now_s: float) -> Grant:
         office = self._office
         return grant_for(
-            explained.file,
-            explained.visitor.address,
+            file,
+            visitor.address,
             office.terms,
-            now_s=office.clock_s(),
+            now_s=now_s,
             grant_id=office.rng.randbytes(GRANT_ID_BYTES),
-            binding=office.view.binding(explained.file, mirror),
+            binding=office.view.binding(file, mirror),
             key_epoch=office.view.key_epoch(mirror),
             revoked_start_by_s=office.view.revoked_start_by_s,
         )
 
-    def _announce(self, grant: Grant, explained: Explanation, mirror: MirrorName, trace: TraceContext) -> None:
+    def _announce(
+        self, grant: Grant, file: PublishedFile, visitor: Visitor, chosen: _Chosen, *, now_s: float, traceparent: str
+    ) -> None:
         """Tell a mirror (or the master) of its visitor, once, and count him until the mirror's report does."""
-        office, file, address = self._office, explained.file, explained.visitor.address
+        office, mirror = self._office, chosen.mirror
+        name = ORIGIN if mirror is None else mirror.name
         expires_s = grant.start_by_s + CLOCK_SKEW_S
-        if not office.claims.claim(address, file.sha256, mirror, now_s=office.clock_s(), expires_s=expires_s):
+        if not office.claims.claim(visitor.address, file.sha256, name, now_s=now_s, expires_s=expires_s):
             return
         granted = notice_of(
             grant,
             file,
-            explained.choice,
-            address=address,
-            country=explained.visitor.place.country,
-            granted_at_ns=int(office.clock_s() * NS_PER_S),
-            trace=trace,
+            address=visitor.address,
+            country=visitor.place.country,
+            granted_at_ns=int(now_s * NS_PER_S),
+            rejected=chosen.rejected,
+            traceparent=traceparent,
         )
-        sequence = self._announcer.granted(mirror, granted)
-        if mirror != ORIGIN:
+        sequence = self._announcer.granted(name, granted)
+        if mirror is not None:
+            office.policy.sent(mirror, visitor, now_s=office.hearing.now_s)
             office.reservations.add(
-                mirror, selector=office.selector, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s
+                name, selector=office.selector, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s
             )
+
+
+def _url_of(mirror: Mirror) -> str:
+    profile = mirror.profile
+    assert profile is not None  # noqa: S101 - who was chosen said where he is
+    return profile.url

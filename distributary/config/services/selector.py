@@ -32,8 +32,12 @@ def selector_config(settings: Settings) -> SelectorConfig:
         site_access_timeout_s=float(section.site_access_timeout),
         site_access_cache_s=float(section.site_access_cache),
         trusted_proxies=section.trusted_proxies,
+        state_dir=section.state_dir,
+        statistics_days=section.statistics_days,
         silent_after_s=float(section.silent_after),
         load_threshold=section.load_threshold,
         near_km=section.near_km,
+        explain_per_second=section.explain_per_second,
+        processes=section.processes,
     )
     return checked(config, settings, "selector")

@@ -104,8 +104,16 @@ def test_notice_says_why_each_other_mirror_was_not_chosen(kit: Kit, story: Story
     visitor = ip_address("203.0.113.9")
     grant = granted(file)
     choice = kit.Question(story.view(), file).choice()
-    trace = root(bytes(range(1, 25)))
-    notice = notice_of(grant, file, choice, address=visitor, country="PT", granted_at_ns=7, trace=trace)
+    traceparent = root(bytes(range(1, 25))).traceparent
+    notice = notice_of(
+        grant,
+        file,
+        address=visitor,
+        country="PT",
+        granted_at_ns=7,
+        rejected=choice.rejected,
+        traceparent=traceparent,
+    )
     assert notice.rejected == {"bob": "no_copy"}
     assert (notice.address, notice.country, notice.granted_at_ns) == ("203.0.113.9", "PT", 7)
-    assert notice.traceparent == trace.traceparent
+    assert notice.traceparent == traceparent
