@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from events.names import Digest, MirrorName
-from events.schemas import Location, ReplicaDeclined
+from events.names import MirrorName
+from events.schemas import Location
 from selection.answering.redirector import Explanation
 from selection.answering.surface.schemas import (
     CandidateTold,
@@ -19,6 +19,7 @@ from selection.answering.surface.schemas import (
     RejectionTold,
     VisitorTold,
 )
+from selection.answering.surface.shortfalls import NONE, Shortfall
 from selection.answering.surface.words import moment
 from selection.policy.choice import Candidate, Choice, Rejection, RejectReason
 from selection.policy.standing import Standing
@@ -61,29 +62,16 @@ def files(found: Iterable[PublishedFile], view: FleetView) -> list[FileTold]:
     return [_file(file, view, mirrors) for file in found]
 
 
-def mirrors(standing: Standing) -> MirrorsTold:
+def mirrors(standing: Standing, shortfalls: Mapping[MirrorName, Shortfall]) -> MirrorsTold:
     """Give the fleet."""
-    wanted = wanted_by(standing.view)
-    return MirrorsTold(mirrors=[mirror(one, standing, wanted) for one in standing.view.mirrors()])
+    told = [mirror(one, standing, shortfalls.get(one.name, NONE)) for one in standing.view.mirrors()]
+    return MirrorsTold(mirrors=told)
 
 
-def wanted_by(view: FleetView) -> dict[Digest, tuple[PublishedFile, int]]:
-    """Give for each content one of its files, and the mirrors that are to hold it, as a bit set."""
-    wanted: dict[Digest, tuple[PublishedFile, int]] = {}
-    for file in view.catalogue.files():
-        _, others = wanted.get(file.sha256, (file, 0))
-        wanted[file.sha256] = (file, others | view.followers(file))
-    return wanted
-
-
-def mirror(one: Mirror, standing: Standing, wanted: Mapping[Digest, tuple[PublishedFile, int]]) -> MirrorTold:
-    """Give one mirror: its state (``ready``, or the code of what it fails, whatever the file) and its figures.
-
-    ``wanted`` is what ``wanted_by`` gave.
-    """
+def mirror(one: Mirror, standing: Standing, shortfall: Shortfall) -> MirrorTold:
+    """Give one mirror: its state (``ready``, or the code of what it fails, whatever the file) and its figures."""
     rejection, report = state_of(one, standing), one.load.report if one.load else None
     profile = one.profile
-    due, missing, declined = _shortfall(one, standing.view, wanted)
     return MirrorTold(
         mirror=one.name,
         state=rejection.reason.code if rejection else READY,
@@ -94,9 +82,9 @@ def mirror(one: Mirror, standing: Standing, wanted: Mapping[Digest, tuple[Publis
         external=profile.external if profile else None,
         channels=list(standing.view.followed_by(one)),
         copies=standing.view.copies(one),
-        wanted=due,
-        missing=missing,
-        declined=declined,
+        wanted=shortfall.wanted,
+        missing=shortfall.missing,
+        declined=_declined(shortfall),
         slots=report.slots if report else None,
         active=report.active if report else None,
         reserved=report.reserved if report else None,
@@ -109,24 +97,13 @@ def mirror(one: Mirror, standing: Standing, wanted: Mapping[Digest, tuple[Publis
     )
 
 
-def _shortfall(
-    one: Mirror, view: FleetView, wanted: Mapping[Digest, tuple[PublishedFile, int]]
-) -> tuple[int, int, DeclinedTold | None]:
-    """Count the contents that a mirror is to hold and those of them that it lacks; tell what it could not fetch."""
-    bit = 1 << one.number
-    files = [file for file, followers in wanted.values() if followers & bit]
-    missing = [file for file in files if not view.holders(file.sha256) & bit]
-    declined = [(file, event) for file in missing if (event := view.declined(one, file.sha256))]
-    return len(files), len(missing), _declined(declined)
-
-
-def _declined(declined: Sequence[tuple[PublishedFile, ReplicaDeclined]]) -> DeclinedTold | None:
-    if not declined:
+def _declined(shortfall: Shortfall) -> DeclinedTold | None:
+    event = shortfall.example
+    if event is None:
         return None
-    file, event = declined[0]
     return DeclinedTold(
-        files=len(declined),
-        path=file.path,
+        files=shortfall.declined,
+        path=event.path,
         reason=event.reason.value,
         text=event.reason.text,
         detail=event.detail,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import quote
@@ -36,6 +36,7 @@ from selection.answering.surface.replying import (
     refusal,
     turned_away,
 )
+from selection.answering.surface.shortfalls import Shortfalls
 from selection.answering.surface.telling import Teller
 from selection.answering.surface.wishes import JSON, Form, accepts, split_suffix, wish_of
 from selection.answering.surface.words import moment
@@ -63,6 +64,11 @@ class Endpoint:
     hops_max: int
     site_url: str | None
     places: PlaceFiles
+    shortfalls: Shortfalls = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin to count what mirrors lack when somebody asks."""
+        object.__setattr__(self, "shortfalls", Shortfalls(self.view))
 
     def app(self) -> web.Application:
         """Make the application."""
@@ -73,6 +79,7 @@ class Endpoint:
             view=self.view,
             reception=self.reception,
             statistics=self.statistics,
+            shortfalls=self.shortfalls,
             today=self.teller.today,
             need_view=self.need_view,
             status=self.status,
@@ -106,7 +113,7 @@ class Endpoint:
 
     async def _answer(self, request: web.Request) -> web.Response:
         if "mirrorstats" in request.query:
-            return self._fleet(request)
+            return await self._fleet(request)
         asked = self.reception.asked(request)
         path = _wanted(request)
         if path is None or path.endswith("/"):
@@ -143,7 +150,7 @@ class Endpoint:
                 asked.asked_not,
                 looks=request.method == hdrs.METH_HEAD,
                 traceparent=traceparent_of(request),
-                ticket=asked.ticket,
+                query=asked.ticket_query,
             )
         except NoAccessError:
             raise ApiError("no_access", "this file is not for you", status=HTTPStatus.FORBIDDEN) from None
@@ -169,9 +176,9 @@ class Endpoint:
             return json_reply(told, request)
         return page_reply(folder_page(told))
 
-    def _fleet(self, request: web.Request) -> web.Response:
+    async def _fleet(self, request: web.Request) -> web.Response:
         """Tell of the fleet."""
-        told = answers.mirrors(self.redirector.standing())
+        told = answers.mirrors(self.redirector.standing(), await self.shortfalls.now())
         if accepts(request.headers.get(hdrs.ACCEPT, ""), JSON):
             return json_reply(told, request)
         served = served_by(self.statistics, (one.mirror for one in told.mirrors), today=self.teller.today())

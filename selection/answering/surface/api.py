@@ -25,6 +25,7 @@ from selection.answering.surface.figures import history_of, largest_of
 from selection.answering.surface.openapi import DOCUMENT
 from selection.answering.surface.replying import json_reply
 from selection.answering.surface.schemas import FilesTold, FileTold, Subject
+from selection.answering.surface.shortfalls import Shortfalls
 from selection.view.fleet import FleetView
 from selection.view.statistics import Statistics
 from selection.view.tallies import date_of
@@ -43,6 +44,7 @@ class Api:
     view: FleetView
     reception: Reception
     statistics: Statistics
+    shortfalls: Shortfalls
     today: Callable[[], int]
     need_view: Callable[[], None]
     status: Callable[[], dict[str, object]]
@@ -87,7 +89,7 @@ class Api:
     async def _mirrors(self, request: web.Request) -> web.Response:
         """Give the fleet."""
         self.need_view()
-        return json_reply(answers.mirrors(self.redirector.standing()), request)
+        return json_reply(answers.mirrors(self.redirector.standing(), await self.shortfalls.now()), request)
 
     async def _statistics(self, request: web.Request) -> web.Response:
         """Give the downloads by one key, or the keys with the most of them."""

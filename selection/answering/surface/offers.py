@@ -44,7 +44,7 @@ def offers_for(explained: Explanation, office: Office, asked: Asked) -> tuple[Of
     return tuple(
         Offer(
             mirror=mirror,
-            url=carrying(_link(explained, office, mirror, base_url), asked.ticket),
+            url=carrying(_link(explained, office, mirror, base_url), asked.ticket_query),
             country=_country(office.view, mirror),
             distance_km=distance_km,
         )

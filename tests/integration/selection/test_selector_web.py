@@ -53,7 +53,7 @@ async def test_visitor_is_sent_to_a_mirror_with_a_token_for_him_alone(site: Site
     check(grant, address=ip_address("203.0.113.9"), now_s=grant.start_by_s, started=False)
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["Referrer-Policy"] == "no-referrer"
-    assert "ETag" not in answer.headers
+    assert answer.headers["ETag"] == f'"{file.sha256.hex()}"'
 
 
 async def test_each_redirect_is_a_grant_of_its_own(site: Site) -> None:

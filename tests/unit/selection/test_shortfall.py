@@ -9,6 +9,7 @@ import msgspec
 from events.names import FilePath, MirrorName
 from events.schemas import DeclineReason, ReplicaDeclined
 from selection.answering import answers
+from selection.answering.surface.shortfalls import count_all
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.policy.standing import Standing
@@ -21,7 +22,8 @@ RULES = Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3
 
 def told(story: Story) -> list[dict[str, object]]:
     """Give what is told of each mirror, as far as it is of interest here."""
-    answer = answers.mirrors(Standing(story.view(), Reservations(), RULES, 0.0))
+    view = story.view()
+    answer = answers.mirrors(Standing(view, Reservations(), RULES, 0.0), count_all(view))
     mirrors = cast("list[dict[str, object]]", msgspec.to_builtins(answer.mirrors))
     return [{key: each[key] for key in ("wanted", "missing", "declined")} for each in mirrors]
 
