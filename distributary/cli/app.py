@@ -15,6 +15,7 @@ COMMANDS = {
     "release": ("release", "Let visitors have what was held."),
     "withdraw": ("withdraw", "Take a file out of the catalogue."),
     "revoke": ("revoke", "Take back links that were given before now."),
+    "ticket": ("ticket", "Make a link that expires, to a file that needs one."),
     "channel": ("channel", "Channels and their filters."),
     "mirror": ("mirror", "Invite, join, list and remove mirrors; pause, limit and watch your own."),
     "ls": ("ls", "List files, and which mirrors hold them."),

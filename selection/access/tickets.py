@@ -24,6 +24,7 @@ from events.grants import IPAddress
 from events.names import FilePath
 from selection.access.verdicts import Outcome
 
+EXPIRES_S_MAX: Final = 99_999_999_999  # eleven digits: the year 5138
 TICKET_KEY_BYTES_MIN: Final = 32  # as long as what HMAC-SHA256 gives; shorter keys are guessed sooner
 
 _WRITTEN: Final = re.compile(r"(?P<expires_s>0|[1-9][0-9]{0,10})-[A-Za-z0-9_-]{43}", re.ASCII)
