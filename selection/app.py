@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from random import SystemRandom
 
 import structlog
 
@@ -17,18 +16,23 @@ from edge.visitors import parse_proxies
 from selection.access.gatekeeper import Gatekeeper
 from selection.access.site import SiteAsker
 from selection.answering.announcer import Announcer
+from selection.answering.candour import Candour
+from selection.answering.dice import Dice
 from selection.answering.granting import Keys, Terms
+from selection.answering.heads import Heads
+from selection.answering.lane import RedirectLane
 from selection.answering.redirector import Office, Redirector
 from selection.answering.web import Endpoint
 from selection.config import SelectorConfig
-from selection.following.follower import Follower
+from selection.following.follower import Follower, Known
+from selection.following.snapshot import site_of
+from selection.following.snapshot_file import SnapshotFile
+from selection.following.snapshots import Restored, Snapshots
 from selection.places.files import PlaceFiles, open_places
 from selection.policy.claims import Claims
 from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
-from selection.view.fleet import FleetView
-from selection.view.statistics import Statistics
 
 log = structlog.stdlib.get_logger()
 
@@ -42,7 +46,7 @@ async def run(config: SelectorConfig, *, on_ready: Callable[[str], None]) -> Non
     Raises:
         GeoFileError: a file that tells where addresses are cannot be read.
         AccessRefusedError: the broker does not let us in, or read the log (then in an exception group).
-        OSError: the address cannot be listened on.
+        OSError: the address cannot be listened on, or the folder of the state not be used.
     """
     with open_places(config.geoip_files, config.places_file) as places:
         broker = RabbitBroker(config.broker)
@@ -61,15 +65,64 @@ async def run_on(
     announcer = Announcer(broker, config.name, clock_ns=time.time_ns)
     site = _site_asker(config)
     gatekeeper = Gatekeeper(ticket_key=config.ticket_key, site=site)
-    follower, endpoint = _joined(broker, announcer, config, gatekeeper, places)
-    serving = serve(endpoint.app(), host=config.listen_host, port=config.listen_port)
-    async with site or nullcontext(), serving as base_url, connection or nullcontext(), asyncio.TaskGroup() as tasks:
-        tasks.create_task(announcer.run(), name="announce")
-        tasks.create_task(follower.run(), name="follow")
-        tasks.create_task(places.run(), name="watch-places")
-        await follower.caught_up.wait()
-        log.info("selector.ready", url=base_url, selector=config.name)
-        on_ready(base_url)
+    snapshots = _snapshots(config)
+    restored = snapshots.restore(days_kept=config.statistics_days)
+    follower, endpoint = _joined(
+        broker, announcer, config, gatekeeper=gatekeeper, places=places, snapshots=snapshots, restored=restored
+    )
+    serving = serve(
+        endpoint.app(),
+        host=config.listen_host,
+        port=config.listen_port,
+        lane=_lane(endpoint, follower) if config.fast_lane else None,
+        shares_port=config.shares_port,
+    )
+    try:
+        async with site or nullcontext(), serving as base_url, asyncio.TaskGroup() as tasks:
+            tasks.create_task(_converse(connection, announcer, follower), name="converse")
+            tasks.create_task(places.run(), name="watch-places")
+            tasks.create_task(snapshots.run(restored, follower.mark), name="write-snapshots")
+            await follower.caught_up.wait()
+            log.info("selector.ready", url=base_url, selector=config.name)
+            on_ready(base_url)
+    finally:
+        snapshots.write_last(restored, follower.mark())
+
+
+async def _converse(
+    connection: AbstractAsyncContextManager[object] | None, announcer: Announcer, follower: Follower
+) -> None:
+    """Listen and speak, from before the first connection on; it is closed when the last word was said."""
+    connected = asyncio.create_task(_hold(connection or nullcontext()), name="connect")
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(announcer.run(), name="announce")
+            tasks.create_task(follower.run(), name="follow")
+            await asyncio.shield(connected)
+    finally:
+        connected.cancel()
+        await asyncio.wait([connected])
+
+
+async def _hold(connection: AbstractAsyncContextManager[object]) -> None:
+    """Keep a connection until cancelled."""
+    async with connection:
+        await asyncio.Event().wait()
+
+
+def _lane(endpoint: Endpoint, follower: Follower) -> RedirectLane:
+    return RedirectLane(
+        endpoint.redirector,
+        view=endpoint.view,
+        places=endpoint.office.places,
+        proxies=endpoint.proxies,
+        is_ready=follower.caught_up.is_set,
+    )
+
+
+def _snapshots(config: SelectorConfig) -> Snapshots:
+    file = None if config.state_dir is None else SnapshotFile(config.state_dir, config.name)
+    return Snapshots(file, site=site_of(config.secret), clock_s=time.time)
 
 
 def _site_asker(config: SelectorConfig) -> SiteAsker | None:
@@ -79,15 +132,22 @@ def _site_asker(config: SelectorConfig) -> SiteAsker | None:
 
 
 def _joined(
-    broker: Broker, announcer: Announcer, config: SelectorConfig, gatekeeper: Gatekeeper, places: PlaceFiles
+    broker: Broker,
+    announcer: Announcer,
+    config: SelectorConfig,
+    *,
+    gatekeeper: Gatekeeper,
+    places: PlaceFiles,
+    snapshots: Snapshots,
+    restored: Restored,
 ) -> tuple[Follower, Endpoint]:
     """Make all parts around one view."""
-    view, reservations = FleetView(), Reservations()
+    view, reservations = restored.view, Reservations()
     follower = Follower(
         broker,
         announcer,
-        view=view,
-        reservations=reservations,
+        known=Known(view, restored.statistics, reservations),
+        mark=restored.mark,
         selector=config.name,
         vhost=config.broker.vhost,
         silent_after_s=config.silent_after_s,
@@ -102,9 +162,11 @@ def _joined(
         view=view,
         reservations=reservations,
         claims=Claims(),
+        candour=Candour(config.explain_per_second),
+        heads=Heads(config.site_url),
         hearing=follower.hearing,
         places=places.places,
-        rng=SystemRandom(),
+        rng=Dice(),
         clock_s=time.time,
     )
     endpoint = Endpoint(
@@ -113,7 +175,8 @@ def _joined(
         gatekeeper=gatekeeper,
         follower=follower,
         announcer=announcer,
-        statistics=Statistics(days_kept=400),
+        statistics=restored.statistics,
+        snapshots=snapshots,
         proxies=parse_proxies(config.trusted_proxies),
         hops_max=config.hops_max,
         site_url=config.site_url,

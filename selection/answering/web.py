@@ -41,6 +41,7 @@ from selection.answering.surface.telling import Teller
 from selection.answering.surface.wishes import JSON, Form, accepts, split_suffix, wish_of
 from selection.answering.surface.words import moment
 from selection.following.follower import Follower
+from selection.following.snapshots import Snapshots
 from selection.places.files import PlaceFiles
 from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
@@ -60,6 +61,7 @@ class Endpoint:
     follower: Follower
     announcer: Announcer
     statistics: Statistics
+    snapshots: Snapshots
     proxies: tuple[IPNetwork, ...]
     hops_max: int
     site_url: str | None
@@ -197,12 +199,14 @@ class Endpoint:
             "geoip": self.places.places.database,
             **numbers,
             **self.follower.status(),
+            "snapshot": self.snapshots.status(),
         }
 
     def checks(self) -> Iterable[Check]:
         """Tell what the selector needs and how that is. Once caught up it stays ready on the view that it has."""
         yield self.follower.log_check()
         yield self.follower.broker_check()
+        yield self.snapshots.check()
         problem, waiting, dropped = self.announcer.problem, self.announcer.waiting, self.announcer.dropped
         detail = problem or f"{waiting} waiting, {dropped} dropped so far"
         yield Check(name="notices", ok=not problem, detail=detail, vital=False)

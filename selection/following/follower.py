@@ -1,7 +1,12 @@
-"""Keeps the view abreast of the broker: the log from its beginning, the load reports from lately.
+"""Keeps the view abreast of the broker: the log from its beginning or a snapshot, the load reports from lately.
 
 ``selection.following.replay`` says when the follower has caught up. It goes to the next generation of the log when
 the master opened one, and looks for the log again when it is gone; whatever was known stays known meanwhile.
+
+With a snapshot it goes on behind the entry that was read last, if that still stands there. Else it reads all that there
+is, over what it knows: repetitions change nothing, and what was withdrawn in a part that is gone is learnt from the
+master's restatement and the mirrors' inventories, which are awaited. A snapshot is a view to answer from, too: where
+nothing more comes of the log, visitors are answered as it stands there.
 """
 
 from __future__ import annotations
@@ -9,31 +14,48 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
 from broker.discovery import newest_generation
-from broker.port import Broker, Delivery, DisconnectedError, From, TopologyError
+from broker.port import After, Broker, Delivery, DisconnectedError, From, PositionLostError, TopologyError
 from broker.reading import read_envelope
 from broker.topology import load_stream, log_stream
 from edge.health import Check
 from events.envelope import Envelope
 from events.errors import LanguageError, UnknownEventTypeError
-from events.names import SelectorName
-from events.schemas import EventUnreadable, LoadReported, SelectorCameOnline
+from events.grants import CLOCK_SKEW_S
+from events.names import ORIGIN, SelectorName
+from events.schemas import DownloadsGranted, EventUnreadable, LoadReported, SelectorCameOnline
+from events.schemas.fields import SELECTORS_MAX
 from selection.answering.announcer import Announcer
 from selection.following.hearing import TICK_EVERY_S, HearingClock
-from selection.following.replay import Replay
+from selection.following.replay import Numbering, Replay
+from selection.following.snapshot import Mark
 from selection.following.unreadables import Unreadables
 from selection.policy.reservations import Reservations
 from selection.view.fleet import FleetView
+from selection.view.statistics import Statistics
+from selection.view.tallies import day_of
 
 LOOK_AGAIN_AFTER_S: Final = 1.0  # a site is provisioned in about a second
 # A log that broke without a word is looked after twice a minute; it costs the broker some 60 ms.
 LOOK_FOR_NEWER_EVERY_S: Final = 30.0
+TIDY_EVERY_S: Final = 600.0  # a day is over once in 144
+# A log that is there gives something within a second, and until all of it is read no visitor is answered from a view
+# that may be days old. Where so long nothing came, there is nobody to wait for.
+GO_ON_AFTER_S: Final = 5.0
 
 log = structlog.stdlib.get_logger()
+
+
+class Known(NamedTuple):
+    """What the log and the load reports are folded into."""
+
+    view: FleetView
+    statistics: Statistics
+    reservations: Reservations
 
 
 class _NewerGenerationError(Exception):
@@ -41,15 +63,18 @@ class _NewerGenerationError(Exception):
 
 
 class Follower:
-    """Reads log and load reports into a view, for ever."""
+    """Reads log and load reports into what is known, for ever.
+
+    ``mark`` is how far the log was read for it in a life before; None: it is empty.
+    """
 
     def __init__(
         self,
         broker: Broker,
         announcer: Announcer,
         *,
-        view: FleetView,
-        reservations: Reservations,
+        known: Known,
+        mark: Mark | None,
         selector: SelectorName,
         vhost: str,
         silent_after_s: float,
@@ -57,22 +82,26 @@ class Follower:
     ) -> None:
         self._broker = broker
         self._announcer = announcer
-        self._view = view
-        self._reservations = reservations
+        self._known = known
+        self._mark = mark
         self._selector = selector
+        self._selectors = {selector}
         self._vhost = vhost
         self._load_since = timedelta(seconds=silent_after_s)
         self._clock_s = clock_s
         self._replay: Replay | None = None
         self._newer = asyncio.Event()
-        self.hearing = HearingClock()
+        self._last_id = ""
+        self._read_at_s: float | None = None
+        self._has_news = False
+        self.hearing = HearingClock(mark.heard_s if mark else 0.0)
         self.unreadables = Unreadables(announcer.source)
         self.caught_up = asyncio.Event()
         self.generation: int | None = None
         self.offset = -1
         self.trouble = ""
+        self.replayed = ""
         self.applied = 0
-        self._read_at_s: float | None = None
 
     def log_check(self) -> Check:
         """Tell whether there is a view. Once there is, the selector goes on with it, whatever becomes of the log."""
@@ -83,9 +112,9 @@ class Follower:
         """Tell whether news can arrive."""
         health = self._broker.health
         if not health.connected:
-            detail = f"not connected, going on from the last view: {health.last_error}"
+            detail = f"not connected, {self._without_news()}: {health.last_error}"
         elif health.blocked:
-            detail = "its alarm blocks all who publish, going on from the last view: see its memory and disk"
+            detail = f"its alarm blocks all who publish, {self._without_news()}: see its memory and disk"
         else:
             detail = "connected"
         return Check(name="broker", ok=health.connected and not health.blocked, detail=detail, vital=False)
@@ -105,6 +134,7 @@ class Follower:
                 "offset": self.offset,
                 "caught_up": self._is_abreast,
                 "trouble": self.trouble,
+                "replayed": self.replayed,
                 "last_entry_age_s": None if self._read_at_s is None else round(self._clock_s() - self._read_at_s, 1),
             },
             "events": {
@@ -114,18 +144,37 @@ class Follower:
             },
         }
 
+    def mark(self) -> Mark | None:
+        """Tell how far the log is read into what is known now; None while it is not all that the log tells."""
+        catalogue = self._replay.catalogue if self._replay is not None and self._is_abreast else None
+        if catalogue is None or self.generation is None:
+            return None
+        return Mark(
+            generation=self.generation,
+            offset=self.offset,
+            message_id=self._last_id,
+            master_epoch=catalogue.epoch,
+            master_first=catalogue.first,
+            heard_s=self.hearing.now_s,
+            taken_at_s=self._clock_s(),
+        )
+
     async def run(self) -> None:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tick(), name="hearing-clock")
+            tasks.create_task(self._tidy(), name="tidy-statistics")
+            if self._mark is not None:
+                tasks.create_task(self._go_on_without_news(self._mark), name="go-on-without-news")
             while True:
-                self.generation = await self._find_log()
-                await self._follow(self.generation)
+                generation = await self._find_log()
+                await self._follow(generation)
 
     async def _find_log(self) -> int:
+        known = self.generation or (self._mark.generation if self._mark else 1)
         while True:
             try:
-                found = await newest_generation(self._broker, known=self.generation or 1)
+                found = await newest_generation(self._broker, known=known)
             except DisconnectedError as error:
                 self._complain(str(error))
             else:
@@ -136,20 +185,36 @@ class Follower:
 
     async def _follow(self, generation: int) -> None:
         """Follow one generation until it ends."""
-        log.info("log.followed", generation=generation)
-        self.trouble, self.offset = "", -1
+        start, catalogue = self._start(generation)
+        self.generation, self.trouble = generation, ""
+        self.offset, self._last_id = (start.offset, start.message_id) if isinstance(start, After) else (-1, "")
+        log.info("log.followed", generation=generation, offset=self.offset)
         self._newer.clear()
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._broker.follow(log_stream(generation), self._fold, start=From.FIRST))
+                tasks.create_task(self._broker.follow(log_stream(generation), self._fold, start=start))
                 tasks.create_task(self._broker.follow(load_stream(generation), self._fold_load, start=self._load_since))
                 tasks.create_task(self._look_for_newer(generation))
-                self._replay = Replay(self._announcer.insist(SelectorCameOnline(selector=self._selector)).id)
+                self._replay = Replay(self._announcer.insist(SelectorCameOnline(selector=self._selector)).id, catalogue)
+        except* PositionLostError as errors:
+            self.replayed = str(errors.exceptions[0])
+            log.warning("log.replayed", because=self.replayed)
         except* TopologyError as errors:
             self._complain(str(errors.exceptions[0]))
             await asyncio.sleep(LOOK_AGAIN_AFTER_S)
         except* _NewerGenerationError:
             log.info("log.ended", generation=generation)
+
+    def _start(self, generation: int) -> tuple[From | After, Numbering | None]:
+        """Tell where to begin to read a generation, and what was read of it; a mark is good for one try."""
+        mark, self._mark = self._mark, None
+        if mark is None:
+            return From.FIRST, None
+        if mark.generation != generation:
+            self.replayed = f"the snapshot is of generation {mark.generation}"
+            log.warning("log.replayed", because=self.replayed)
+            return From.FIRST, None
+        return After(mark.offset, mark.message_id), Numbering(mark.master_epoch, mark.master_first)
 
     async def _look_for_newer(self, generation: int) -> None:
         while True:
@@ -166,6 +231,16 @@ class Follower:
                 raise _NewerGenerationError
             await asyncio.sleep(LOOK_AGAIN_AFTER_S)
 
+    async def _go_on_without_news(self, mark: Mark) -> None:
+        """Answer from the snapshot when so long nothing came that would make the view a newer one."""
+        while not self.caught_up.is_set():
+            self._has_news = False
+            await asyncio.sleep(GO_ON_AFTER_S)
+            if not self._has_news and not self.caught_up.is_set():
+                age_s = round(self._clock_s() - mark.taken_at_s)
+                log.warning("selector.on_snapshot", age_s=age_s, because=self._progress())
+                self.caught_up.set()
+
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         last_s = loop.time()
@@ -173,8 +248,13 @@ class Follower:
             await asyncio.sleep(TICK_EVERY_S)
             now_s = loop.time()
             self.hearing.tick(now_s - last_s, hearing=self._can_hear())
-            self._reservations.expire(self._clock_s())
+            self._known.reservations.expire(self._clock_s())
             last_s = now_s
+
+    async def _tidy(self) -> None:
+        while True:
+            self._known.statistics.tidy(day_of(self._clock_s()))
+            await asyncio.sleep(TIDY_EVERY_S)
 
     def _can_hear(self) -> bool:
         """Tell whether a mirror that reports its load would be heard; while publishers are blocked none can report."""
@@ -184,18 +264,26 @@ class Follower:
     def _fold(self, delivery: Delivery) -> None:
         """Take one entry of the log. Nothing in it can stop the fold."""
         if delivery.offset is not None:
-            self.offset = delivery.offset
-        self._read_at_s = self._clock_s()
+            self.offset, self._last_id = delivery.offset, delivery.message_id
+        self._read_at_s, self._has_news = self._clock_s(), True
         envelope = self._read(delivery)
         if envelope is not None:
+            self._known.statistics.apply(envelope)
             self._notice(envelope)
         self._report()
 
     def _notice(self, envelope: Envelope) -> None:
-        """Take note of what the log says about itself."""
-        if isinstance(envelope.event, EventUnreadable):
-            self.unreadables.reported(envelope.event)
-        if self._view.log_generation > (self.generation or 0):
+        """Take note of what the log says about itself, and of what other selectors say."""
+        match envelope.event:
+            case EventUnreadable() as report:
+                self.unreadables.reported(report)
+            case SelectorCameOnline(selector=selector) if len(self._selectors) < SELECTORS_MAX:
+                self._selectors.add(selector)
+            case DownloadsGranted() as notice if notice.selector != self._selector and notice.mirror != ORIGIN:
+                self._reserve(notice, envelope.sequence)
+            case _:
+                pass
+        if self._known.view.log_generation > (self.generation or 0):
             self._newer.set()
         if self._replay is not None and not self._replay.done:
             self._replay.note(envelope)
@@ -203,12 +291,28 @@ class Follower:
                 self.caught_up.set()
                 log.info("log.caught_up", generation=self.generation, offset=self.offset)
 
+    def _reserve(self, notice: DownloadsGranted, sequence: int) -> None:
+        """Count another selector's grants until the mirror's load reports do."""
+        now_s = self._clock_s()
+        for granted in notice.grants:
+            expires_s = granted.start_by_s + CLOCK_SKEW_S
+            if expires_s > now_s:
+                self._known.reservations.add(
+                    notice.mirror,
+                    selector=notice.selector,
+                    sequence=sequence,
+                    size_bytes=granted.size_bytes,
+                    expires_s=expires_s,
+                )
+
     def _fold_load(self, delivery: Delivery) -> None:
         """Take one load report."""
         envelope = self._read(delivery)
         if envelope is not None and isinstance(envelope.event, LoadReported):
-            for selector, seen in envelope.event.grants_seen.items():
-                self._reservations.counted(envelope.event.mirror, selector=selector, up_to_sequence=seen)
+            report = envelope.event
+            for selector in self._selectors & report.grants_seen.keys():  # a mirror may invent names
+                seen = report.grants_seen[selector]
+                self._known.reservations.counted(report.mirror, selector=selector, up_to_sequence=seen)
         self._report()
 
     def _read(self, delivery: Delivery) -> Envelope | None:
@@ -216,7 +320,7 @@ class Follower:
         try:
             envelope = read_envelope(delivery, vhost=self._vhost)
             heard_s = self.hearing.heard() if isinstance(envelope.event, LoadReported) else 0.0
-            self._view.apply(envelope, heard_s=heard_s)
+            self._known.view.apply(envelope, heard_s=heard_s)
         except UnknownEventTypeError:
             self.unreadables.unknown_types += 1
             return None
@@ -241,6 +345,9 @@ class Follower:
     @property
     def _is_abreast(self) -> bool:
         return self._replay is not None and self._replay.done
+
+    def _without_news(self) -> str:
+        return "going on from the last view" if self.caught_up.is_set() else "without a view"
 
     def _progress(self) -> str:
         if self.trouble:

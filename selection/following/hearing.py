@@ -17,11 +17,11 @@ TICK_S_MAX: Final = 1.0  # a longer pause was our own (a replay, a suspended mac
 
 
 class HearingClock:
-    """Seconds of listening so far."""
+    """Seconds of listening so far; with those of a life before, where there is a view from it."""
 
-    def __init__(self) -> None:
-        self._now_s = 0.0
-        self._last_heard_s = 0.0
+    def __init__(self, now_s: float = 0.0) -> None:
+        self._now_s = now_s
+        self._last_heard_s = now_s
 
     @property
     def now_s(self) -> float:

@@ -2,24 +2,40 @@
 
 Two things are awaited. Our own ``selector.online``: all that stood in the log before it was read. And a restatement of
 the catalogue that was read whole: a new log holds nothing of the catalogue before the master has said it again, and of
-an old one the retention has cut the beginning off.
+an old one the retention has cut the beginning off. Who goes on where a snapshot ends has read the restatement before.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from events.envelope import MASTER_SOURCE, Envelope
 from events.schemas import CatalogueRestated
 
 
-class Replay:
-    """The reading of one log, from its first entry. ``own_id`` is the id of the event that we said at its beginning."""
+class Numbering(NamedTuple):
+    """A numbering of the master's in which the whole catalogue was read, and its first number in the log."""
 
-    def __init__(self, own_id: str) -> None:
+    epoch: int
+    first: int
+
+
+class Replay:
+    """The reading of one log. ``own_id`` is the id of the event that we said when we began to read it.
+
+    ``known`` is what was read of the same log in a life before; None: it is read from its first entry.
+    """
+
+    def __init__(self, own_id: str, known: Numbering | None = None) -> None:
         self._own_id = own_id
-        self._epoch = -1
-        self._first = 0
+        self._epoch, self._first = known or Numbering(-1, 0)
         self._is_own_read = False
-        self._is_catalogue_read = False
+        self._is_catalogue_read = known is not None
+
+    @property
+    def catalogue(self) -> Numbering | None:
+        """Give the numbering in which the whole catalogue was read, if it was."""
+        return Numbering(self._epoch, self._first) if self._is_catalogue_read else None
 
     @property
     def done(self) -> bool:

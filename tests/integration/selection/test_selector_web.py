@@ -358,4 +358,4 @@ async def test_probes_answer(site: Site) -> None:
         answer = await selector.ask("/-/readyz")
     assert answer["ready"] is True
     assert answer["degraded"] is False
-    assert {check["name"] for check in answer["checks"]} == {"log", "broker", "notices"}
+    assert {check["name"] for check in answer["checks"]} == {"log", "broker", "notices", "snapshot"}
