@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from events.names import MirrorName
-from events.schemas import Location
-from mirror.config import FetchLimits, MirrorConfig, MirrorCredentials, Serving, url_problem
+from events.schemas import Location, Reach
+from mirror.config import Family, FetchLimits, MirrorConfig, MirrorCredentials, Serving, url_problem
 from selection.answering.links import is_base_url
 
 GOOD = MirrorConfig(
@@ -42,6 +42,29 @@ def test_a_mirror_that_nginx_sends_for_says_so() -> None:
 def test_a_mirror_that_gives_other_mirrors_no_share_is_no_source() -> None:
     assert GOOD.profile("http://ana.example").peers
     assert not replace(GOOD, peer_share=0).profile("http://ana.example").peers
+
+
+def test_whom_a_mirror_takes_and_who_comes_first_is_in_its_profile() -> None:
+    reach = Reach(countries_excluded=("US",), networks_only=("192.0.2.0/24",))
+    profile = replace(GOOD, reach=reach, networks=("192.0.2.0/24",), asn=64500).profile("http://ana.example")
+    assert (profile.reach, profile.networks, profile.asn) == (reach, ("192.0.2.0/24",), 64500)
+
+
+@pytest.mark.parametrize(
+    ("url", "families"),
+    [
+        ("http://192.0.2.7:8082", (True, False)),
+        ("http://[2001:db8::7]", (False, True)),
+        ("https://ana.example", (True, True)),
+    ],
+)
+def test_the_families_of_a_mirror_are_those_of_its_address_unless_it_says_others(
+    url: str, families: tuple[bool, bool]
+) -> None:
+    profile = GOOD.profile(url)
+    assert (profile.ipv4, profile.ipv6) == families
+    said = replace(GOOD, families=frozenset({Family.IPV6})).profile(url)
+    assert (said.ipv4, said.ipv6) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +101,12 @@ def test_a_mirror_that_gives_other_mirrors_no_share_is_no_source() -> None:
         pytest.param({"location": place("PT", latitude=91)}, "the mirror could not announce", id="beyond the pole"),
         pytest.param({"name": MirrorName("bob")}, "name", id="other mirror's credentials"),
         pytest.param({"trusted_proxies": ("10.0.0.1/8",)}, "trusted_proxies", id="bits after the prefix"),
+        pytest.param({"networks": ("10.0.0.1/8",)}, "networks", id="bits after the prefix of its own network"),
+        pytest.param({"families": frozenset[Family]()}, "families", id="reached by no family"),
+        pytest.param({"reach": Reach(countries_only=("de",))}, "countries_only: 'de'", id="small country to take"),
+        pytest.param({"reach": Reach(countries_excluded=("X",))}, "countries_excluded: 'X'", id="short country"),
+        pytest.param({"reach": Reach(continents_only=("EUR",))}, "continents_only: 'EUR'", id="no continent"),
+        pytest.param({"asn": -1}, "the mirror could not announce", id="negative autonomous system"),
         pytest.param({"limits": FetchLimits(retry_first_s=9, retry_max_s=1)}, "limits", id="retries out of order"),
     ],
 )

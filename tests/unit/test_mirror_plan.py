@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.names import ChannelName, Digest, FilePath
+from events.names import ChannelName, Digest, FilePath, held_path
 from events.schemas import FilePublished, FileWithdrawn, LossReason
-from mirror.state.plan import Catalogue, Drop, Entry, Fetch, Journal, Resync, Snapshot, Standing, plan
+from mirror.state.plan import Catalogue, Drop, Entry, Fetch, Journal, Resync, Snapshot, Standing, owed, plan
 
 ISO, DOCS = ChannelName("iso"), ChannelName("docs")
 
@@ -94,6 +94,21 @@ def test_new_content_under_a_path_drops_the_old_one() -> None:
     actions = plan(catalogue, journal, held={sha("old")})
     assert {type(action) for action in actions} == {Fetch, Drop}
     assert wanted(catalogue) == {sha("new")}
+
+
+def test_a_release_leaves_content_wanted_at_every_step_whichever_channels_are_followed() -> None:
+    catalogue, held = following(ISO, DOCS), held_path(FilePath("a"))
+    for channel in (ISO, DOCS):
+        catalogue.apply(published(1, held, channel=channel), Journal())
+    for event in (
+        published(2, channel=DOCS), published(2, channel=ISO),
+        withdrawn(3, held, channel=ISO), withdrawn(3, held, channel=DOCS),
+    ):  # fmt: skip
+        journal = Journal()
+        assert catalogue.apply(event, journal) is Standing.NEXT
+        assert plan(catalogue, journal, held={sha("A")}) == [], "it is neither fetched nor removed"
+    assert owed(catalogue, journal) == {DOCS: set()}, "and the withdrawal waits for nothing"
+    assert catalogue.wanted(sha("A")) == catalogue.entry((DOCS, FilePath("a")))
 
 
 def test_a_revoked_channel_takes_its_files_along() -> None:

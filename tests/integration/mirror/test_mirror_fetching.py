@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from events.names import ChannelName
+from events.names import ChannelName, FilePath, held_path
 from events.schemas import (
     ChannelFollowed,
     DeclineReason,
@@ -269,6 +269,20 @@ async def test_a_gap_leads_to_the_snapshot(stage: Stage) -> None:
         await stage.publish("c", b"C")
         await stage.log.until(ReplicaReady, 3)
         assert missed.sha256 in {ready.sha256 for ready in stage.log.of(ReplicaReady)}
+
+
+async def test_a_held_file_is_read_from_the_snapshot_and_its_release_fetches_and_loses_nothing(stage: Stage) -> None:
+    held = held_path(FilePath("a"))
+    async with stage.running():
+        missed = stage.master.publish(held, b"A")
+        await stage.publish_ready("c", b"C")
+        await stage.log.until(ReplicaReady, 2)
+        await stage.say(stage.master.publish("a", b"A"))
+        await stage.say(stage.master.withdraw(held))
+        await stage.publish_ready("d", b"D")
+        assert sorted(ready.path for ready in stage.log.of(ReplicaReady)) == sorted([held, "c", "d"])
+        assert stage.log.of(ReplicaLost) == []
+        assert sum(missed.sha256.hex() in asked for asked in stage.master.asked) == 1
 
 
 async def test_more_than_the_operators_disk_limit_is_declined_until_there_is_room(stage: Stage) -> None:

@@ -11,13 +11,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import OperationalError
 
 from events.codec import decode
-from events.names import ChannelName, Digest, FilePath, MirrorName
+from events.names import ChannelName, Digest, FilePath, MirrorName, held_path
 from events.schemas import (
     Availability,
     AvailabilityChanged,
@@ -166,6 +167,18 @@ async def test_the_paths_of_what_was_lost_longest_ago_are_forgotten_and_nothing_
     async with Store.opened(tmp_path / "state.db", ANA, time.time_ns) as restarted:
         for each in (store, restarted):
             assert [each.path_of(sha256, "") for sha256 in in_order] == expected
+
+
+async def test_a_visitor_is_sent_back_to_where_a_held_file_is_released_to(store: Store, tmp_path: Path) -> None:
+    file = published(1)
+    held = msgspec.structs.replace(file, path=held_path(file.path))
+    await store.fold(lambda catalogue, journal: catalogue.apply(held, journal))
+    await store.add_replica(file.sha256, 1)
+    assert store.path_of(file.sha256, "") == file.path
+    await store.lose_replicas({file.sha256: LossReason.MISSING})
+    await store.fold(lambda catalogue, journal: catalogue.unfollow(ISO, journal))
+    async with Store.opened(tmp_path / "state.db", ANA, time.time_ns) as restarted:
+        assert [each.path_of(file.sha256, "") for each in (store, restarted)] == [file.path, file.path]
 
 
 async def test_what_nobody_wants_is_not_taken_in(store: Store) -> None:
