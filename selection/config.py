@@ -55,6 +55,8 @@ class SelectorConfig:
             fewer in fleets of hundreds (``selection.answering.candour``). 0: none.
         processes: how many selectors share the address, each with a view of its own; past 1 their names are those of
             ``name`` with ``-1`` and so on.
+        shares_port: whether other processes may listen on the same address.
+        fast_lane: whether plain redirects are answered before aiohttp reads them. Both answer alike.
     """
 
     name: SelectorName
@@ -82,6 +84,8 @@ class SelectorConfig:
     hops_max: int = 3
     explain_per_second: float = 50.0
     processes: int = 1
+    shares_port: bool = False
+    fast_lane: bool = True
 
     def problems(self) -> list[str]:
         """Give all that is wrong, one sentence each."""

@@ -92,6 +92,7 @@ class SelectorSection(Struct, frozen=True, kw_only=True):
     near_km: float = 200.0
     explain_per_second: float = 50.0
     processes: int = 1
+    fast_lane: bool = True
 
 
 class MirrorSection(Struct, frozen=True, kw_only=True):

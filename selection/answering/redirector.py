@@ -153,8 +153,9 @@ class Redirector:
         """Give the mirror that keeps a place for this visitor, or else the best one, or else the master."""
         office = self._office
         rejected: Mapping[MirrorName, Rejection] = {}
-        if not looks and office.candour.affords(len(office.view.mirrors()), now_s=now_s):
+        if not looks and office.candour.affords(now_s=now_s):
             choice = office.policy.explain(file, visitor, now_s=heard_s, rng=office.rng)
+            office.candour.spend(len(choice.ranked) + len(choice.rejected))
             access, rejected = choice.access, choice.rejected
             best = office.view.mirror(choice.best.mirror) if choice.best else None
         else:

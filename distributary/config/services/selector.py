@@ -39,5 +39,6 @@ def selector_config(settings: Settings) -> SelectorConfig:
         near_km=section.near_km,
         explain_per_second=section.explain_per_second,
         processes=section.processes,
+        fast_lane=section.fast_lane,
     )
     return checked(config, settings, "selector")
