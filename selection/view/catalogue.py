@@ -18,8 +18,8 @@ from events.names import HELD_PREFIX, ORIGIN_CHANNEL, FilePath
 from events.schemas import FilePublished, FileWithdrawn
 from selection.view.contents import Contents
 from selection.view.file import Digests, Pieces, PublishedFile
-from selection.view.files import NO_DETAILS, Details, Files
-from selection.view.memberships import NONE, Memberships, Rank
+from selection.view.files import Details, Files
+from selection.view.memberships import Memberships, Rank
 from selection.view.metadata import Watches
 from selection.view.paths import Paths
 
@@ -56,16 +56,16 @@ class Catalogue:
         files, memberships = self._files, self._memberships
         published = isinstance(event, FilePublished)
         number = files.find(event.path)
-        if number < 0:
+        if not number:
             if is_whole and not published:
                 return
             number = files.add(event.path)
-        channel, first = memberships.channel_id(event.channel), files.row.cells[number] - 1
-        row = memberships.find(first, channel)
+        channel = memberships.channel_id(event.channel)
+        row = memberships.find(files.row.cells[number], channel)
         rank = Rank(event.generation, event.channel_sequence, sequence)
-        if row >= 0 and not memberships.is_newer(rank, row):
+        if row and not memberships.is_newer(rank, row):
             return
-        content = self._contents.need(event.sha256) if published else NONE
+        content = self._contents.need(event.sha256) if published else 0
         self._put(number, row, channel, rank, content)
         if event.channel == ORIGIN_CHANNEL:
             self._list(number, event if published else None, content)
@@ -78,7 +78,7 @@ class Catalogue:
     def file(self, path: FilePath) -> PublishedFile | None:
         """Find a published file."""
         number = self._files.find(path)
-        if number < 0 or path.startswith(HELD_PREFIX):
+        if not number or path.startswith(HELD_PREFIX):
             return None
         return self._files.published(number, self._contents)
 
@@ -126,32 +126,30 @@ class Catalogue:
         if not old:
             return
         for number, path in enumerate(files.paths):
-            if path and (gone := [row for row in memberships.rows(files.row.cells[number] - 1) if row in old]):
+            if path and (gone := [row for row in memberships.rows(files.row.cells[number]) if row in old]):
                 self._forget(number, gone)
 
     def _details(self, file: PublishedFile) -> Details:
-        number = self._files.find(file.path)
-        return self._files.details_of(number) if number >= 0 else NO_DETAILS
+        return self._files.details_of(self._files.find(file.path))
 
     def _put(self, number: int, row: int, channel: int, rank: Rank, content: int) -> None:
         """Let a fact hold in the place of the one in ``row``, if any."""
         files, memberships = self._files, self._memberships
-        if content >= 0:
+        if content:
             self._contents.use(content)
-        if row < 0:
-            first = files.row.cells[number] - 1
-            files.row.put(number, memberships.add(first, channel, rank, content) + 1)
+        if not row:
+            files.row.put(number, memberships.add(files.row.cells[number], channel, rank, content))
             return
-        before = memberships.content_of(row)
+        before = memberships.content.cells[row]
         memberships.rank(row, rank)
-        memberships.content.put(row, content + 1)
-        if before >= 0:
+        memberships.content.put(row, content)
+        if before:
             self._contents.disuse(before)
 
     def _list(self, number: int, event: FilePublished | None, content: int) -> None:
         """Note what is published under a path; keep the published paths in order, and their number."""
         files, path = self._files, self._files.paths[number]
-        was_listed = files.content.cells[number] > 0
+        was_listed = bool(files.content.cells[number])
         if event is None:
             files.withdraw(number)
         else:
@@ -164,28 +162,27 @@ class Catalogue:
     def _enter(self, number: int) -> None:
         """Work out which channels hold what is published under a path."""
         files = self._files
-        content = files.content.cells[number] - 1
-        held = self._memberships.holding(files.row.cells[number] - 1, content) if content >= 0 else ()
-        files.enter(number, held)
+        content = files.content.cells[number]
+        files.enter(number, self._memberships.holding(files.row.cells[number], content) if content else ())
         self.watches.changed(number)
 
     def _forget_withdrawn(self) -> None:
         """Forget the withdrawals that nothing older can follow."""
         withdrawn, self._withdrawn = self._withdrawn, set()
         for number, channel in withdrawn:
-            row = self._memberships.find(self._files.row.cells[number] - 1, channel)
-            if row >= 0 and self._memberships.content_of(row) < 0:
+            row = self._memberships.find(self._files.row.cells[number], channel)
+            if row and not self._memberships.content.cells[row]:
                 self._forget(number, [row])
 
     def _forget(self, number: int, rows: Iterable[int]) -> None:
         """Take facts out as if they had never been said."""
         files, memberships = self._files, self._memberships
         for row in rows:
-            content, is_origin = memberships.content_of(row), memberships.channel.cells[row] == 0
-            files.row.put(number, memberships.drop(files.row.cells[number] - 1, row) + 1)
+            content, is_origin = memberships.content.cells[row], memberships.channel.cells[row] == 0
+            files.row.put(number, memberships.drop(files.row.cells[number], row))
             if is_origin:
-                self._list(number, None, NONE)
-            if content >= 0:
+                self._list(number, None, 0)
+            if content:
                 self._contents.disuse(content)
         self._enter(number)
         if not files.row.cells[number]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 _WIDTHS: Final = "BHIQ"
@@ -53,10 +53,10 @@ class Column:
 
 
 class Slots:
-    """An open-addressing table from the hash of a thing to its number: six to thirteen bytes for each thing.
+    """An open-addressing table from the hash of a thing to its number: seven to thirteen bytes for each thing.
 
-    The things are elsewhere, by number; ``hash_of`` gives the hash of one that is in the table. To find a thing: begin
-    at ``hash & mask``, go on by ones, end at a cell of 0; a cell holds a number plus one.
+    The things are elsewhere, by number from 1 on; ``hash_of`` gives the hash of one that is in the table. To find a
+    thing: begin at ``hash & mask``, go on by ones, end at a cell of 0.
     """
 
     __slots__ = ("_hash_of", "_used", "cells", "mask")
@@ -65,37 +65,35 @@ class Slots:
         self._hash_of = hash_of
         self._reset(_SLOTS_MIN)
 
-    def fill(self, count: int) -> None:
-        """Put the numbers below ``count`` into an empty table."""
+    def fill(self, numbers: Iterable[int]) -> None:
+        """Hold these numbers, and no others."""
+        wanted = list(numbers)
         size = _SLOTS_MIN
-        while _is_full(count, size):
+        while _is_full(len(wanted), size):
             size *= 2
         self._reset(size)
-        self._used = count
-        for number in range(count):
+        self._used = len(wanted)
+        for number in wanted:
             self._settle(number)
 
     def put(self, number: int) -> None:
-        """Put a number in that is not there."""
+        """Put a number in that is not there; its thing is."""
         self._used += 1
         if _is_full(self._used, self.mask + 1):
-            known = [cell - 1 for cell in self.cells if cell]
-            self._reset(2 * (self.mask + 1))
-            self._used = len(known) + 1
-            for other in known:
-                self._settle(other)
-        self._settle(number)
+            self.fill([*filter(None, self.cells), number])
+        else:
+            self._settle(number)
 
     def drop(self, number: int) -> None:
-        """Take a number out that is there. What lies behind moves up, so that no search ends too early."""
+        """Take a number out; its thing is still there. What lies behind moves up, so that no search ends too early."""
         cells, mask = self.cells, self.mask
         hole = self._hash_of(number) & mask
-        while cells[hole] != number + 1:
+        while cells[hole] != number:
             hole = (hole + 1) & mask
         self._used -= 1
         place = hole
         while other := cells[place := (place + 1) & mask]:
-            home = self._hash_of(other - 1) & mask
+            home = self._hash_of(other) & mask
             if (place - home) & mask >= (place - hole) & mask:
                 cells[hole] = other
                 hole = place
@@ -106,7 +104,7 @@ class Slots:
         place = self._hash_of(number) & mask
         while cells[place]:
             place = (place + 1) & mask
-        cells[place] = number + 1
+        cells[place] = number
 
     def _reset(self, size: int) -> None:
         self.cells = array("I", bytes(4 * size))

@@ -6,74 +6,89 @@ mirror number n; whole trees are usually on the same mirrors, so equal sets are 
 
 from __future__ import annotations
 
+from typing import Final
+
 from events.names import SHA256_BYTES, Digest
 from selection.view.columns import Column, Slots
-from selection.view.interning import Interned
+from selection.view.holders import HolderSets
 
-NOWHERE = -1
+_SHIFT: Final = 5
+assert 1 << _SHIFT == SHA256_BYTES  # noqa: S101 - the module is wrong where it does not hold
 
 
 class Contents:
-    """The contents. ``watched`` are those of which somebody keeps an answer until ``watched_version`` rises."""
+    """The contents by number, from 1 on. The numbers of contents that nobody holds or names go to others.
+
+    ``watched`` are those of which somebody keeps an answer until ``watched_version`` rises.
+    """
 
     def __init__(self) -> None:
-        self._digests = bytearray()
-        self._holders = Column()
-        self._uses = Column()
-        self._sets: Interned[int] = Interned(0)
+        self.digests = bytearray(SHA256_BYTES)
+        self.held = Column()
+        self.uses = Column()
+        for column in (self.held, self.uses):
+            column.append(0)
+        self.sets = HolderSets()
         self._slots = Slots(self._hash_of)
         self._free: list[int] = []
         self.watched: set[int] = set()
         self.watched_version = 0
 
     def find(self, sha256: Digest) -> int:
-        """Give the number of a content, or ``NOWHERE``."""
-        slots, digests = self._slots, self._digests
+        """Give the number of a content, or 0."""
+        slots, digests = self._slots, self.digests
         cells, mask = slots.cells, slots.mask
         place = hash(sha256) & mask
-        while cell := cells[place]:
-            number = cell - 1
-            if digests.startswith(sha256, number << 5):
+        while number := cells[place]:
+            if digests.startswith(sha256, number << _SHIFT):
                 return number
             place = (place + 1) & mask
-        return NOWHERE
+        return 0
 
     def need(self, sha256: Digest) -> int:
         """Give the number of a content; one that nobody spoke of yet is given its number."""
-        number = self.find(sha256)
-        return self._add(sha256) if number < 0 else number
+        return self.find(sha256) or self._add(sha256)
 
     def digest(self, number: int) -> Digest:
         """Give the digest of a content."""
-        return Digest(bytes(self._digests[number * SHA256_BYTES : (number + 1) * SHA256_BYTES]))
+        return Digest(bytes(self.digests[number << _SHIFT : number + 1 << _SHIFT]))
 
     def holders(self, number: int) -> int:
-        """Give the mirrors that hold a content, as a bit set."""
-        return self._sets.values[self._holders.cells[number]]
+        """Give the mirrors that hold a content, as a bit set; nobody holds number 0."""
+        return self.sets.values[self.held.cells[number]]
 
-    def hold(self, number: int, bit: int) -> bool:
-        """Note that a mirror holds a content; tell whether that is new."""
-        held = self._holders.cells[number]
-        before = self._sets.values[held]
+    def hold(self, sha256: Digest, bit: int, mirror: int) -> bool:
+        """Note that a mirror holds a content; tell whether that is new. ``bit`` is that of its number."""
+        slots, digests = self._slots, self.digests
+        cells, mask = slots.cells, slots.mask
+        place = hash(sha256) & mask
+        while number := cells[place]:  # as in ``find``: a call more for each fact is felt
+            if digests.startswith(sha256, number << _SHIFT):
+                break
+            place = (place + 1) & mask
+        else:
+            number = self._add(sha256)
+        held = self.held.cells[number]
+        before = self.sets.values[held]
         after = before | bit
         if after == before:
             return False
-        now = self._sets.exchange(held, after)
+        now = self.sets.step(held, after, mirror)
         if now != held:
-            self._holders.put(number, now)
+            self.held.put(number, now)
         if number in self.watched:
             self.watched_version += 1
         return True
 
-    def release(self, number: int, bit: int) -> bool:
+    def release(self, number: int, bit: int, mirror: int) -> bool:
         """Note that a mirror holds a content no more; tell whether that is new."""
-        held = self._holders.cells[number]
-        before = self._sets.values[held]
+        held = self.held.cells[number]
+        before = self.sets.values[held]
         if not before & bit:
             return False
-        now = self._sets.exchange(held, before & ~bit)
+        now = self.sets.step(held, before & ~bit, mirror)
         if now != held:
-            self._holders.put(number, now)
+            self.held.put(number, now)
         if number in self.watched:
             self.watched_version += 1
         self._drop_if_idle(number)
@@ -81,45 +96,47 @@ class Contents:
 
     def held_by(self, bit: int) -> list[int]:
         """Give the contents that a mirror holds."""
-        having = {number for number, holders in enumerate(self._sets.values) if holders & bit}
-        return [number for number, held in enumerate(self._holders.cells) if held in having] if having else []
+        having = {number for number, holders in enumerate(self.sets.values) if holders & bit}
+        return [number for number, held in enumerate(self.held.cells) if held in having] if having else []
 
     def use(self, number: int) -> None:
         """Note that the catalogue names a content once more."""
-        self._uses.put(number, self._uses.cells[number] + 1)
+        self.uses.put(number, self.uses.cells[number] + 1)
 
     def disuse(self, number: int) -> None:
         """Note that the catalogue names a content once less."""
-        self._uses.put(number, self._uses.cells[number] - 1)
+        self.uses.put(number, self.uses.cells[number] - 1)
         self._drop_if_idle(number)
 
     def disuse_all(self) -> None:
         """Note that the catalogue names nothing any more."""
-        for number, uses in enumerate(self._uses.cells):
+        for number, uses in enumerate(self.uses.cells):
             if uses:
-                self._uses.put(number, 0)
+                self.uses.put(number, 0)
                 self._drop_if_idle(number)
 
-    def __len__(self) -> int:
-        """Give a number above those of all contents."""
-        return len(self._uses.cells)
+    def restore(self) -> None:
+        """Find again what is derived from digests, holders and uses."""
+        idle = [not (held or uses) for held, uses in zip(self.held.cells, self.uses.cells, strict=True)]
+        self._free = [number for number, is_idle in enumerate(idle) if number and is_idle]
+        self._slots.fill(number for number, is_idle in enumerate(idle) if not is_idle)
 
     def _add(self, sha256: Digest) -> int:
         if self._free:
             number = self._free.pop()
-            self._digests[number * SHA256_BYTES : (number + 1) * SHA256_BYTES] = sha256
+            self.digests[number << _SHIFT : number + 1 << _SHIFT] = sha256
         else:
-            number = len(self._uses.cells)
-            self._digests += sha256
-            self._holders.append(0)
-            self._uses.append(0)
+            number = len(self.uses.cells)
+            self.digests += sha256
+            self.held.append(0)
+            self.uses.append(0)
         self._slots.put(number)
         return number
 
     def _drop_if_idle(self, number: int) -> None:
-        if not self._holders.cells[number] and not self._uses.cells[number]:
+        if not self.held.cells[number] and not self.uses.cells[number]:
             self._slots.drop(number)
             self._free.append(number)
 
     def _hash_of(self, number: int) -> int:
-        return hash(bytes(self._digests[number * SHA256_BYTES : (number + 1) * SHA256_BYTES]))
+        return hash(bytes(self.digests[number << _SHIFT : number + 1 << _SHIFT]))

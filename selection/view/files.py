@@ -13,7 +13,6 @@ from selection.view.contents import Contents
 from selection.view.file import Digests, Pieces, PublishedFile
 from selection.view.interning import Interned
 
-NOBODY: Final = -1
 # Digests of pieces are for metalinks alone, 16 kB a large file. What is published beyond this room is shown without.
 PIECES_BYTES_MAX: Final = 128 << 20
 
@@ -34,17 +33,18 @@ class Details(Struct, frozen=True, gc=False):
 
 
 NO_DETAILS: Final = Details()
+_NO_PATH: Final = FilePath("")
 
 
 class Files:
     """Paths by number, and what is published under each: some sixty bytes beside the path and the content.
 
-    A number is a path's for as long as there is any fact about it. ``content`` and ``row`` are stored plus one, so that
-    0 is none.
+    A number, from 1 on, is a path's for as long as there is any fact about it. ``row`` is the first one of those; a
+    ``content`` of 0: nothing is published there.
     """
 
     def __init__(self) -> None:
-        self.paths: list[FilePath] = []
+        self.paths: list[FilePath] = [_NO_PATH]
         self.row = Column()
         self.content = Column()
         self.generation = Column()
@@ -58,6 +58,8 @@ class Files:
         self.pieces_bytes = 0
         self._slots = Slots(self._hash_of)
         self._free: list[int] = []
+        for column in self.columns():
+            column.append(0)
 
     def columns(self) -> tuple[Column, ...]:
         """Give the columns, in an order that stays."""
@@ -72,15 +74,15 @@ class Files:
         )
 
     def find(self, path: FilePath) -> int:
-        """Give the number of a path, or ``NOBODY``."""
+        """Give the number of a path, or 0."""
         slots, paths = self._slots, self.paths
         cells, mask = slots.cells, slots.mask
         place = hash(path) & mask
-        while cell := cells[place]:
-            if paths[cell - 1] == path:
-                return cell - 1
+        while number := cells[place]:
+            if paths[number] == path:
+                return number
             place = (place + 1) & mask
-        return NOBODY
+        return 0
 
     def add(self, path: FilePath) -> int:
         """Give a number to a path that has none."""
@@ -98,12 +100,12 @@ class Files:
     def remove(self, number: int) -> None:
         """Take a path's number back; nothing is published under it."""
         self._slots.drop(number)
-        self.paths[number] = FilePath("")
+        self.paths[number] = _NO_PATH
         self._free.append(number)
 
     def publish(self, number: int, event: FilePublished, content: int) -> None:
         """Note what is published under a path."""
-        self.content.put(number, content + 1)
+        self.content.put(number, content)
         self.generation.put(number, event.generation)
         self.size_bytes.put(number, event.size_bytes)
         self.published_at_ns.put(number, event.published_at_ns)
@@ -136,7 +138,7 @@ class Files:
             path=self.paths[number],
             generation=self.generation.cells[number],
             size_bytes=self.size_bytes.cells[number],
-            sha256=contents.digest(content - 1),
+            sha256=contents.digest(content),
             media_type=media_type,
             tags=tags,
             access=access,
@@ -159,6 +161,12 @@ class Files:
             pieces = Pieces()
         self.pieces_bytes += len(pieces.piece_digests)
         self.details[number] = Details(Digests(md5=event.md5, sha1=event.sha1), pieces)
+
+    def restore(self) -> None:
+        """Find again what is derived from the paths and details."""
+        self._free = [number for number, path in enumerate(self.paths) if number and not path]
+        self._slots.fill(number for number, path in enumerate(self.paths) if path)
+        self.pieces_bytes = sum(len(details.pieces.piece_digests) for details in self.details.values())
 
     def _hash_of(self, number: int) -> int:
         return hash(self.paths[number])

@@ -58,7 +58,7 @@ from selection.view.changes import Changes
 from selection.view.contents import Contents
 from selection.view.file import Digests, Pieces, PublishedFile
 from selection.view.policies import AddressPolicies
-from selection.view.replicas import Replicas
+from selection.view.replicas import Replicas, Told
 from selection.view.roster import Mirror, Roster
 from selection.view.sequences import SequenceTrack
 
@@ -78,6 +78,7 @@ class FleetView:
         self._replicas = Replicas(self._contents)
         self._acknowledgements = Acknowledgements()
         self._policies = AddressPolicies()
+        self._told_by_name: dict[MirrorName, Told] = {}
         self._tracks: dict[str, SequenceTrack] = {}
         self._floor = 0
         self._followers: dict[tuple[ChannelName, ...], int] = {}
@@ -97,7 +98,7 @@ class FleetView:
 
     def apply(self, envelope: Envelope, *, heard_s: float) -> None:
         """Fold one event. ``heard_s`` is when it arrived, on the listener's clock; it counts for load reports alone."""
-        event = envelope.event
+        event, sequence = envelope.event, envelope.sequence
         if isinstance(event, LoadReported):  # telemetry may have gaps and keeps no history
             self._roster.weigh(event, version=envelope.version, heard_s=heard_s)
             return
@@ -106,10 +107,14 @@ class FleetView:
             track = self._begin_epoch(envelope, track)
             if track is None:
                 return
-        elif not track.note(envelope.sequence):
+        elif sequence == track.last + 1:
+            track.last = sequence
+        elif not track.note(sequence):
             return
-        if not self._is_void(envelope):
-            self._fold(event, sequence=envelope.sequence, track=track)
+        if isinstance(event, ReplicaReady):
+            self._replicas.ready(self._told(event.mirror), event, sequence=sequence, track=track)
+        elif not self._is_void(envelope):
+            self._fold(event, sequence=sequence, track=track)
 
     @property
     def roster_version(self) -> int:
@@ -230,17 +235,17 @@ class FleetView:
         """Fold what holds, the most frequent first; ``sequence`` and ``track`` are its source's."""
         match event:
             case ReplicaReady() | ReplicaLost():
-                self._replicas.apply(self._number(event.mirror), event, sequence=sequence, track=track)
+                self._replicas.apply(self._told(event.mirror), event, sequence=sequence, track=track)
             case FilePublished():
                 self._catalogue.apply(event, sequence=sequence, is_whole=self._is_whole(track))
             case FileWithdrawn():
                 self._catalogue.apply(event, sequence=sequence, is_whole=self._is_whole(track))
                 self._acknowledgements.withdraw(event, epoch=track.epoch, sequence=sequence)
             case InventoryAnnounced():
-                if self._replicas.page(self._number(event.mirror), event, track=track):
+                if self._replicas.page(self._told(event.mirror), event, track=track):
                     self._roster.note_change(self._number(event.mirror))
             case ReplicaDeclined():
-                self._replicas.decline(self._number(event.mirror), event, sequence=sequence)
+                self._replicas.decline(self._told(event.mirror), event, sequence=sequence)
             case ChannelFollowed():
                 self._acknowledgements.follow(self._number(event.mirror), event, sequence=sequence)
             case ChannelDefined() | ChannelRemoved():
@@ -275,6 +280,12 @@ class FleetView:
                 pass
             case _:
                 assert_never(event)
+
+    def _told(self, mirror: MirrorName) -> Told:
+        told = self._told_by_name.get(mirror)
+        if told is None:
+            told = self._told_by_name[mirror] = self._replicas.of(self._number(mirror))
+        return told
 
     def _number(self, mirror: MirrorName) -> int:
         return self._roster.mirror(mirror).number

@@ -6,12 +6,10 @@ A fact is ranked by ``(generation, channel_sequence, sequence)``; the highest ra
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from events.names import ORIGIN_CHANNEL, ChannelName
 from selection.view.columns import Column
-
-NONE: Final = -1
 
 
 class Rank(NamedTuple):
@@ -23,10 +21,9 @@ class Rank(NamedTuple):
 
 
 class Memberships:
-    """Facts in rows, one row leading to the next of the same file. A file is named by its first row.
+    """Facts in rows from 1 on, one leading to the ``next`` of the same file. A file is named by its first row.
 
-    A row's content is its number, or ``NONE`` for a withdrawal. Rows and contents are stored plus one, so that 0 is
-    none.
+    A row's ``content`` is 0 for a withdrawal. Row 0 is none.
     """
 
     def __init__(self) -> None:
@@ -39,6 +36,12 @@ class Memberships:
         self.content = Column()
         self.next = Column()
         self._free: list[int] = []
+        for column in self.columns():
+            column.append(0)
+
+    def columns(self) -> tuple[Column, ...]:
+        """Give the columns, in an order that stays."""
+        return self.channel, self.generation, self.channel_sequence, self.sequence, self.content, self.next
 
     def channel_id(self, name: ChannelName) -> int:
         """Give the number of a channel; 0 is ``origin``."""
@@ -49,28 +52,21 @@ class Memberships:
         return known
 
     def find(self, first: int, channel: int) -> int:
-        """Give a file's row for a channel, or ``NONE``."""
+        """Give a file's row for a channel, or 0."""
         row, channels, following = first, self.channel.cells, self.next.cells
-        while row >= 0 and channels[row] != channel:
-            row = following[row] - 1
+        while row and channels[row] != channel:
+            row = following[row]
         return row
 
     def add(self, first: int, channel: int, rank: Rank, content: int) -> int:
         """Put a fact before a file's other ones; give its row, which is the file's first one now."""
-        generation, channel_sequence, sequence = rank
         if self._free:
             row = self._free.pop()
-            self.channel.put(row, channel)
-            self.content.put(row, content + 1)
-            self.next.put(row, first + 1)
-            self.rank(row, rank)
+            for column, value in zip(self.columns(), (channel, *rank, content, first), strict=True):
+                column.put(row, value)
             return row
-        self.channel.append(channel)
-        self.generation.append(generation)
-        self.channel_sequence.append(channel_sequence)
-        self.sequence.append(sequence)
-        self.content.append(content + 1)
-        self.next.append(first + 1)
+        for column, value in zip(self.columns(), (channel, *rank, content, first), strict=True):
+            column.append(value)
         return len(self.channel.cells) - 1
 
     def is_newer(self, rank: Rank, row: int) -> bool:
@@ -86,43 +82,36 @@ class Memberships:
         self.channel_sequence.put(row, rank.channel_sequence)
         self.sequence.put(row, rank.sequence)
 
-    def content_of(self, row: int) -> int:
-        """Give the content of a row, or ``NONE`` where it is a withdrawal, or no row."""
-        return self.content.cells[row] - 1 if row >= 0 else NONE
-
     def before(self, floor: int) -> set[int]:
         """Give the rows whose facts the master said under its sequence ``floor``."""
-        return {row for row, sequence in enumerate(self.sequence.cells) if sequence < floor}.difference(self._free)
+        old = {row for row, sequence in enumerate(self.sequence.cells) if sequence < floor}
+        return old.difference((0, *self._free))
 
     def rows(self, first: int) -> Iterator[int]:
-        """Give the rows of a file. One may be dropped as soon as it was given."""
-        row = first
-        while row >= 0:
-            following = self.next.cells[row] - 1
+        """Give the rows of a file."""
+        row, following = first, self.next.cells
+        while row:
             yield row
-            row = following
+            row = following[row]
 
     def drop(self, first: int, row: int) -> int:
-        """Take a row out of those of a file; give the file's first row, or ``NONE``."""
-        following = self.next.cells[row]
-        self.content.put(row, 0)
+        """Take a row out of those of a file; give the file's first row, or 0."""
+        following = self.next.cells
         self._free.append(row)
         if row == first:
-            return following - 1
+            return following[row]
         before = first
-        while self.next.cells[before] - 1 != row:
-            before = self.next.cells[before] - 1
-        self.next.put(before, following)
+        while following[before] != row:
+            before = following[before]
+        following[before] = following[row]
         return first
 
     def holding(self, first: int, content: int) -> tuple[ChannelName, ...]:
         """Give the channels, but ``origin``, that hold a content under a file's path, by name."""
-        names, wanted = self.channels, content + 1
-        row, channels, contents, following = first, self.channel.cells, self.content.cells, self.next.cells
-        found: list[ChannelName] = []
-        while row >= 0:
-            if contents[row] == wanted and channels[row]:
+        names, channels, contents, following = self.channels, self.channel.cells, self.content.cells, self.next.cells
+        row, found = first, list[ChannelName]()
+        while row:
+            if contents[row] == content and channels[row]:
                 found.append(names[channels[row]])
-            row = following[row] - 1
-        found.sort()
-        return tuple(found)
+            row = following[row]
+        return tuple(sorted(found)) if len(found) > 1 else tuple(found)

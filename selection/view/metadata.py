@@ -73,7 +73,7 @@ class Watches:
         watch.version = self._contents.watched_version
 
     def _contents_of(self, watch: _Watch) -> set[int]:
-        return {self._files.content.cells[number] - 1 for number in watch.numbers}
+        return {self._files.content.cells[number] for number in watch.numbers}
 
     def _is_of(self, number: int, channel: ChannelName, tags: frozenset[Tag]) -> bool:
         files = self._files

@@ -63,6 +63,7 @@ class Told(Struct):
     """
 
     number: int
+    bit: int
     as_of: int = 0
     copies: int = 0
     folded: int = 0
@@ -77,36 +78,52 @@ class Replicas:
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
-        self._told: dict[int, Told] = {}
+        self.told: dict[int, Told] = {}
 
     def holders(self, sha256: Digest) -> int:
         """Give the mirrors that hold this content, as a bit set."""
         content = self._contents.find(sha256)
-        return 0 if content < 0 else self._contents.holders(content)
+        return self._contents.holders(content)
 
     def copies(self, number: int) -> int:
         """Count the contents that a mirror holds."""
-        return self._of(number).copies
+        return self.of(number).copies
 
     def inventory_as_of(self, number: int) -> int:
         """Give the sequence at which the mirror's last complete inventory was taken, or 0."""
-        return self._of(number).as_of
+        return self.of(number).as_of
 
     def loss(self, number: int, sha256: Digest) -> LossReason | None:
         """Give the reason for which the mirror lost this content, where its last word was that it did."""
-        said = self._of(number).losses.get(sha256)
+        said = self.of(number).losses.get(sha256)
         return said[1] if said else None
 
     def declined(self, number: int, sha256: Digest) -> ReplicaDeclined | None:
         """Give the mirror's last word on why it could not fetch this content."""
-        said = self._of(number).declined.get(sha256)
+        said = self.of(number).declined.get(sha256)
         return said[1] if said else None
 
-    def apply(self, number: int, event: ReplicaReady | ReplicaLost, *, sequence: int, track: SequenceTrack) -> None:
-        """Fold a fact about one content; ``sequence`` is the mirror's, and ``track`` has noted it."""
-        told = self._told.get(number) or self._of(number)
+    def ready(self, told: Told, event: ReplicaReady, *, sequence: int, track: SequenceTrack) -> None:
+        """Fold that a mirror holds a content; ``sequence`` is the mirror's, and ``track`` has noted it."""
+        if (
+            told.since
+            or told.pending
+            or track.gaps
+            or track.first > told.as_of + 1
+            or told.losses
+            or told.declined
+            or told.copies >= CONTENTS_MAX
+        ):
+            self.apply(told, event, sequence=sequence, track=track)
+        elif sequence > told.as_of:  # by far the most
+            told.folded = sequence
+            if self._contents.hold(event.sha256, told.bit, told.number):
+                told.copies += 1
+
+    def apply(self, told: Told, event: ReplicaReady | ReplicaLost, *, sequence: int, track: SequenceTrack) -> None:
+        """Fold any fact about one content."""
         if told.since or told.pending or track.gaps or track.first > told.as_of + 1:
-            if not self._is_news(told, event.sha256, sequence, track):
+            if not _is_news(told, event.sha256, sequence, track):
                 return
             self._keep(told, event, sequence, track)
         elif sequence <= told.as_of:
@@ -121,20 +138,18 @@ class Replicas:
             _explain(told, event, sequence)
             self._release(told, event.sha256)
 
-    def decline(self, number: int, event: ReplicaDeclined, *, sequence: int) -> None:
+    def decline(self, told: Told, event: ReplicaDeclined, *, sequence: int) -> None:
         """Keep the last reason for which a mirror could not fetch a content, until it says anything newer of it."""
-        told = self._of(number)
         known = max(told.as_of, told.since.get(event.sha256, 0) >> 1)
         declined, _ = told.declined.get(event.sha256, (0, None))
         if sequence <= max(known, declined):
             return
         told.declined[event.sha256] = (sequence, event)
         if len(told.declined) > DECLINED_MAX:
-            del told.declined[min(told.declined, key=lambda sha256: told.declined[sha256][0])]
+            del told.declined[next(iter(told.declined))]
 
-    def page(self, number: int, event: InventoryAnnounced, *, track: SequenceTrack) -> bool:
+    def page(self, told: Told, event: InventoryAnnounced, *, track: SequenceTrack) -> bool:
         """Fold one page of an inventory; tell whether it was the last one missing, which puts the whole into force."""
-        told = self._of(number)
         if event.as_of <= told.as_of or event.as_of <= told.folded:
             return False
         key = event.as_of, event.pages
@@ -148,22 +163,21 @@ class Replicas:
         self._trim(told, track)
         return is_complete
 
-    def forget(self, number: int) -> None:
-        """Forget all that a mirror said."""
-        for content in self._contents.held_by(1 << number):
-            self._contents.release(content, 1 << number)
-        self._told[number] = Told(number)
-
-    def _of(self, number: int) -> Told:
-        told = self._told.get(number)
+    def of(self, number: int) -> Told:
+        """Give what a mirror said."""
+        told = self.told.get(number)
         if told is None:
-            told = self._told[number] = Told(number)
+            told = self.told[number] = Told(number, 1 << number)
         return told
 
-    def _is_news(self, told: Told, sha256: Digest, sequence: int, track: SequenceTrack) -> bool:
-        """Tell whether a fact is newer than what is known of the content, and not too late to be compared with it."""
-        known = max(told.as_of, told.since.get(sha256, 0) >> 1)
-        return sequence > known and sequence > track.last - LATE_MAX
+    def forget(self, number: int) -> None:
+        """Forget all that a mirror said."""
+        told = self.of(number)
+        for content in self._contents.held_by(told.bit):
+            self._contents.release(content, told.bit, number)
+        fresh = Told(number, told.bit)
+        for name in fresh.__struct_fields__:
+            setattr(told, name, getattr(fresh, name))
 
     def _keep(self, told: Told, event: ReplicaReady | ReplicaLost, sequence: int, track: SequenceTrack) -> None:
         told.since[event.sha256] = 2 * sequence + isinstance(event, ReplicaReady)
@@ -196,30 +210,33 @@ class Replicas:
 
     def _hold_all(self, told: Told, inventory: Inventory) -> set[int]:
         """Note that a mirror holds all contents of an inventory; give them."""
-        contents, bit = self._contents, 1 << told.number
+        contents = self._contents
         listed = set[int]()
         for sha256 in inventory.digests():
-            content = contents.need(sha256)
-            listed.add(content)
-            told.copies += contents.hold(content, bit)
+            told.copies += contents.hold(sha256, told.bit, told.number)
+            listed.add(contents.find(sha256))
         return listed
 
     def _hold_no_others(self, told: Told, listed: set[int]) -> None:
-        contents, bit = self._contents, 1 << told.number
-        for content in contents.held_by(bit):
+        contents = self._contents
+        for content in contents.held_by(told.bit):
             if content not in listed:
-                contents.release(content, bit)
+                contents.release(content, told.bit, told.number)
                 told.copies -= 1
 
     def _hold(self, told: Told, sha256: Digest) -> None:
         if told.copies < CONTENTS_MAX:
-            contents = self._contents
-            told.copies += contents.hold(contents.need(sha256), 1 << told.number)
+            told.copies += self._contents.hold(sha256, told.bit, told.number)
 
     def _release(self, told: Told, sha256: Digest) -> None:
         content = self._contents.find(sha256)
-        if content >= 0:
-            told.copies -= self._contents.release(content, 1 << told.number)
+        told.copies -= bool(content) and self._contents.release(content, told.bit, told.number)
+
+
+def _is_news(told: Told, sha256: Digest, sequence: int, track: SequenceTrack) -> bool:
+    """Tell whether a fact is newer than what is known of the content, and not too late to be compared with it."""
+    known = max(told.as_of, told.since.get(sha256, 0) >> 1)
+    return sequence > known and sequence > track.last - LATE_MAX
 
 
 def _pending_weight(told: Told) -> int:
@@ -237,4 +254,4 @@ def _forget_reasons(told: Told, sha256: Digest, sequence: int) -> None:
 def _explain(told: Told, event: ReplicaLost, sequence: int) -> None:
     told.losses[event.sha256] = (sequence, event.reason)
     if len(told.losses) > LOSSES_MAX:
-        del told.losses[min(told.losses, key=lambda sha256: told.losses[sha256][0])]
+        del told.losses[next(iter(told.losses))]

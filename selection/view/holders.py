@@ -1,0 +1,99 @@
+"""Sets of mirrors, each kept once: whole trees are usually on the same mirrors. Pure."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Final
+
+from selection.view.columns import Slots
+
+MEMO_MAX: Final = 4096  # steps from set to set that lie ahead of the others: a mirror fetches what the one before has
+_NUMBER_BITS: Final = 32
+
+
+class HolderSets:
+    """Bit sets by id, each as long as something uses it. Id 0 is the empty one. Read ``values`` directly."""
+
+    __slots__ = ("_free", "_slots", "memo", "uses", "values")
+
+    def __init__(self) -> None:
+        self.values: list[int] = [0]
+        self.uses: array[int] = array("I", [0])
+        self._slots = Slots(self._hash_of)
+        self._free: list[int] = []
+        self.memo: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        """Count the different sets."""
+        return len(self.values) - len(self._free)
+
+    def step(self, held: int, after: int, changed: int) -> int:
+        """Exchange one use of a set for one of what it is after a change (which is named by any number of its own)."""
+        step = held << _NUMBER_BITS | changed
+        now = self.memo.get(step, 0)
+        if now and self.values[now] == after:
+            uses = self.uses
+            uses[now] += 1
+            if held:
+                uses[held] -= 1
+                if not uses[held]:
+                    self._release(held)
+            return now
+        if len(self.memo) >= MEMO_MAX:
+            self.memo.clear()
+        now = self.memo[step] = self._exchange(held, after)
+        return now
+
+    def restore(self, values: Sequence[int], uses: array[int]) -> None:
+        """Take the sets and the use that is made of each, in the order of their ids; one without use is free."""
+        self.values, self.uses = list(values), uses
+        self._free = [number for number, used in enumerate(uses) if number and not used]
+        self._slots.fill(number for number, used in enumerate(uses) if used)
+
+    def _exchange(self, held: int, after: int) -> int:
+        uses = self.uses
+        now = self._find(after)
+        if now:
+            uses[now] += 1
+        if held and uses[held] == 1:
+            if after and not now:  # nobody else has it: let it become the other
+                self._slots.drop(held)
+                self.values[held] = after
+                self._slots.put(held)
+                return held
+            self._release(held)
+        elif held:
+            uses[held] -= 1
+        return now or (self._add(after) if after else 0)
+
+    def _find(self, value: int) -> int:
+        slots, values = self._slots, self.values
+        cells, mask = slots.cells, slots.mask
+        place = hash(value) & mask
+        while cell := cells[place]:
+            if values[cell] == value:
+                return cell
+            place = (place + 1) & mask
+        return 0
+
+    def _add(self, value: int) -> int:
+        if self._free:
+            number = self._free.pop()
+            self.values[number] = value
+            self.uses[number] = 1
+        else:
+            number = len(self.values)
+            self.values.append(value)
+            self.uses.append(1)
+        self._slots.put(number)
+        return number
+
+    def _release(self, number: int) -> None:
+        self._slots.drop(number)
+        self.uses[number] = 0
+        self.values[number] = 0
+        self._free.append(number)
+
+    def _hash_of(self, number: int) -> int:
+        return hash(self.values[number])
