@@ -12,7 +12,7 @@ from typing import Final
 from bench.verdict import Verdict
 
 USAGE_ERROR: Final = 2
-_NOT_BENCHMARKS: Final = {"__main__", "cpu", "nginx", "simulation", "verdict", "visitor"}
+_NOT_BENCHMARKS: Final = {"__main__", "cpu", "made_fleet", "nginx", "simulation", "verdict", "visitor"}
 
 
 def names() -> list[str]:

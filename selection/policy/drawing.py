@@ -50,6 +50,17 @@ class Weights:
             self.bits.append(1 << number)
             self.bounds.append(0)
 
+    def numbers_in(self, mirrors: int, limit: int = -1) -> list[int]:
+        """Give the numbers of a bit set, the highest first; no more than a limit, if there is one."""
+        found: list[int] = []
+        bits = self.bits
+        while mirrors and limit:
+            number = mirrors.bit_length() - 1
+            found.append(number)
+            mirrors ^= bits[number]
+            limit -= 1
+        return found
+
     def put(self, number: int, weight: int) -> None:
         """Note the weight of a mirror."""
         self.of[number] = weight
@@ -105,25 +116,11 @@ class DrawTable:
         return -1
 
 
-def numbers_in(bits: int, limit: int = -1) -> list[int]:
-    """Give the numbers of a bit set, the highest first; no more than a limit, if there is one."""
-    found: list[int] = []
-    while bits and len(found) != limit:
-        number = bits.bit_length() - 1
-        found.append(number)
-        bits ^= 1 << number
-    return found
-
-
 def draw_from(numbers: list[int], weights: Weights, dice: Dice) -> int:
     """Draw one of a few, each by its weight."""
     if len(numbers) == 1:
         return numbers[0]
     numbers.sort(key=weights.order.__getitem__)
     of = weights.of
-    lot = dice() * sum([of[number] for number in numbers])
-    for number in numbers:
-        lot -= of[number]
-        if lot < 0:
-            return number
-    return numbers[-1]  # what rounding left over
+    sums = list(accumulate([of[number] for number in numbers]))
+    return numbers[bisect_right(sums, dice() * sums[-1])]

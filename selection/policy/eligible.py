@@ -22,6 +22,7 @@ from selection.policy.terrain import Terrain
 from selection.view.fleet import FleetView
 from selection.view.roster import Mirror, Ruling
 
+NOBODY: Final = -1
 UNLIMITED: Final = 64  # more binary digits than any size has
 _NEVER_S: Final = float("inf")
 
@@ -67,7 +68,8 @@ class Eligible:
         self.numbers: dict[MirrorName, int] = {}
         self.version = 0
         self._entries: list[_Entry] = []
-        self._seen = self._seen_reservations = -1
+        self._changes, self._reserved = view.changes, reservations.changes
+        self._seen = self._seen_reserved = -1
         self._now_s = 0.0
         self._next_due_s = _NEVER_S
         self._dues: list[tuple[float, int]] = []
@@ -76,8 +78,8 @@ class Eligible:
     def catch_up(self, now_s: float) -> None:
         """Look at what has changed until now, on the clock on which load reports are heard."""
         if (
-            self._view.changes.version != self._seen
-            or self._reservations.version != self._seen_reservations
+            self._changes.version != self._seen
+            or self._reserved.version != self._seen_reserved
             or not self._now_s <= now_s <= self._next_due_s
         ):
             self._look_around(now_s)
@@ -104,8 +106,8 @@ class Eligible:
 
     def _changed(self) -> set[int]:
         """Give the mirrors of which something changed in the view."""
-        changed = self._view.changes.since(self._seen) if self._seen >= 0 else None
-        self._seen = self._view.changes.version
+        changed = self._changes.since(self._seen) if self._seen >= 0 else None
+        self._seen = self._changes.version
         if changed is None:
             changed = [*range(len(self._entries)), *(mirror.number for mirror in self._view.mirrors())]
         found = set(changed)
@@ -155,12 +157,14 @@ class Eligible:
 
     def _recount_reserved(self, looked_at: set[int]) -> None:
         """Count the slots and bytes that were reserved or freed."""
-        names = self._reservations.changed_since(self._seen_reservations) if self._seen_reservations >= 0 else None
-        self._seen_reservations = self._reservations.version
-        for name in self.numbers if names is None else set(names):
-            number = self.numbers.get(name)
-            if number is not None and number not in looked_at:
-                self._recount(number, self._entries[number])
+        changed = self._reserved.since(self._seen_reserved) if self._seen_reserved >= 0 else None
+        self._seen_reserved = self._reserved.version
+        if changed is None:
+            found = set(self.numbers.values())
+        else:
+            found = {self.numbers.get(self._reservations.name_of(number), NOBODY) for number in changed}
+        for number in found - looked_at - {NOBODY}:
+            self._recount(number, self._entries[number])
 
     def _recount(self, number: int, entry: _Entry) -> None:
         reserved = self._reservations.of(entry.name)

@@ -12,14 +12,12 @@ from selection.policy.drawing import (
     Dice,
     DrawTable,
     draw_from,
-    numbers_in,
 )
-from selection.policy.eligible import Eligible
+from selection.policy.eligible import NOBODY, Eligible
 from selection.policy.ranking import NEIGHBOURS, Ranking, Rankings
 from selection.policy.sticky import StickyKey, stuck_to
 from selection.policy.terrain import Terrain
 
-NOBODY: Final = -1
 STUCK_KEPT: Final = 4096  # an installer asks for a dozen files of metadata within seconds; some 5 MB at 10,000 mirrors
 
 
@@ -36,25 +34,22 @@ class Picker:
         pool: int,
         ranking: Ranking,
         dice: Dice,
-        *,
         size_bytes: int,
-        neighbours: int = 0,
-        key: StickyKey | None = None,
+        neighbours: int,
+        key: StickyKey | None,
     ) -> int:
         """Draw one of the best group of a pool that has enough quota left for a file, or nobody."""
         while pool:
             index, candidates = ranking.nearest(pool, neighbours)
             if not candidates:
                 return NOBODY
-            if candidates & (candidates - 1) == 0:
-                number = candidates.bit_length() - 1
-            elif key is not None:
-                number = self._stick(candidates, key)
-            else:
-                number = self._draw(candidates, index, ranking, dice)
+            number = candidates.bit_length() - 1
+            bits = self._weights.bits
+            if candidates != bits[number]:
+                number = self._stick(candidates, key) if key else self._draw(candidates, index, ranking, dice)
             if self._eligible.can_serve(number, size_bytes):
                 return number
-            pool ^= 1 << number
+            pool ^= bits[number]
         return NOBODY
 
     def best(self, pools: Sequence[int], ranking: Ranking, *, neighbours: int, count: int) -> list[int]:
@@ -67,8 +62,8 @@ class Picker:
                 if not candidates:
                     break
                 below = candidates & ((1 << ranking.turn % candidates.bit_length()) - 1)
-                found += numbers_in(below, count - len(found))
-                found += numbers_in(candidates ^ below, count - len(found))
+                found += self._weights.numbers_in(below, count - len(found))
+                found += self._weights.numbers_in(candidates ^ below, count - len(found))
                 left ^= candidates
         return found
 
@@ -81,7 +76,7 @@ class Picker:
             number = table.throw(candidates, weights, dice, throws=THROWS_FIRST)
             if number >= 0:
                 return number
-        few = numbers_in(candidates, FEW + 1)
+        few = weights.numbers_in(candidates, FEW + 1)
         if len(few) <= FEW:
             return draw_from(few, weights, dice)
         if index != NEIGHBOURS:
@@ -90,7 +85,7 @@ class Picker:
             if number >= 0:
                 return number
             table.loosen(weights)
-        return draw_from(numbers_in(candidates), weights, dice)
+        return draw_from(weights.numbers_in(candidates), weights, dice)
 
     def _refresh(self, table: DrawTable, index: int, ranking: Ranking) -> None:
         """Make sure that no weight in a table's group is above its bound."""
@@ -102,7 +97,7 @@ class Picker:
             table.version = rises.version
 
     def _make_table(self, index: int, ranking: Ranking) -> DrawTable:
-        members = sorted(numbers_in(ranking.group(index)), key=self._weights.order.__getitem__)
+        members = sorted(self._weights.numbers_in(ranking.group(index)), key=self._weights.order.__getitem__)
         table = ranking.tables[index] = DrawTable(self._weights, members)
         self._rankings.grew(table.size_bytes)
         return table
@@ -114,6 +109,6 @@ class Picker:
         if known is None:
             if len(self._stuck) >= STUCK_KEPT:
                 self._stuck.clear()
-            known = stuck_to(numbers_in(candidates), key, self._terrain.salts, self._terrain.capacities)
+            known = stuck_to(self._weights.numbers_in(candidates), key, self._terrain.salts, self._terrain.capacities)
             self._stuck[question] = known
         return known

@@ -23,9 +23,9 @@ from typing import Final, NamedTuple
 from events.names import ORIGIN, MirrorName
 from selection.access.networks import has_access
 from selection.policy.choice import Choice, RejectReason
-from selection.policy.eligible import Eligible
+from selection.policy.eligible import NOBODY, Eligible
 from selection.policy.explaining import Case, choose, rejection_of
-from selection.policy.picking import NOBODY, Picker
+from selection.policy.picking import Picker
 from selection.policy.ranking import Rankings
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
@@ -71,18 +71,14 @@ class Policy:
         """Choose a mirror for a visitor, fast and without reasons: one of the first group of ``explain``."""
         if file.access.networks and not has_access(file.access, visitor.address):
             return _NO_ACCESS
-        servers = self._servers(file, visitor, now_s)
-        if not servers:
-            return _NOBODY
-        ranking = self._rankings.of(visitor.place)
-        neighbours = self._terrain.neighbours(visitor.address)
-        key = self._sticky_key(file, visitor)
-        for pool in self._pools(servers, file, visitor, now_s):
-            number = self._picker.pick(
-                pool, ranking, rng.random, size_bytes=file.size_bytes, neighbours=neighbours, key=key
-            )
+        self._eligible.catch_up(now_s)
+        key = self._sticky_key(file, visitor) if file.tags else None
+        pools = self._pools(self._servers(file, visitor), file, visitor, now_s)
+        ranking, neighbours = self._rankings.of(visitor.place), self._neighbours(visitor)
+        for pool in pools:
+            number = self._picker.pick(pool, ranking, rng.random, file.size_bytes, neighbours, key) if pool else NOBODY
             if number != NOBODY:
-                return Pick(True, self._view.by_number(number))  # noqa: FBT003 - names cost as much as the draw
+                return Pick(True, self._view.by_number(number))  # noqa: FBT003 - a keyword costs as much as an "&"
         return _NOBODY
 
     def explain(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Random) -> Choice:
@@ -99,10 +95,9 @@ class Policy:
         besides: Mirror | None = None,
     ) -> tuple[Mirror, ...]:
         """Give the best mirrors for a visitor ``besides`` the one that was picked, best first and without dice."""
-        servers = self._servers(file, visitor, now_s)
-        ranking = self._rankings.of(visitor.place)
-        neighbours = self._terrain.neighbours(visitor.address)
-        pools = self._pools(servers, file, visitor, now_s)
+        self._eligible.catch_up(now_s)
+        pools = self._pools(self._servers(file, visitor), file, visitor, now_s)
+        ranking, neighbours = self._rankings.of(visitor.place), self._neighbours(visitor)
         question = (ranking, ranking.version, pools, neighbours, count)
         numbers = self._others.get(question)
         if numbers is None:
@@ -131,14 +126,16 @@ class Policy:
         """Take note that a visitor was sent to a mirror: it counts for the mirror's share of his continent."""
         self._terrain.shares.note(mirror.number, visitor.place.continent, now_s=now_s)
 
-    def _servers(self, file: PublishedFile, visitor: Visitor, now_s: float) -> int:
-        """Give the mirrors that can serve a file to a visitor, as far as criteria 1 to 3 and the file's size go."""
-        self._eligible.catch_up(now_s)
+    def _neighbours(self, visitor: Visitor) -> int:
+        return self._terrain.neighbours(visitor.address) if self._terrain.has_neighbours else 0
+
+    def _servers(self, file: PublishedFile, visitor: Visitor) -> int:
+        """Give the mirrors that can serve a file to a visitor, whether they are eligible now or not."""
         servers = self._view.servers(file)
         if short := self._eligible.short_of[file.size_bytes.bit_length()]:
             servers ^= servers & short
-        if unreached := self._terrain.unreached_from(visitor.address) | self._terrain.refusing(visitor.address):
-            servers ^= servers & unreached
+        if self._terrain.is_uneven:
+            servers &= ~self._terrain.closed_to(visitor.address)
         if visitor.asked_not or visitor.only is not None or visitor.secure is not None:
             servers = self._wanted(servers, visitor)
         return servers
@@ -163,14 +160,15 @@ class Policy:
         """Part the eligible ones of some mirrors into pools, each to be used up before the next."""
         eligible = self._eligible
         pools = (servers & eligible.willing, servers & eligible.sparing)
-        if spent := self._terrain.shares.spent(visitor.place.continent, now_s=now_s):
+        shares = self._terrain.shares
+        if shares.is_capped and (spent := shares.spent(visitor.place.continent, now_s=now_s)):
             pools = _parted(pools, ~spent)
-        if self._is_sticky(file):
+        if file.tags and self._is_sticky(file):
             pools = _parted(pools, self._current(file))
         return pools
 
     def _is_sticky(self, file: PublishedFile) -> bool:
-        return bool(file.tags) and not self._sticky_tags.isdisjoint(file.tags)
+        return not self._sticky_tags.isdisjoint(file.tags)
 
     def _sticky_key(self, file: PublishedFile, visitor: Visitor) -> StickyKey | None:
         if not file.channels or not self._is_sticky(file):
@@ -195,7 +193,7 @@ class Policy:
             holders=self._view.holders(file.sha256),
             withdrawn_from=self._view.withdrawn_from(file),
             ranking=self._rankings.of(visitor.place),
-            neighbours=self._terrain.neighbours(visitor.address),
+            neighbours=self._neighbours(visitor),
             current=self._current(file) if self._is_sticky(file) else None,
             key=self._sticky_key(file, visitor),
             shares=self._terrain.shares,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Collection
-from typing import Final, NamedTuple
+from typing import Final
 
 from selection.places.place import KEY_WITHOUT_ASN, Place
 from selection.policy.atlas import OUT_OF_REACH, OWN_NETWORK, Atlas, Locale, locale_of
@@ -23,6 +23,7 @@ from selection.policy.drawing import DrawTable
 RANKINGS_BYTES_MAX: Final = 64 * 1024 * 1024
 RANKING_BYTES: Final = 1000  # of one, beside its bit sets
 MOVES_MAX: Final = 64  # put right one by one; past that it is as quick to make a ranking anew
+FIRST_LOOK: Final = 3  # groups: what many mirrors hold is held by one of the first few
 TURNS: Final = 1_000_003  # a prime: keys differ in few of their digits
 _BITS_PER_BYTE: Final = 7.5  # CPython keeps 30 bits in 4 bytes
 _SET_BYTES: Final = 36
@@ -34,14 +35,6 @@ _UP_TO: Final = tuple(
 )
 
 
-class Nearest(NamedTuple):
-    """The best group that has any of the candidates: its index, and those candidates, or none of them."""
-
-    group: int
-    candidates: int
-
-
-NOBODY_NEAR: Final = Nearest(-1, 0)
 NEIGHBOURS: Final = -1  # the index of a group that is made for one visitor's network
 
 
@@ -72,21 +65,25 @@ class Ranking:
         sets = sum(_SET_BYTES + int(upto.bit_length() / _BITS_PER_BYTE) for upto in self._upto)
         return RANKING_BYTES + sets + sum(table.size_bytes for table in self.tables.values())
 
-    def nearest(self, candidates: int, neighbours: int) -> Nearest:
-        """Find the best group with a candidate. ``neighbours`` are, for this visitor, in the first group besides."""
+    def nearest(self, candidates: int, neighbours: int) -> tuple[int, int]:
+        """Find the best group with a candidate: its index, and the candidates in it; 0 for them where none has any.
+
+        ``neighbours`` are in the first group as well, for this visitor.
+        """
         upto = self._upto
-        low, high = 0, len(upto) - 1
-        if high < 0 or not (found := candidates & upto[high]):
-            return NOBODY_NEAR
-        if neighbours and (own := found & (neighbours | self._own_network())):
-            return Nearest(NEIGHBOURS, own)
+        if neighbours and upto and (own := candidates & upto[-1] & (neighbours | self._own_network())):
+            return NEIGHBOURS, own
+        low, high, found = 0, len(upto) - 1, 0
+        middle = min(high - 1, FIRST_LOOK)
         while low < high:
-            middle = (low + high) >> 1
             if nearer := candidates & upto[middle]:
                 high, found = middle, nearer
             else:
                 low = middle + 1
-        return Nearest(low, found)
+            middle = (low + high) >> 1
+        if not found and upto:
+            found = candidates & upto[low]
+        return low, found
 
     def group(self, index: int) -> int:
         """Give all mirrors of a group."""

@@ -9,7 +9,6 @@ notice come by different ways: a notice that a report has counted already is not
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -54,23 +53,17 @@ class _Account:
 class Reservations:
     """The uncounted grants for each mirror. Of its own a selector makes no more than a mirror has slots.
 
-    ``version`` counts all changes there ever were, like that of ``Changes``.
+    ``changes`` tells whose reservations changed lately, by a number that is theirs here alone (``name_of``).
     """
 
     def __init__(self) -> None:
         self._accounts: dict[MirrorName, _Account] = {}
         self._names: list[MirrorName] = []
-        self._changes = Changes()
+        self.changes = Changes()
 
-    @property
-    def version(self) -> int:
-        """Count the changes so far."""
-        return self._changes.version
-
-    def changed_since(self, version: int) -> Sequence[MirrorName] | None:
-        """Give the mirrors whose reservations changed after a version; None: too long ago, look at all."""
-        numbers = self._changes.since(version)
-        return None if numbers is None else [self._names[number] for number in numbers]
+    def name_of(self, number: int) -> MirrorName:
+        """Name a mirror that ``changes`` tells of."""
+        return self._names[number]
 
     def add(
         self, mirror: MirrorName, *, selector: SelectorName, sequence: int, size_bytes: int, expires_s: float
@@ -79,7 +72,7 @@ class Reservations:
         account = self._account(mirror)
         if sequence > account.counted.get(selector, -1):
             account.add(selector, _Grant(sequence, size_bytes, expires_s))
-            self._changes.note(account.number)
+            self.changes.note(account.number)
 
     def counted(self, mirror: MirrorName, *, selector: SelectorName, up_to_sequence: int) -> None:
         """Drop what a mirror's load report counts of a selector's grants."""
@@ -112,4 +105,4 @@ class Reservations:
 
     def _drop_oldest(self, account: _Account, selector: SelectorName) -> None:
         account.drop_oldest(selector)
-        self._changes.note(account.number)
+        self.changes.note(account.number)

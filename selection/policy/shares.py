@@ -48,6 +48,11 @@ class Shares:
         self._continents: dict[str, _Continent] = {}
         self._step = 0
 
+    @property
+    def is_capped(self) -> bool:
+        """Tell whether any mirror has a cap."""
+        return bool(self._caps)
+
     def cap(self, number: int, percent: int) -> None:
         """Set a mirror's largest share; 100: no limit."""
         if percent < PERCENT:

@@ -23,6 +23,8 @@ class Terrain:
         salts: what tells them apart for sticky choices.
         capacities: their slots times their weight. ``capacities_version`` counts the changes.
         secure: those whose URL is https.
+        is_uneven: some limit their networks, or are not reached by both address families.
+        has_neighbours: some name networks that they are near to.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -36,6 +38,7 @@ class Terrain:
         self._unreached = {4: 0, 6: 0}
         self._networks: dict[int, tuple[str, ...]] = {}
         self._limits: tuple[dict[int, tuple[str, ...]], ...] = ({}, {})
+        self.is_uneven = self.has_neighbours = False
 
     def put(self, mirror: Mirror) -> None:
         """Note what a mirror offers, and what the site rules for it."""
@@ -62,20 +65,14 @@ class Terrain:
 
     def neighbours(self, address: IPAddress) -> int:
         """Give the mirrors that name a network that an address is in as near."""
-        table = self._neighbours
-        return table.containing(address) if table.mirrors else 0
+        return self._neighbours.containing(address)
 
-    def refusing(self, address: IPAddress) -> int:
-        """Give the mirrors that take only networks that an address is not in."""
-        refusing = 0
+    def closed_to(self, address: IPAddress) -> int:
+        """Give the mirrors that take only networks that an address is not in, or are not reached by its family."""
+        closed = self._unreached[address.version]
         for table in self._limiting:
-            if table.mirrors:
-                refusing |= table.mirrors & ~table.containing(address)
-        return refusing
-
-    def unreached_from(self, address: IPAddress) -> int:
-        """Give the mirrors that visitors of an address's family do not reach."""
-        return self._unreached[address.version] if self._unreached[4] or self._unreached[6] else 0
+            closed |= table.mirrors & ~table.containing(address)
+        return closed
 
     @cached_property
     def _neighbours(self) -> NetworkTable:
@@ -93,6 +90,9 @@ class Terrain:
                 networks_of[number] = networks
                 self.__dict__.pop("_neighbours", None)
                 self.__dict__.pop("_limiting", None)
+        self.has_neighbours = any(self._networks.values())
+        is_limited = any(any(networks_of.values()) for networks_of in self._limits)
+        self.is_uneven = is_limited or any(self._unreached.values())
 
 
 def _with(bits: int, number: int, *, is_in: bool) -> int:

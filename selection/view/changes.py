@@ -17,14 +17,11 @@ class Changes:
     def __init__(self) -> None:
         self._numbers: list[int] = []
         self._forgotten = 0
-
-    @property
-    def version(self) -> int:
-        """Count the changes so far."""
-        return self._forgotten + len(self._numbers)
+        self.version = 0
 
     def note(self, number: int) -> None:
         """Note that something of a mirror changed."""
+        self.version += 1
         self._numbers.append(number)
         if len(self._numbers) > KEPT_MAX:
             half = KEPT_MAX // 2

@@ -1,0 +1,226 @@
+"""What choosing a mirror costs, alone: no HTTP, no grant, no events.
+
+Fleets of 10 to 10,000 mirrors all over the world, half of their slots taken; files that 13 of them hold (sparse), or
+half of them (dense), each file by others; visitors from random places whose rankings are warm. Each pick is followed by
+a reservation and now and then by a load report, so that what is kept has to be brought up to date, as in life.
+
+All figures are processor time of this thread. The 99th percentile is taken of single picks, less what that of work
+that is always the same exceeds its own median by: the machine's noise. What a ranking costs that is not there yet, and
+how much memory rankings take when there are more places than fit, is told beside it.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import tracemalloc
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from random import Random
+from typing import Final
+
+from bench.made_fleet import NOW_S, SIZE_BYTES, MadeFleet, drawn_place, drawn_profile, file_path, mirror_name
+from bench.verdict import Verdict
+from events.names import SelectorName
+from events.schemas import EVERYBODY
+from selection.places.place import Place
+from selection.policy.atlas import Atlas, spot_of
+from selection.policy.policy import Policy
+from selection.policy.ranking import RANKINGS_BYTES_MAX, Rankings
+from selection.policy.reservations import Reservations
+from selection.policy.rules import Rules
+from selection.policy.visitor import Visitor
+
+FLEETS: Final = (10, 100, 1000, 10_000)
+SPARSE_REPLICAS: Final = 13
+FILES: Final = 200
+PLACES: Final = 500
+SELECTOR: Final = SelectorName("bench")
+RULES: Final = Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3)
+ROUNDS: Final = 5
+PICKS: Final = 4000  # in each round
+REPORT_EVERY: Final = 20  # picks: of a thousand visitors a second, fifty reports
+COLD_PLACES: Final = 50
+CROWDED_PLACES: Final = 1500  # of 10,000 mirrors: more than fit
+MEAN_GOAL_US: Final = 6.0
+P99_GOAL_US: Final = 15.0
+MEMORY_SLACK: Final = 1.25  # what Python keeps beside the objects that are counted
+SEED: Final = 4
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """A fleet with files, a policy, and those who ask."""
+
+    fleet: MadeFleet
+    rng: Random
+    visitors: list[Visitor]
+    reservations: Reservations = field(default_factory=Reservations)
+    grants: int = 0
+
+    def policy(self) -> Policy:
+        """Make the policy."""
+        return Policy(self.fleet.view, self.reservations, RULES)
+
+    def live_on(self, picked: int) -> None:
+        """Count a grant; now and then let a mirror report, which counts its grants."""
+        self.grants += 1
+        self.reservations.add(
+            mirror_name(picked), selector=SELECTOR, sequence=self.grants, size_bytes=SIZE_BYTES, expires_s=99.0
+        )
+        if self.grants % REPORT_EVERY == 0:
+            reporting = mirror_name(self.rng.choice((picked, self.rng.randrange(self.fleet.mirrors))))
+            self.reservations.counted(reporting, selector=SELECTOR, up_to_sequence=self.grants)
+            self.fleet.report(reporting)
+
+
+@dataclass(slots=True)
+class Round:
+    """What single picks took, and the work that is always the same, in microseconds."""
+
+    picks: list[float] = field(default_factory=list[float])
+    same: list[float] = field(default_factory=list[float])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What picks cost, in microseconds."""
+
+    mean_us: float
+    median_us: float
+    p99_us: float
+    noise_us: float
+
+
+async def measure() -> tuple[Verdict, ...]:
+    """Measure all fleets and both kinds of files; judge the dearest."""
+    print(f"{'mirrors':>8} {'held by':>8} {'mean':>7} {'p50':>7} {'p99':>7} {'noise':>7}  us a pick")
+    found: list[Figures] = []
+    for mirrors in FLEETS:
+        for replicas in (min(SPARSE_REPLICAS, mirrors), mirrors // 2):
+            figures = _measured(mirrors, replicas)
+            found.append(figures)
+            print(
+                f"{mirrors:>8} {replicas:>8} {figures.mean_us:>7.2f} {figures.median_us:>7.2f} "
+                f"{figures.p99_us:>7.2f} {figures.noise_us:>7.2f}"
+            )
+    _tell_of_rankings()
+    return (
+        Verdict(name="a pick, mean", figure=max(each.mean_us for each in found), goal=MEAN_GOAL_US, unit="us"),
+        Verdict(
+            name="a pick, 99th percentile beyond noise",
+            figure=max(each.p99_us - each.noise_us for each in found),
+            goal=P99_GOAL_US,
+            unit="us",
+        ),
+        Verdict(
+            name=f"rankings of {CROWDED_PLACES} places for {FLEETS[-1]} mirrors",
+            figure=_crowded_bytes() / 2**20,
+            goal=RANKINGS_BYTES_MAX * MEMORY_SLACK / 2**20,
+            unit="MiB",
+        ),
+    )
+
+
+def _measured(mirrors: int, replicas: int) -> Figures:
+    rng = Random(SEED)  # noqa: S311 - the same fleet and visitors each time
+    fleet = MadeFleet(mirrors=mirrors, files=FILES, replicas=replicas, rng=rng)
+    fleet.tell()
+    visitors = [Visitor(IPv4Address(rng.getrandbits(32)), drawn_place(rng)) for _ in range(PLACES)]
+    site = Site(fleet=fleet, rng=rng, visitors=visitors)
+    policy = site.policy()
+    _one_round(site, policy)  # makes rankings, and what is drawn by
+    rounds = [_one_round(site, policy) for _ in range(ROUNDS)]
+    picks = [taken for each in rounds for taken in each.picks]
+    same = [taken for each in rounds for taken in each.same]
+    clock_us = _clock_us()
+    return Figures(
+        mean_us=statistics.median(statistics.mean(each.picks) for each in rounds) - clock_us,
+        median_us=statistics.median(picks) - clock_us,
+        p99_us=_p99(picks) - clock_us,
+        noise_us=_p99(same) - statistics.median(same),
+    )
+
+
+def _one_round(site: Site, policy: Policy) -> Round:
+    taken = Round()
+    for _ in range(PICKS):
+        file = site.fleet.view.file(file_path(site.rng.randrange(FILES)))
+        visitor = site.rng.choice(site.visitors)
+        if file is None:
+            raise RuntimeError("a file is not there")
+        before_ns = time.thread_time_ns()
+        mirror = policy.pick(file, visitor, now_s=NOW_S, rng=site.rng).mirror
+        between_ns = time.thread_time_ns()
+        _work()
+        after_ns = time.thread_time_ns()
+        taken.picks.append((between_ns - before_ns) / 1000)
+        taken.same.append((after_ns - between_ns) / 1000)
+        if mirror is None:
+            raise RuntimeError("nobody was picked of a fleet that is half idle")
+        site.live_on(mirror.number)
+    return taken
+
+
+def _work() -> int:
+    """Do what always takes the same, and about as long as a pick."""
+    return sum([number & 7 for number in range(80)])
+
+
+def _clock_us() -> float:
+    """Tell what it takes to read the clock."""
+    taken: list[int] = []
+    for _ in range(10_000):
+        before_ns = time.thread_time_ns()
+        taken.append(time.thread_time_ns() - before_ns)
+    return statistics.median(taken) / 1000
+
+
+def _p99(figures: Sequence[float]) -> float:
+    return sorted(figures)[len(figures) * 99 // 100]
+
+
+def _tell_of_rankings() -> None:
+    """Say what rankings cost that are made, and that are put right after a mirror has moved."""
+    rng = Random(SEED)  # noqa: S311 - the same places each time
+    print(f"{'mirrors':>8} {'made':>8} {'moved':>8}  us a ranking {'kB':>8}")
+    for mirrors in FLEETS:
+        atlas = _atlas(mirrors, rng)
+        rankings = Rankings(atlas)
+        places = [drawn_place(rng) for _ in range(COLD_PLACES)]
+        made_us = _asking_us(rankings, places)
+        atlas.put(0, spot_of(drawn_profile(mirror_name(0), rng), EVERYBODY))
+        moved_us = _asking_us(rankings, places)
+        kilobytes = rankings.size_bytes / len(rankings) / 1000
+        print(f"{mirrors:>8} {made_us:>8.1f} {moved_us:>8.1f}  {kilobytes:>20.1f}")
+
+
+def _asking_us(rankings: Rankings, places: Sequence[Place]) -> float:
+    before_ns = time.thread_time_ns()
+    for place in places:
+        rankings.of(place)
+    return (time.thread_time_ns() - before_ns) / len(places) / 1000
+
+
+def _crowded_bytes() -> int:
+    """Ask for the rankings of more places than fit; give the memory that they really take."""
+    rng = Random(SEED)  # noqa: S311 - the same places each time
+    atlas = _atlas(FLEETS[-1], rng)
+    places = [drawn_place(rng) for _ in range(CROWDED_PLACES)]
+    tracemalloc.start()
+    try:
+        rankings = Rankings(atlas)
+        for place in places:
+            rankings.of(place)
+        taken_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return taken_bytes
+
+
+def _atlas(mirrors: int, rng: Random) -> Atlas:
+    atlas = Atlas(near_km=RULES.near_km)
+    for number in range(mirrors):
+        atlas.put(number, spot_of(drawn_profile(mirror_name(number), rng), EVERYBODY))
+    return atlas
