@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from aiohttp import web
 
@@ -18,11 +17,11 @@ from selection.access.asker import Asker
 from selection.access.gatekeeper import asker_of
 from selection.answering.requests import asked_not_of
 from selection.answering.surface.wishes import is_on
+from selection.places.countries import country_of
+from selection.places.findings import Finding, place_from
 from selection.places.geo import Places
 from selection.places.place import Place
 from selection.policy.visitor import Visitor
-
-COUNTRY_LENGTH: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +73,7 @@ class Reception:
 
     def _place(self, request: web.Request, address: IPAddress) -> Place:
         if country := request.query.get("country"):
-            return Place(country=_country(country))
+            return place_from([Finding(country=_country(country))])
         return self.places.place_of(_elsewhere(request.query.get("fromip")) or address)
 
     def _secure(self, request: web.Request) -> bool | None:
@@ -101,9 +100,10 @@ def _only(values: Sequence[str]) -> MirrorName | None:
 
 
 def _country(text: str) -> str:
-    if len(text) != COUNTRY_LENGTH or not (text.isascii() and text.isalpha()):
+    code = text.upper()
+    if country_of(code) is None:
         raise ApiError("country_invalid", f"{text!r} is no country", "write a code of two letters, such as ?country=pt")
-    return text.upper()
+    return code
 
 
 def _elsewhere(text: str | None) -> IPAddress | None:

@@ -43,6 +43,7 @@ dd{margin:0;overflow-wrap:anywhere}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{color:var(--quiet);font-weight:normal;font-size:.875rem}
+th.name{width:40%}
 td.name{overflow-wrap:anywhere}
 th.figure,td.figure{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 code{font-size:.875em;overflow-wrap:anywhere}

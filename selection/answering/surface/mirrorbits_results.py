@@ -13,11 +13,14 @@ from selection.answering.redirector import Explanation
 from selection.answering.surface.mirrorbits import ClientInfo, FileInfo, MirrorInfo, Results
 from selection.answering.surface.offers import Offer
 from selection.answering.surface.words import moment
+from selection.places.countries import country_of
 from selection.places.place import Place, distance_km
 from selection.policy.choice import Rejection
 from selection.view.file import Digests
 from selection.view.fleet import FleetView
 
+_ONLINE: Final = 3  # the criterion of a mirror that is not there: what mirrorbits calls down
+_USUAL_WEIGHT_PERCENT: Final = 100
 _NO_LOCATION: Final = Location(latitude=0.0, longitude=0.0)
 
 
@@ -76,31 +79,27 @@ def _mirror(
     rejection: Rejection | None = None,
 ) -> MirrorInfo:
     mirror = view.mirror(name)
-    profile = mirror.profile
+    profile, ruled = mirror.profile, mirror.ruled
     location = (profile.location if profile else None) or _NO_LOCATION
-    reach = profile.reach if profile else EVERYBODY
-    down = rejection.reason.text if rejection and rejection.reason.criterion == _ONLINE else UNSET
+    country = country_of(location.country)
+    reaches = (profile.reach if profile else EVERYBODY, ruled.reach)
     return MirrorInfo(
         id=mirror.number,
         name=name,
         http_url=f"{profile.url}/" if profile else "",
-        continent_only=bool(reach.continents_only),
-        country_only=bool(reach.countries_only),
-        score=0,
+        continent_only=any(reach.continents_only for reach in reaches),
+        country_only=any(reach.countries_only for reach in reaches),
+        score=ruled.weight_percent - _USUAL_WEIGHT_PERCENT,
         latitude=location.latitude,
         longitude=location.longitude,
-        continent_code="",
+        continent_code=country.continent if country else "",
         country_codes=location.country,
-        excluded_country_codes=" ".join(reach.countries_excluded),
+        excluded_country_codes=" ".join(sorted({code for reach in reaches for code in reach.countries_excluded})),
         asnum=profile.asn if profile else 0,
-        enabled=True,
-        http_down_reason=down,
-        distance=distance_km(place, location) or 0.0 if location is not _NO_LOCATION else 0.0,
+        enabled=ruled.enabled,
+        http_down_reason=rejection.reason.text if rejection and rejection.reason.criterion == _ONLINE else UNSET,
+        distance=(distance_km(place, location) or 0.0) if location is not _NO_LOCATION else 0.0,
         computed_score=score,
         absolute_url=url,
         exclude_reason=rejection.reason.text if rejection else UNSET,
     )
-
-
-_ONLINE: Final = 3
-"""The criterion of a mirror that is not there: what mirrorbits calls down."""

@@ -69,7 +69,7 @@ def file_page(told: FilePage) -> str:
             "reload the page for new ones.",
             class_="quiet",
         ),
-        _rejected(told.rejected),
+        _rejected([each for each in told.rejected if each.mirror not in {offer.mirror for offer in told.offers}]),
     )
 
 
@@ -115,10 +115,10 @@ def folder_page(told: FolderTold) -> str:
     )
 
 
-def problem_page(message: str, hint: str) -> str:
+def problem_page(message: str) -> str:
     """Write the page of an error."""
     sentence = f"{message[:1].upper()}{message[1:]}."
-    return page(sentence, _crumbs(""), tag("h1", sentence), *([tag("p", hint)] if hint else []))
+    return page(sentence, _crumbs(""), tag("h1", sentence))
 
 
 def _crumbs(path: str) -> Markup:

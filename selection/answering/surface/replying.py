@@ -55,7 +55,7 @@ def refusal(request: web.Request, error: ApiError) -> web.Response:
     if accepts(accept, JSON):
         raise error
     if accepts(accept, HTML):
-        return page_reply(problem_page(error.message, error.hint), error.status, error.headers)
+        return page_reply(problem_page(error.message), error.status, error.headers)
     headers = {**NO_STORE, **_VARIES, **error.headers}
     return web.Response(status=error.status, text=f"{error.message}\n", headers=headers)
 

@@ -92,7 +92,8 @@ class DeclinedTold(Struct, frozen=True, kw_only=True):
 class MirrorTold(Struct, frozen=True, kw_only=True):
     """A mirror. ``state`` is ``ready``, or the code of the reason for which it is sent nobody, whatever the file.
 
-    Of ``wanted`` contents, those of its channels, it lacks ``missing``. Null stands for what it has not said.
+    ``enabled``, ``weight_percent`` and ``share_percent_max`` are the site's rules for it. Of ``wanted`` contents, those
+    of its channels, it lacks ``missing``. Null stands for what it has not said.
     """
 
     mirror: str
@@ -102,6 +103,9 @@ class MirrorTold(Struct, frozen=True, kw_only=True):
     url: str | None
     location: LocationTold | None
     external: bool | None
+    enabled: bool
+    weight_percent: int
+    share_percent_max: int
     channels: list[str]
     copies: int
     wanted: int

@@ -15,8 +15,9 @@ import pytest
 from yarl import URL
 
 from events.grants import Grant, check, derive_key, read
-from events.names import MirrorName
+from events.names import FilePath, MirrorName
 from events.schemas import Access, AccessMode, Location
+from selection.access.tickets import sign
 
 if TYPE_CHECKING:
     from conftest import Selector, Site
@@ -31,6 +32,7 @@ SHA256 = hashlib.sha256(PATH.encode()).hexdigest()
 MD5 = bytes(range(16))
 SHA1 = bytes(range(20))
 LINK = r"http://ana\.example/d/([A-Za-z0-9_-]+)/%C3%BC%20%26%20%3Cb%3E\.iso"
+UNTOLD = {"Content-Length", "Date", "Link", "Server"}
 V4 = "{urn:ietf:params:xml:ns:metalink}"
 V3 = "{http://www.metalinker.org/}"
 LISTS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
@@ -375,3 +377,112 @@ async def test_no_link_stands_in_the_log(memory_site: Site, capsys: pytest.Captu
     token = re.findall(r"/d/([A-Za-z0-9_-]{20,})/", body)[0]
     captured = capsys.readouterr()
     assert token[:16] not in captured.out + captured.err
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_redirect_says_what_mirrorbrain_and_mirrorbits_say(memory_site: Site, method: str) -> None:
+    await memory_site.said.published("a.iso")
+    await memory_site.said.serving("ana", "a.iso", location=PORTO)
+    await memory_site.said.serving("bob", "a.iso", location=Location(latitude=59.91, longitude=10.75, country="NO"))
+    digest = hashlib.sha256(b"a.iso").digest()
+    encoded = base64.b64encode(digest).decode()
+    async with memory_site.selector(site_url=SITE_URL) as selector:
+        await selector.until_chosen("a.iso", "ana")
+        url = f"{selector.url}/a.iso?country=pt"
+        async with selector.http.request(method, url, headers=VISITOR, allow_redirects=False) as answer:
+            links = answer.headers.getall("Link")
+            told = {name: value for name, value in answer.headers.items() if name not in UNTOLD}
+    location = told.pop("Location")
+    assert re.fullmatch(r"http://ana\.example/d/[A-Za-z0-9_-]+/a\.iso", location)
+    assert told == {
+        **LISTS,
+        "Digest": f"SHA-256={encoded}",
+        "Etag": f'"{digest.hex()}"',
+        "Repr-Digest": f"sha-256=:{encoded}:",
+        "Vary": "Accept",
+        "X-MirrorBrain-Mirror": "ana",
+    }
+    assert links == [
+        f'<{SITE_URL}/a.iso.meta4>; rel=describedby; type="application/metalink4+xml"',
+        f"<{SITE_URL}/a.iso?mirror=bob>; rel=duplicate; pri=1; geo=no",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "mirror"),
+    [
+        ("country=pt", "ana"),
+        ("country=NO", "bob"),
+        ("mirror=bob", "bob"),
+        ("country=pt&not=ana", "bob"),
+        ("https=1", "cat"),
+    ],
+)
+async def test_query_says_which_mirror_it_is_to_be(memory_site: Site, query: str, mirror: str) -> None:
+    await memory_site.said.published("a.iso")
+    oslo = Location(latitude=59.91, longitude=10.75, country="NO")
+    tokyo = Location(latitude=35.7, longitude=139.7, country="JP")
+    await memory_site.said.serving("ana", "a.iso", location=PORTO)
+    await memory_site.said.serving("bob", "a.iso", location=oslo)
+    await memory_site.said.serving("cat", "a.iso", location=tokyo, url="https://cat.example")
+    async with memory_site.selector() as selector:
+        await selector.until(lambda: all_fit(selector, 3))
+        sent_to = await selector.sent_to(f"/a.iso?{query}", "203.0.113.9")
+        _, _, listed = await get(selector, f"/a.iso?{query}", Accept="application/json")
+    assert sent_to == mirror
+    assert json.loads(listed)["MirrorList"][0]["Name"] == mirror
+
+
+async def all_fit(selector: Selector, mirrors: int) -> bool:
+    return len((await selector.where("a.iso"))["ranked"]) == mirrors
+
+
+async def test_statistics_are_told_as_mirrorbits_does_and_by_the_api(memory_site: Site) -> None:
+    await memory_site.said.published("a.iso")
+    await memory_site.said.published("secret.iso", access=Access(networks=("198.51.100.0/24",)))
+    await memory_site.said.serving("ana", "a.iso", "secret.iso")
+    async with memory_site.selector() as selector:
+        await selector.until_chosen("a.iso", "ana")
+        for number in range(3):
+            await selector.sent_to("/a.iso", f"203.0.113.{number}")
+        await selector.sent_to("/secret.iso", "198.51.100.7")
+
+        async def counted() -> bool:
+            return (await selector.ask("/-/api/v1/statistics"))["total"] == 4
+
+        await selector.until(counted)
+        _, _, body = await get(selector, "/a.iso?stats")
+        today = next(iter((await selector.ask("/-/api/v1/statistics"))["days"]))
+        periods = [json.loads((await get(selector, f"/a.iso?stats={today[:end]}"))[2]) for end in (4, 7, 10)]
+        by_file = json.loads((await get(selector, "/-/api/v1/statistics?by=file"))[2])
+        of_secret = await get(selector, "/-/api/v1/statistics?by=file&key=secret.iso")
+        of_ana = await selector.ask("/-/api/v1/statistics", by="mirror", key="ana")
+        _, _, fleet = await get(selector, "/?mirrorstats", Accept="text/html")
+    assert json.loads(body) == {"Today": 3, "Month": 3, "Year": 3, "Total": 3}
+    assert periods == [{"Period": today[:end], "Downloads": 3} for end in (4, 7, 10)]
+    assert by_file["figures"] == [{"key": "a.iso", "downloads": 3}]
+    assert of_secret[0] == 404
+    assert (of_ana["today"], of_ana["days"], of_ana["sent_bytes_by_day"]) == (4, {today: 4}, {})
+    assert re.search(r">ana</a>.*>4 \u00b7 0 B<", fleet)
+
+
+async def test_links_of_a_list_carry_the_ticket_that_opened_it(memory_site: Site) -> None:
+    key = b"the key that the site signs with"
+    await published(memory_site, access=Access(mode=AccessMode.TICKET))
+    ticket = sign(FilePath(PATH), expires_s=2**31, key=key)
+    async with memory_site.selector(ticket_key=key, site_url=SITE_URL) as selector:
+        without = await get(selector, f"{TARGET}?meta4")
+        await selector.until(lambda: has_mirror(selector, ticket))
+        _, _, body = await get(selector, f"{TARGET}?meta4&ticket={ticket}")
+        urls = [url.text or "" for url in ET.fromstring(body).iter(f"{V4}url")]  # noqa: S314 - our own
+        own = urls[-1].removeprefix(SITE_URL)
+        again = await get(selector, own)
+        stolen = await get(selector, own, X_Forwarded_For="203.0.113.10")
+    assert (without[0], again[0], stolen[0]) == (403, 302, 403)
+    assert len(urls) == 2
+    assert all("?ticket=" in url for url in urls)
+
+
+async def has_mirror(selector: Selector, ticket: str) -> bool:
+    _, _, body = await get(selector, f"{TARGET}?meta4&ticket={ticket}")
+    return "http://ana.example/" in body
