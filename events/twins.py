@@ -1,0 +1,67 @@
+"""Types that read what was validated before: each schema's twin, with bare fields, derived by machine. Pure.
+
+A twin is a subclass of its schema, so it is matched and asked like it. Its fields are of the same types without
+patterns and bounds, and nothing is checked when one is made. Structs are equal to those of their own type alone, so a
+twin is equal to twins.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, NewType, Union, cast, get_args, get_origin
+
+from msgspec import NODEFAULT, Struct, defstruct
+from msgspec import field as field_of
+from msgspec.structs import FieldInfo, fields
+
+_POST_INIT = "__post_init__"
+
+
+class Twins:
+    """The twins that were made, so that a type that stands in many has one."""
+
+    def __init__(self) -> None:
+        self._made: dict[type[Struct], type[Struct]] = {}
+
+    def of(self, kind: type[Struct]) -> type[Struct]:
+        """Give the twin of a schema."""
+        if kind not in self._made:
+            self._made[kind] = self._make(kind)
+        return self._made[kind]
+
+    def _make(self, kind: type[Struct]) -> type[Struct]:
+        config = kind.__struct_config__
+        return defstruct(
+            kind.__name__,
+            [self._field(info) for info in fields(kind)],
+            bases=(kind,),
+            namespace={_POST_INIT: callable} if hasattr(kind, _POST_INIT) else None,  # in C: it costs nothing
+            tag=config.tag,
+            array_like=True,
+            kw_only=True,
+            frozen=True,
+            gc=False,
+        )
+
+    def _field(self, info: FieldInfo) -> tuple[str, Any] | tuple[str, Any, Any]:
+        bare = self._bare(info.type)
+        if info.default is not NODEFAULT:
+            return info.name, bare, info.default
+        if info.default_factory is not NODEFAULT:
+            factory = cast("Callable[[], object]", info.default_factory)
+            return info.name, bare, field_of(default_factory=factory)
+        return info.name, bare
+
+    def _bare(self, kind: Any) -> Any:  # noqa: ANN401 - any type that a field may have
+        """Take from a type what a value has to satisfy beyond being of it."""
+        origin, inner = get_origin(kind), get_args(kind)
+        if origin is Annotated:
+            return self._bare(inner[0])
+        if isinstance(kind, NewType):
+            return self._bare(kind.__supertype__)
+        if origin is Union or origin is types.UnionType:
+            return Union[tuple(self._bare(each) for each in inner)]  # noqa: UP007 - of a tuple that is made here
+        if origin is not None:
+            return cast("Any", origin)[tuple(each if each is Ellipsis else self._bare(each) for each in inner)]
+        return self.of(kind) if isinstance(kind, type) and issubclass(kind, Struct) else cast("Any", kind)
