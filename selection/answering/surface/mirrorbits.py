@@ -97,7 +97,10 @@ class MirrorInfo(Struct, frozen=True, kw_only=True, rename=_key):
 
 
 class Results(Struct, frozen=True, kw_only=True):
-    """The answer for one file. ``excluded`` is told where the list of mirrors was asked for."""
+    """The answer for one file, with the mirrors that are left out where the list was asked for.
+
+    With ``fallback`` the master serves, as the one mirror ``origin``.
+    """
 
     file: FileInfo = field(name="FileInfo")
     ip: str = field(name="IP")

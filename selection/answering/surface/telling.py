@@ -8,20 +8,24 @@ from typing import Final, assert_never
 from urllib.parse import quote
 
 from aiohttp import web
+from msgspec import UNSET
 
 from edge.errors import ApiError
-from events.names import FilePath, file_name
+from events.names import ORIGIN, FilePath, file_name
 from selection.answering import answers
-from selection.answering.redirector import Explanation, Office
+from selection.answering.redirector import Office
 from selection.answering.surface.asking import Asked, is_local
 from selection.answering.surface.figures import PeriodError, counts_of, period_count_of
 from selection.answering.surface.metalink import Document, metalink3, metalink4
-from selection.answering.surface.mirrorbits_results import results_of
-from selection.answering.surface.offers import Offer, offers_for
+from selection.answering.surface.mirrorbits import Results
+from selection.answering.surface.mirrorbits_parts import client_info, excluded_of, file_info, mirrors_of
+from selection.answering.surface.offering import offers_for
+from selection.answering.surface.offers import Offer
 from selection.answering.surface.pages import FilePage, file_page
 from selection.answering.surface.replying import json_reply, page_reply, refusal, text_reply
 from selection.answering.surface.wishes import METALINK3_TYPE, METALINK4_TYPE, Form, Wish
 from selection.answering.surface.words import moment
+from selection.policy.choice import Choice
 from selection.view.file import PublishedFile
 from selection.view.statistics import Statistics
 from selection.view.tallies import day_of
@@ -72,7 +76,7 @@ class Teller:
             pieces=self.office.view.pieces(file),
             published_at=moment(file.published_at_ns),
             origin_url=_with_query(f"{own_url}.{form.value}", asked.ticket_query),
-            offers=(*offers_for(self._explained(file, asked), self.office, asked), stable),
+            offers=(*offers_for(file, asked, self.office), stable),
         )
         is_newer = form is Form.METALINK4
         text = metalink4(document) if is_newer else metalink3(document)
@@ -90,28 +94,31 @@ class Teller:
         return text_reply(f"{digest}  {file_name(file.path)}{end}", TEXT, {})
 
     def _page(self, request: web.Request, file: PublishedFile, asked: Asked) -> web.Response:
-        explained = self._explained(file, asked)
         page = FilePage(
             path=file.path,
             size_bytes=file.size_bytes,
             published_at=moment(file.published_at_ns),
             hashes=self._hashes(file),
             country=asked.visitor.place.country,
-            offers=offers_for(explained, self.office, asked),
-            rejected=answers.rejections(explained.choice, names_networks=is_local(request)),
+            offers=offers_for(file, asked, self.office),
+            rejected=answers.rejections(self._choice(file, asked), names_networks=is_local(request)),
             valid_s=self.office.terms.start_by_s,
             query=asked.ticket_query,
         )
         return page_reply(file_page(page))
 
     def _mirrorbits(self, request: web.Request, file: PublishedFile, asked: Asked, wish: Wish) -> web.Response:
-        explained = self._explained(file, asked)
-        results = results_of(
-            explained,
-            offers_for(explained, self.office, asked),
-            self.office.view,
-            digests=self.office.view.digests(file),
-            with_excluded=wish.form is Form.MIRRORLIST,
+        view, visitor = self.office.view, asked.visitor
+        offers = offers_for(file, asked, self.office)
+        results = Results(
+            file=file_info(file, view.digests(file)),
+            ip=str(visitor.address),
+            client=client_info(visitor.place),
+            mirrors=mirrors_of(offers, visitor.place, view),
+            excluded=(
+                excluded_of(self._choice(file, asked), visitor.place, view) if wish.form is Form.MIRRORLIST else UNSET
+            ),
+            fallback=any(offer.mirror == ORIGIN for offer in offers) or UNSET,
         )
         return json_reply(results, request)
 
@@ -124,10 +131,9 @@ class Teller:
         except PeriodError as error:
             raise ApiError("period_invalid", str(error), "write ?stats=2026-11 or ?stats=2026-11-22") from error
 
-    def _explained(self, file: PublishedFile, asked: Asked) -> Explanation:
+    def _choice(self, file: PublishedFile, asked: Asked) -> Choice:
         office = self.office
-        choice = office.policy.explain(file, asked.visitor, now_s=office.hearing.now_s, rng=office.rng)
-        return Explanation(file=file, visitor=asked.visitor, choice=choice)
+        return office.policy.explain(file, asked.visitor, now_s=office.hearing.now_s, rng=office.rng)
 
     def _hashes(self, file: PublishedFile) -> dict[str, str]:
         digests = self.office.view.digests(file)

@@ -9,14 +9,13 @@ from msgspec import UNSET
 
 from events.names import MirrorName
 from events.schemas import EVERYBODY, Location
-from selection.answering.redirector import Explanation
-from selection.answering.surface.mirrorbits import ClientInfo, FileInfo, MirrorInfo, Results
+from selection.answering.surface.mirrorbits import ClientInfo, FileInfo, MirrorInfo
 from selection.answering.surface.offers import Offer
 from selection.answering.surface.words import moment
 from selection.places.countries import country_of
 from selection.places.place import Place, distance_km
-from selection.policy.choice import Rejection
-from selection.view.file import Digests
+from selection.policy.choice import Choice, Rejection
+from selection.view.file import Digests, PublishedFile
 from selection.view.fleet import FleetView
 
 _ONLINE: Final = 3  # the criterion of a mirror that is not there: what mirrorbits calls down
@@ -24,48 +23,44 @@ _USUAL_WEIGHT_PERCENT: Final = 100
 _NO_LOCATION: Final = Location(latitude=0.0, longitude=0.0)
 
 
-def results_of(
-    explained: Explanation, offers: Sequence[Offer], view: FleetView, *, digests: Digests, with_excluded: bool
-) -> Results:
-    """Give the answer for one file; ``offers`` are the mirrors for this visitor, best first."""
-    file, choice, place = explained.file, explained.choice, explained.visitor.place
-    return Results(
-        file=FileInfo(
-            path=f"/{file.path}",
-            size=file.size_bytes,
-            mod_time=f"{moment(file.published_at_ns):%Y-%m-%dT%H:%M:%SZ}",
-            sha1=digests.sha1.hex(),
-            sha256=file.sha256.hex(),
-            md5=digests.md5.hex(),
-        ),
-        ip=str(explained.visitor.address),
-        client=_client(place),
-        mirrors=tuple(
-            _mirror(MirrorName(offer.mirror), view, place, url=offer.url, score=len(offers) - rank)
-            for rank, offer in enumerate(offers)
-        ),
-        excluded=_excluded(explained, view) if with_excluded else UNSET,
-        fallback=choice.fallback or UNSET,
+def file_info(file: PublishedFile, digests: Digests) -> FileInfo:
+    """Tell of a file."""
+    return FileInfo(
+        path=f"/{file.path}",
+        size=file.size_bytes,
+        mod_time=f"{moment(file.published_at_ns):%Y-%m-%dT%H:%M:%SZ}",
+        sha1=digests.sha1.hex(),
+        sha256=file.sha256.hex(),
+        md5=digests.md5.hex(),
     )
 
 
-def _excluded(explained: Explanation, view: FleetView) -> tuple[MirrorInfo, ...]:
-    choice, place = explained.choice, explained.visitor.place
-    qualified = {candidate.mirror for candidate in choice.ranked}
-    return tuple(
-        _mirror(name, view, place, rejection=rejection)
-        for name, rejection in sorted(choice.rejected.items())
-        if name not in qualified
-    )
-
-
-def _client(place: Place) -> ClientInfo:
+def client_info(place: Place) -> ClientInfo:
+    """Tell where a visitor is."""
     return ClientInfo(
         country_code=place.country,
         continent_code=place.continent,
         latitude=place.latitude or 0.0,
         longitude=place.longitude or 0.0,
         as_num=place.asn,
+    )
+
+
+def mirrors_of(offers: Sequence[Offer], place: Place, view: FleetView) -> tuple[MirrorInfo, ...]:
+    """Tell of the servers that a visitor is offered, in their order."""
+    return tuple(
+        _mirror(MirrorName(offer.mirror), view, place, url=offer.url, score=len(offers) - rank)
+        for rank, offer in enumerate(offers)
+    )
+
+
+def excluded_of(choice: Choice, place: Place, view: FleetView) -> tuple[MirrorInfo, ...]:
+    """Tell of the mirrors that do not qualify, by name."""
+    qualified = {candidate.mirror for candidate in choice.ranked}
+    return tuple(
+        _mirror(name, view, place, rejection=rejection)
+        for name, rejection in sorted(choice.rejected.items())
+        if name not in qualified
     )
 
 

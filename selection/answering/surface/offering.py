@@ -1,0 +1,68 @@
+"""Makes the links of lists: the mirror that a visitor would be sent to, and those that come next.
+
+Each link has a grant of its own for this visitor, and nobody is told of it, as with ``HEAD``: he will use one or two,
+and a mirror counts who is there. A link that comes too late leads back to the site, like any.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from events.grants import GRANT_ID_BYTES, IPAddress
+from events.names import ORIGIN, MirrorName
+from selection.answering.granting import grant_for, token_for
+from selection.answering.links import carrying, download_url
+from selection.answering.redirector import Office
+from selection.answering.surface.asking import Asked
+from selection.answering.surface.offers import Offer
+from selection.places.place import distance_km
+from selection.view.file import PublishedFile
+from selection.view.roster import Mirror
+
+OFFERS_MAX: Final = 20  # clients use five at most; a link is 20 µs of work
+
+
+def offers_for(file: PublishedFile, asked: Asked, office: Office) -> tuple[Offer, ...]:
+    """Give the servers of a file for a visitor, best first.
+
+    Where no mirror fits that is the master, unless it has just sent him back.
+    """
+    policy, visitor, now_s = office.policy, asked.visitor, office.hearing.now_s
+    picked = policy.pick(file, visitor, now_s=now_s, rng=office.rng).mirror
+    if picked is None:
+        return () if ORIGIN in asked.asked_not else (_masters(file, asked, office),)
+    others = policy.others(file, visitor, OFFERS_MAX - 1, now_s=now_s, besides=picked)
+    return tuple(_mirrors(file, asked, office, mirror) for mirror in (picked, *others))
+
+
+def _mirrors(file: PublishedFile, asked: Asked, office: Office, mirror: Mirror) -> Offer:
+    profile = mirror.profile
+    assert profile is not None  # noqa: S101 - who is chosen said where he is
+    location = profile.location
+    link = _link(file, asked.visitor.address, office, mirror.name, profile.url)
+    return Offer(
+        mirror=mirror.name,
+        url=carrying(link, asked.ticket_query),
+        country=location.country if location else "",
+        distance_km=distance_km(asked.visitor.place, location),
+    )
+
+
+def _masters(file: PublishedFile, asked: Asked, office: Office) -> Offer:
+    link = _link(file, asked.visitor.address, office, ORIGIN, office.master_url)
+    return Offer(mirror=ORIGIN, url=carrying(link, asked.ticket_query))
+
+
+def _link(file: PublishedFile, address: IPAddress, office: Office, mirror: MirrorName, base_url: str) -> str:
+    view = office.view
+    grant = grant_for(
+        file,
+        address,
+        office.terms,
+        now_s=office.clock_s(),
+        grant_id=office.rng.randbytes(GRANT_ID_BYTES),
+        binding=view.binding(file, mirror),
+        key_epoch=view.key_epoch(mirror),
+        revoked_start_by_s=view.revoked_start_by_s,
+    )
+    return download_url(base_url, token_for(grant, mirror, office.keys), file.path)
