@@ -9,7 +9,7 @@ RUN python3 -m pip install -qq --root-user-action=ignore --no-cache-dir --target
 ENV UV_PROJECT_ENVIRONMENT=/opt/distributary UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
 WORKDIR /src
 # The dependencies first: they change seldom, so their layer is kept.
-COPY pyproject.toml uv.lock README.md LICENSE ./
+COPY pyproject.toml uv.lock README.md LICENSE NOTICE ./
 RUN /opt/uv/bin/uv sync --quiet --frozen --no-dev --no-install-project --python "$(command -v python3)"
 COPY broker broker/
 COPY distributary distributary/

@@ -18,7 +18,7 @@ import maxminddb
 import structlog
 
 from events.grants import IPAddress
-from selection.places.findings import Finding
+from selection.places.findings import NOTHING, Finding
 from selection.places.records import finding_in
 
 # Anywhere in the tree: a damaged file shows itself at the start and not at its first visitor.
@@ -73,28 +73,28 @@ class Database:
         """The file's name, what it holds, and its date."""
         return self._name
 
-    def find(self, address: IPAddress) -> Finding:
-        """Give what it knows of an address; nothing where it is damaged."""
+    def find(self, address: IPAddress) -> tuple[Finding, int]:
+        """Give what it knows of an address and its network; nothing where it is damaged."""
         try:
             return self.look_up(address)
         except (ValueError, maxminddb.InvalidDatabaseError) as error:
             if not self._is_damaged:
                 self._is_damaged = True
                 log.warning("places.damaged", database=self._name, error=str(error))
-            return Finding()
+            return NOTHING, address.max_prefixlen
 
-    def look_up(self, address: IPAddress) -> Finding:
-        """Give what it knows of an address.
+    def look_up(self, address: IPAddress) -> tuple[Finding, int]:
+        """Give what it knows of an address and its network.
 
         Raises:
             maxminddb.InvalidDatabaseError: it is damaged.
             ValueError: it is damaged, and holds text that is none.
         """
         if address.version > self._ip_version:
-            return Finding()
+            return NOTHING, 0
         found = self._reader.get_with_prefix_len(address)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - loosely typed
         record, prefix_bits = cast("tuple[object, int]", found)
-        return finding_in(record, prefix_bits)
+        return finding_in(record), prefix_bits
 
     def close(self) -> None:
         """Close it."""

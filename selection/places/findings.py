@@ -7,7 +7,7 @@ was found: a table that corrects the country corrects the position as well.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from events.grants import IPAddress
 from selection.places.countries import country_of
@@ -15,14 +15,16 @@ from selection.places.place import Place
 
 
 class Finding(NamedTuple):
-    """What a source knows of an address, and of all others that agree with it in its first ``prefix_bits`` bits."""
+    """What a source knows of an address."""
 
-    prefix_bits: int = 0
     latitude: float | None = None
     longitude: float | None = None
     country: str = ""
     continent: str = ""
     asn: int = 0
+
+
+NOTHING: Final = Finding()
 
 
 class Source(Protocol):
@@ -33,8 +35,8 @@ class Source(Protocol):
         """What it is, for the operator."""
         ...
 
-    def find(self, address: IPAddress) -> Finding:
-        """Give what it knows of an address."""
+    def find(self, address: IPAddress) -> tuple[Finding, int]:
+        """Give what it knows of an address, and how many of its first bits others share of which it knows the same."""
         ...
 
 

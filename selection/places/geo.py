@@ -16,7 +16,8 @@ from selection.places.blocks import block_bits, block_of, first_of
 from selection.places.findings import Source, place_from
 from selection.places.place import Place
 
-BLOCKS_KEPT: Final = 65_536  # some 20 MB when all differ; a look-up in a city database takes 16 µs, one in here 0.4
+BLOCKS_KEPT: Final = 65_536  # some 16 MB; a look-up in a city database takes 16 µs, one in here 0.4
+PLACES_KEPT: Final = 16_384  # towns; some 8 MB
 ADDRESSES_KEPT: Final = 16_384  # of blocks that lie in several places: few
 
 
@@ -31,7 +32,8 @@ class Places:
         self._sources = tuple(sources)
         self._of_block = lru_cache(maxsize=BLOCKS_KEPT)(self._find_block)
         self._of_address = lru_cache(maxsize=ADDRESSES_KEPT)(self._find)
-        self._made = lru_cache(maxsize=BLOCKS_KEPT)(_same)
+        # Visitors of one town share one object, and it is put together once.
+        self._made = lru_cache(maxsize=PLACES_KEPT)(place_from)
 
     @property
     def database(self) -> str:
@@ -46,15 +48,10 @@ class Places:
     def _find_block(self, block: int) -> Place | None:
         """Give the one place of a whole block, or None where its addresses may be in several."""
         first = first_of(block)
-        findings = [source.find(first) for source in self._sources]
-        if any(found.prefix_bits > block_bits(first) for found in findings):
+        found = [source.find(first) for source in self._sources]
+        if any(prefix_bits > block_bits(first) for _, prefix_bits in found):
             return None
-        return self._made(place_from(findings))
+        return self._made(tuple(finding for finding, _ in found))
 
     def _find(self, address: IPAddress) -> Place:
-        return self._made(place_from([source.find(address) for source in self._sources]))
-
-
-def _same(place: Place) -> Place:
-    """Stand for all equal places, so that visitors of one town share one object."""
-    return place
+        return self._made(tuple(source.find(address)[0] for source in self._sources))

@@ -21,7 +21,7 @@ from typing import Any, Final
 from events.grants import IPAddress
 from selection.places.blocks import block_bits, block_of, is_inside_block
 from selection.places.countries import country_of
-from selection.places.findings import Finding
+from selection.places.findings import NOTHING, Finding
 from selection.places.records import ASN_MAX, LATITUDE_MAX, LONGITUDE_MAX
 
 OVERRIDES_MAX: Final = 100_000  # some 30 MB; who has more makes a database of them
@@ -59,16 +59,16 @@ class Overrides:
         """How much it is."""
         return f"{self._count} overrides"
 
-    def find(self, address: IPAddress) -> Finding:
-        """Give what the table says of an address."""
+    def find(self, address: IPAddress) -> tuple[Finding, int]:
+        """Give what the table says of an address, and whether for its block or for it alone."""
         number = int(address)
         prefix_bits = address.max_prefixlen if block_of(address) in self._parted else block_bits(address)
         for length in self._lengths[address.version]:
             shift = address.max_prefixlen - length
             found = self._by_length[address.version, length].get(number >> shift << shift)
             if found is not None:
-                return found._replace(prefix_bits=prefix_bits)
-        return Finding(prefix_bits=prefix_bits)
+                return found, prefix_bits
+        return NOTHING, prefix_bits
 
 
 def read_overrides(lines: Iterable[str]) -> Overrides:
@@ -101,7 +101,7 @@ def _network(text: str, line: int) -> IPv4Network | IPv6Network:
 def _finding(words: Sequence[str], line: int) -> Finding:
     if not words:
         raise OverrideError(line, "says nothing of the network; write a country, a position or a number like AS64500")
-    found = Finding()
+    found = NOTHING
     for word in words:
         told = _told(word)
         if told is None:

@@ -24,12 +24,11 @@ _ASN: Final = re.compile(r"(?:AS)?(?P<number>[0-9]{1,10})", re.ASCII)
 _Fields: TypeAlias = dict[str, object]
 
 
-def finding_in(record: object, prefix_bits: int) -> Finding:
+def finding_in(record: object) -> Finding:
     """Read what a record says; whatever is not of the form that it should have says nothing."""
     fields = _fields(record)
     latitude, longitude = _position(_fields(fields.get("location")) or fields)
     return Finding(
-        prefix_bits=prefix_bits,
         latitude=latitude,
         longitude=longitude,
         country=_code(fields, "country", "iso_code"),

@@ -14,7 +14,7 @@ from iptocc import country_code
 
 from events.grants import IPAddress
 from selection.places.countries import country_of
-from selection.places.findings import Finding
+from selection.places.findings import NOTHING, Finding
 
 _EUROPE: Final = "EU"  # RIPE NCC allots some networks to no country in particular
 
@@ -22,14 +22,22 @@ _EUROPE: Final = "EU"  # RIPE NCC allots some networks to no country in particul
 class Registry:
     """The registries' tables. They allot in blocks no smaller than those that places are kept by."""
 
+    def __init__(self) -> None:
+        self._known: dict[str | None, Finding] = {None: NOTHING}
+
     @property
     def name(self) -> str:
         """The package with its version, which is its date."""
         return f"iptocc {version('iptocc')}"
 
-    def find(self, address: IPAddress) -> Finding:
+    def find(self, address: IPAddress) -> tuple[Finding, int]:
         """Give the country that an address was allotted to."""
         code = country_code(str(address))
-        if code is None:
-            return Finding()
-        return Finding(country=code if country_of(code) else "", continent=_EUROPE if code == _EUROPE else "")
+        finding = self._known.get(code)
+        if finding is None:
+            finding = self._known[code] = _finding(code or "")
+        return finding, 0
+
+
+def _finding(code: str) -> Finding:
+    return Finding(country=code if country_of(code) else "", continent=_EUROPE if code == _EUROPE else "")

@@ -95,7 +95,7 @@ def test_country_stands_where_its_people_live() -> None:
     ],
 )
 def test_record_is_read_in_both_spellings(record: object, expected: Finding) -> None:
-    assert finding_in(record, 0) == expected
+    assert finding_in(record) == expected
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_record_is_read_in_both_spellings(record: object, expected: Finding) -> 
     ],
 )
 def test_record_that_makes_no_sense_says_nothing(record: object) -> None:
-    assert finding_in(record, 0) == Finding()
+    assert finding_in(record) == Finding()
 
 
 def test_country_alone_puts_a_visitor_where_its_people_live() -> None:
@@ -231,14 +231,14 @@ class Counting:
 
     name = "counting"
 
-    def __init__(self, finding: Finding) -> None:
-        self.finding = finding
+    def __init__(self, finding: Finding, prefix_bits: int) -> None:
+        self.found = finding, prefix_bits
         self.asked = 0
 
-    def find(self, address: IPAddress) -> Finding:
+    def find(self, address: IPAddress) -> tuple[Finding, int]:
         del address
         self.asked += 1
-        return self.finding
+        return self.found
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ class Counting:
 def test_source_is_asked_once_for_a_block_and_equal_places_are_one_object(
     one: str, other: str, elsewhere: str, prefix_bits: int
 ) -> None:
-    source = Counting(Finding(prefix_bits=prefix_bits, country="PT"))
+    source = Counting(Finding(country="PT"), prefix_bits)
     places = Places([source])
     first = places.place_of(ip_address(one))
     assert places.place_of(ip_address(other)) is first
@@ -261,7 +261,7 @@ def test_source_is_asked_once_for_a_block_and_equal_places_are_one_object(
 
 
 def test_block_that_a_source_divides_is_asked_about_by_address() -> None:
-    source = Counting(Finding(prefix_bits=25, country="PT"))
+    source = Counting(Finding(country="PT"), 25)
     places = Places([source])
     for address in ("203.0.113.9", "203.0.113.9", "203.0.113.200"):
         places.place_of(ip_address(address))
@@ -269,7 +269,7 @@ def test_block_that_a_source_divides_is_asked_about_by_address() -> None:
 
 
 def test_new_sources_are_asked_at_once() -> None:
-    places = Places([Counting(Finding(prefix_bits=24, country="PT"))])
+    places = Places([Counting(Finding(country="PT"), 24)])
     assert places.place_of(ip_address("203.0.113.9")).country == "PT"
-    places.use([Counting(Finding(prefix_bits=24, country="NO"))])
+    places.use([Counting(Finding(country="NO"), 24)])
     assert places.place_of(ip_address("203.0.113.9")).country == "NO"
