@@ -63,5 +63,6 @@ class Twins:
         if origin is Union or origin is types.UnionType:
             return Union[tuple(self._bare(each) for each in inner)]  # noqa: UP007 - of a tuple that is made here
         if origin is not None:
-            return cast("Any", origin)[tuple(each if each is Ellipsis else self._bare(each) for each in inner)]
+            bare = tuple(each if each is Ellipsis else self._bare(each) for each in inner)
+            return origin[bare]
         return self.of(kind) if isinstance(kind, type) and issubclass(kind, Struct) else cast("Any", kind)

@@ -11,15 +11,18 @@ nothing that is given here.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from events.names import HELD_PREFIX, ORIGIN_CHANNEL, FilePath
 from events.schemas import FilePublished, FileWithdrawn
 from selection.view.contents import Contents
 from selection.view.file import Digests, Pieces, PublishedFile
-from selection.view.files import Details, Files
-from selection.view.memberships import Memberships, Rank
+from selection.view.files import Details, Files, FilesDump
+from selection.view.memberships import Memberships, MembershipsDump, Rank
 from selection.view.metadata import Watches
 from selection.view.paths import Paths
 
@@ -33,6 +36,15 @@ class Folder(NamedTuple):
     subfolders: tuple[str, ...]
     files: tuple[PublishedFile, ...]
     next_after: str | None
+
+
+class CatalogueDump(Struct, array_like=True):
+    """The catalogue, as a snapshot has it. ``order`` has the numbers of the published files, by path."""
+
+    files: FilesDump
+    memberships: MembershipsDump
+    withdrawn: list[tuple[int, int]]
+    order: bytes
 
 
 class Catalogue:
@@ -128,6 +140,20 @@ class Catalogue:
         for number, path in enumerate(files.paths):
             if path and (gone := [row for row in memberships.rows(files.row.cells[number]) if row in old]):
                 self._forget(number, gone)
+
+    def dump(self) -> CatalogueDump:
+        """Give all that cannot be derived, as ``load`` takes it."""
+        order = array("I", map(self._files.find, self._paths.after("")))
+        return CatalogueDump(self._files.dump(), self._memberships.dump(), list(self._withdrawn), order.tobytes())
+
+    def load(self, dumped: CatalogueDump) -> None:
+        """Take what ``dump`` gave."""
+        self._files.load(dumped.files)
+        self._memberships.load(dumped.memberships)
+        self._withdrawn = set(dumped.withdrawn)
+        order = array("I", dumped.order)
+        self._count = len(order)
+        self._paths = Paths.of([self._files.paths[number] for number in order])
 
     def _details(self, file: PublishedFile) -> Details:
         return self._files.details_of(self._files.find(file.path))

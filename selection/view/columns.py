@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, TypeAlias
+
+Cells: TypeAlias = tuple[str, bytes]
 
 _WIDTHS: Final = "BHIQ"
 _SLOTS_MIN: Final = 8
@@ -38,14 +40,14 @@ class Column:
             self._widen(value)
             self.cells[position] = value
 
-    def dump(self) -> tuple[str, bytes]:
+    def dump(self) -> Cells:
         """Give the width and the numbers, as ``load`` takes them."""
         return self.cells.typecode, self.cells.tobytes()
 
-    def load(self, width: str, data: bytes) -> None:
+    def load(self, cells: Cells) -> None:
         """Take what ``dump`` gave."""
-        self.cells = array(width)
-        self.cells.frombytes(data)
+        width, numbers = cells
+        self.cells = array(width, numbers)
 
     def _widen(self, value: int) -> None:
         width = next(width for width in _WIDTHS if value < 1 << 8 * array(width).itemsize)

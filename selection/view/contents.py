@@ -8,12 +8,23 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import Struct
+
 from events.names import SHA256_BYTES, Digest
-from selection.view.columns import Column, Slots
-from selection.view.holders import HolderSets
+from selection.view.columns import Cells, Column, Slots
+from selection.view.holders import HolderSets, HolderSetsDump
 
 _SHIFT: Final = 5
 assert 1 << _SHIFT == SHA256_BYTES  # noqa: S101 - the module is wrong where it does not hold
+
+
+class ContentsDump(Struct, array_like=True):
+    """The contents, as a snapshot has them."""
+
+    digests: bytes
+    held: Cells
+    uses: Cells
+    sets: HolderSetsDump
 
 
 class Contents:
@@ -115,8 +126,16 @@ class Contents:
                 self.uses.put(number, 0)
                 self._drop_if_idle(number)
 
-    def restore(self) -> None:
-        """Find again what is derived from digests, holders and uses."""
+    def dump(self) -> ContentsDump:
+        """Give all that cannot be derived, as ``load`` takes it."""
+        return ContentsDump(bytes(self.digests), self.held.dump(), self.uses.dump(), self.sets.dump())
+
+    def load(self, dumped: ContentsDump) -> None:
+        """Take what ``dump`` gave."""
+        self.digests = bytearray(dumped.digests)
+        self.held.load(dumped.held)
+        self.uses.load(dumped.uses)
+        self.sets.load(dumped.sets)
         idle = [not (held or uses) for held, uses in zip(self.held.cells, self.uses.cells, strict=True)]
         self._free = [number for number, is_idle in enumerate(idle) if number and is_idle]
         self._slots.fill(number for number, is_idle in enumerate(idle) if not is_idle)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from msgspec import Struct
 
 from events.names import ChannelName, FilePath, Tag
 from events.schemas import PUBLIC, Access, FilePublished
-from selection.view.columns import Column, Slots
+from selection.view.columns import Cells, Column, Slots
 from selection.view.contents import Contents
 from selection.view.file import Digests, Pieces, PublishedFile
 from selection.view.interning import Interned
@@ -34,6 +34,17 @@ class Details(Struct, frozen=True, gc=False):
 
 NO_DETAILS: Final = Details()
 _NO_PATH: Final = FilePath("")
+_SEPARATOR: Final = "\n"  # no path has one
+
+
+class FilesDump(Struct, array_like=True):
+    """The files, as a snapshot has them."""
+
+    paths: str
+    columns: list[Cells]
+    kinds: tuple[list[Kind], list[int]]
+    channel_sets: tuple[list[tuple[ChannelName, ...]], list[int]]
+    details: dict[int, Details]
 
 
 class Files:
@@ -162,8 +173,24 @@ class Files:
         self.pieces_bytes += len(pieces.piece_digests)
         self.details[number] = Details(Digests(md5=event.md5, sha1=event.sha1), pieces)
 
-    def restore(self) -> None:
-        """Find again what is derived from the paths and details."""
+    def dump(self) -> FilesDump:
+        """Give all that cannot be derived, as ``load`` takes it."""
+        return FilesDump(
+            _SEPARATOR.join(self.paths),
+            [column.dump() for column in self.columns()],
+            self.kinds.dump(),
+            self.channel_sets.dump(),
+            self.details,
+        )
+
+    def load(self, dumped: FilesDump) -> None:
+        """Take what ``dump`` gave."""
+        self.paths = cast("list[FilePath]", dumped.paths.split(_SEPARATOR))
+        for column, cells in zip(self.columns(), dumped.columns, strict=True):
+            column.load(cells)
+        self.kinds.load(*dumped.kinds)
+        self.channel_sets.load(*dumped.channel_sets)
+        self.details = dumped.details
         self._free = [number for number, path in enumerate(self.paths) if number and not path]
         self._slots.fill(number for number, path in enumerate(self.paths) if path)
         self.pieces_bytes = sum(len(details.pieces.piece_digests) for details in self.details.values())

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import assert_never
 
+from msgspec import Struct
+
 from events.envelope import MASTER_SOURCE, Envelope, mirror_source
 from events.grants import Binding
 from events.names import ORIGIN, ChannelName, Digest, FilePath, MirrorName, Tag
@@ -52,17 +54,33 @@ from events.schemas import (
     SubscriptionGranted,
     SubscriptionRevoked,
 )
-from selection.view.acknowledgements import Acknowledgements
-from selection.view.catalogue import Catalogue
+from selection.view.acknowledgements import Acknowledgements, Followed, Withdrawal
+from selection.view.catalogue import Catalogue, CatalogueDump
 from selection.view.changes import Changes
-from selection.view.contents import Contents
+from selection.view.contents import Contents, ContentsDump
 from selection.view.file import Digests, Pieces, PublishedFile
-from selection.view.policies import AddressPolicies
+from selection.view.policies import AddressPolicies, Said
 from selection.view.replicas import Replicas, Told
-from selection.view.roster import Mirror, Roster
+from selection.view.roster import Mirror, Roster, RosterDump
 from selection.view.sequences import SequenceTrack
 
 _MIRROR_PREFIX = mirror_source(MirrorName(""))
+
+
+class FleetDump(Struct, array_like=True, kw_only=True):
+    """The view, as a snapshot has it."""
+
+    contents: ContentsDump
+    catalogue: CatalogueDump
+    roster: RosterDump
+    told: dict[int, Told]
+    withdrawals: dict[FilePath, dict[ChannelName, Withdrawal]]
+    followed: dict[int, dict[ChannelName, Followed]]
+    policies: dict[ChannelName, Said]
+    tracks: dict[str, SequenceTrack]
+    floor: int
+    log_generation: int
+    revoked_start_by_s: int
 
 
 class FleetView:
@@ -226,6 +244,37 @@ class FleetView:
     def declined(self, mirror: Mirror, sha256: Digest) -> ReplicaDeclined | None:
         """Give a mirror's last word on why it could not fetch a content."""
         return self._replicas.declined(mirror.number, sha256)
+
+    def dump(self) -> FleetDump:
+        """Give all that cannot be derived, as ``load`` takes it. It is the view's own: write it at once."""
+        return FleetDump(
+            contents=self._contents.dump(),
+            catalogue=self._catalogue.dump(),
+            roster=self._roster.dump(),
+            told=self._replicas.told,
+            withdrawals=self._acknowledgements.withdrawals,
+            followed=self._acknowledgements.followed,
+            policies=self._policies.said,
+            tracks=self._tracks,
+            floor=self._floor,
+            log_generation=self.log_generation,
+            revoked_start_by_s=self.revoked_start_by_s,
+        )
+
+    @classmethod
+    def load(cls, dumped: FleetDump) -> FleetView:
+        """Make a view of what ``dump`` gave."""
+        view = cls()
+        view._contents.load(dumped.contents)
+        view._catalogue.load(dumped.catalogue)
+        view._roster.load(dumped.roster)
+        view._replicas.told = dumped.told
+        view._acknowledgements.withdrawals = dumped.withdrawals
+        view._acknowledgements.followed = dumped.followed
+        view._policies.said = dumped.policies
+        view._tracks, view._floor = dumped.tracks, dumped.floor
+        view.log_generation, view.revoked_start_by_s = dumped.log_generation, dumped.revoked_start_by_s
+        return view
 
     def missing_events(self) -> dict[str, int]:
         """Count, for each source with a gap in its numbers, the events that never arrived."""

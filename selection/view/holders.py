@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from selection.view.columns import Slots
 
 MEMO_MAX: Final = 4096  # steps from set to set that lie ahead of the others: a mirror fetches what the one before has
 _NUMBER_BITS: Final = 32
+
+HolderSetsDump: TypeAlias = tuple[list[bytes], bytes]
 
 
 class HolderSets:
@@ -45,9 +46,15 @@ class HolderSets:
         now = self.memo[step] = self._exchange(held, after)
         return now
 
-    def restore(self, values: Sequence[int], uses: array[int]) -> None:
-        """Take the sets and the use that is made of each, in the order of their ids; one without use is free."""
-        self.values, self.uses = list(values), uses
+    def dump(self) -> HolderSetsDump:
+        """Give the sets and the use that is made of each, as ``load`` takes them."""
+        return [value.to_bytes((value.bit_length() + 7) // 8, "little") for value in self.values], self.uses.tobytes()
+
+    def load(self, dumped: HolderSetsDump) -> None:
+        """Take what ``dump`` gave; an id without use is free."""
+        values, counts = dumped
+        uses = array("I", counts)
+        self.values, self.uses = [int.from_bytes(value, "little") for value in values], uses
         self._free = [number for number, used in enumerate(uses) if number and not used]
         self._slots.fill(number for number, used in enumerate(uses) if used)
 

@@ -45,8 +45,12 @@ class Interned(Generic[Value]):
             self._uses[held] -= 1
         return self._add(value)
 
-    def restore(self, values: Iterable[Value], uses: Iterable[int]) -> None:
-        """Take the values and the use that is made of each, in the order of their ids; one without use is free."""
+    def dump(self) -> tuple[list[Value], list[int]]:
+        """Give the values and the use that is made of each, as ``load`` takes them."""
+        return self.values, self._uses
+
+    def load(self, values: Iterable[Value], uses: Iterable[int]) -> None:
+        """Take what ``dump`` gave; an id without use is free."""
         self.values, self._uses = list(values), list(uses)
         self._free = [number for number, used in enumerate(self._uses) if number and not used]
         free = set(self._free)

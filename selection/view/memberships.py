@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from events.names import ORIGIN_CHANNEL, ChannelName
-from selection.view.columns import Column
+from selection.view.columns import Cells, Column
 
 
 class Rank(NamedTuple):
@@ -18,6 +20,14 @@ class Rank(NamedTuple):
     generation: int
     channel_sequence: int
     sequence: int
+
+
+class MembershipsDump(Struct, array_like=True):
+    """The facts, as a snapshot has them."""
+
+    channels: list[ChannelName]
+    columns: list[Cells]
+    free: list[int]
 
 
 class Memberships:
@@ -50,6 +60,17 @@ class Memberships:
             known = self._channel_ids[name] = len(self.channels)
             self.channels.append(name)
         return known
+
+    def dump(self) -> MembershipsDump:
+        """Give all that cannot be derived, as ``load`` takes it."""
+        return MembershipsDump(self.channels, [column.dump() for column in self.columns()], self._free)
+
+    def load(self, dumped: MembershipsDump) -> None:
+        """Take what ``dump`` gave."""
+        self.channels, self._free = dumped.channels, dumped.free
+        self._channel_ids = {name: number for number, name in enumerate(dumped.channels)}
+        for column, cells in zip(self.columns(), dumped.columns, strict=True):
+            column.load(cells)
 
     def find(self, first: int, channel: int) -> int:
         """Give a file's row for a channel, or 0."""

@@ -7,7 +7,7 @@ binary searches.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from events.names import FilePath
@@ -21,6 +21,15 @@ class Paths:
     def __init__(self) -> None:
         self._runs: list[list[FilePath]] = []
         self._lasts: list[FilePath] = []
+
+    @classmethod
+    def of(cls, paths: Sequence[FilePath]) -> Paths:
+        """Make a set of paths that are in order."""
+        made = cls()
+        size = RUN_MAX // 2
+        made._runs = [list(paths[start : start + size]) for start in range(0, len(paths), size)]
+        made._lasts = [run[-1] for run in made._runs]
+        return made
 
     def add(self, path: FilePath) -> None:
         """Put a path in that is not there."""

@@ -16,7 +16,9 @@ _BINDINGS: Final = {
 }
 
 
-class _Said(NamedTuple):
+class Said(NamedTuple):
+    """The master's last word on a channel's policy."""
+
     sequence: int
     policy: AddressPolicy
 
@@ -25,24 +27,24 @@ class AddressPolicies:
     """The address policy of each channel. One that nobody defined (any more) is strict."""
 
     def __init__(self) -> None:
-        self._said: dict[ChannelName, _Said] = {}
+        self.said: dict[ChannelName, Said] = {}
 
     def apply(self, event: ChannelDefined | ChannelRemoved, *, sequence: int) -> None:
         """Fold the master's word on a channel; the last one holds."""
-        known = self._said.get(event.channel)
+        known = self.said.get(event.channel)
         if known is None or known.sequence < sequence:
             policy = event.address_policy if isinstance(event, ChannelDefined) else AddressPolicy.STRICT
-            self._said[event.channel] = _Said(sequence, policy)
+            self.said[event.channel] = Said(sequence, policy)
 
     def binding(self, channels: Iterable[ChannelName]) -> Binding:
         """Give the strictest that these channels ask for: the one of the most bits; without any, ``STRICT``."""
-        bindings = [_BINDINGS[said.policy] if (said := self._said.get(name)) else Binding.STRICT for name in channels]
+        bindings = [_BINDINGS[said.policy] if (said := self.said.get(name)) else Binding.STRICT for name in channels]
         return max(bindings, key=lambda binding: binding.ipv6_bits, default=Binding.STRICT)
 
     def forget_before(self, floor: int) -> None:
         """Forget what was said under the master's sequence ``floor``: a restatement took its place."""
-        self._said = {channel: said for channel, said in self._said.items() if said.sequence >= floor}
+        self.said = {channel: said for channel, said in self.said.items() if said.sequence >= floor}
 
     def forget(self) -> None:
         """Forget all."""
-        self._said.clear()
+        self.said.clear()

@@ -129,6 +129,14 @@ class Mirror(Struct, frozen=True, kw_only=True, array_like=True):
         return self.key_epoch < self.rotation.oldest_epoch
 
 
+class RosterDump(Struct, array_like=True):
+    """The roster, as a snapshot has it."""
+
+    mirrors: list[Mirror]
+    leave: dict[MirrorName, dict[ChannelName, Leave]]
+    version: int
+
+
 class Roster:
     """The mirrors by name, each with a number for bit sets that it keeps for ever, and who follows which channel."""
 
@@ -254,6 +262,19 @@ class Roster:
         """Forget what a mirror said of itself in the log."""
         known = replace(self.mirror(name), online_sequence=0, offline_sequence=0, offline_reason="")
         self._put(replace(known, profile_said=None, key_epoch_said=1, opening=_OPEN))
+
+    def dump(self) -> RosterDump:
+        """Give all that cannot be derived, as ``load`` takes it. Load reports are of the moment, and left out."""
+        return RosterDump([replace(mirror, load=None) for mirror in self._numbered], self._leave, self.version)
+
+    def load(self, dumped: RosterDump) -> None:
+        """Take what ``dump`` gave."""
+        self._numbered, self._leave, self._fleet = dumped.mirrors, dumped.leave, None
+        self._mirrors = {mirror.name: mirror for mirror in dumped.mirrors}
+        for name, channels in dumped.leave.items():
+            for channel in channels:
+                self._recount(name, channel)
+        self.version = dumped.version + 1
 
     def _put(self, mirror: Mirror) -> None:
         self._mirrors[mirror.name] = self._numbered[mirror.number] = mirror

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import to_builtins
+from msgspec.structs import replace
 
+from events.codec import decode_proven, encode
 from events.envelope import MASTER_SOURCE, Envelope, load_source, mirror_source
-from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName
+from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName, Tag
 from events.schemas import (
     Access,
     CatalogueRestated,
@@ -26,6 +29,7 @@ from events.schemas import (
     SubscriptionRevoked,
 )
 from selection.view.fleet import FleetView
+from selection.view.snapshot import dump, load
 
 if TYPE_CHECKING:
     from conftest import Kit
@@ -37,6 +41,7 @@ CHANNELS = ("iso", "beta")
 REPETITIONS_MAX = 2
 
 ANA = MirrorName("ana")
+METADATA = Tag("metadata")
 
 
 @dataclass
@@ -136,7 +141,9 @@ class Teller:
             size_bytes=1,
             sha256=body,
             media_type="text/plain",
+            tags=(METADATA,) if path == PATHS[0] else (),
             access=Access(),
+            md5=body[:16],
         )
         self.story.master(event)
         if channel == ORIGIN_CHANNEL:
@@ -340,3 +347,42 @@ def test_restatement_makes_up_for_whatever_of_the_masters_facts_was_lost_before(
 def test_whole_history_leaves_no_event_missing(data: st.DataObject, kit: Kit) -> None:
     history = data.draw(histories(kit))
     assert kit.view_of(history.arrived).missing_events() == {}
+
+
+def seen(view: FleetView, kit: Kit) -> object:
+    """All that anybody can ask of a view, but load reports: those are no part of the log."""
+    found = found_in(view)
+    found.loads.clear()
+    bodies = [kit.content(body) for body in (*BODIES, "kept")]
+    files = [(replace(file, number=0), view.servers(file), view.digests(file)) for file in view.catalogue.files()]
+    mirrors = [(mirror.profile, mirror.ruled, mirror.opening, view.copies(mirror)) for mirror in view.mirrors()]
+    return (
+        found,
+        to_builtins((files, mirrors)),  # a twin of a struct is equal to twins alone
+        [(view.holders(body), [view.loss(mirror, body) for mirror in view.mirrors()]) for body in bodies],
+        [view.metadata_holders(ChannelName(channel), {METADATA}) for channel in CHANNELS],
+        view.missing_events(),
+        view.log_generation,
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_snapshot_and_the_tail_of_the_log_make_the_view_that_the_whole_log_makes(data: st.DataObject, kit: Kit) -> None:
+    arrived = data.draw(histories(kit)).arrived
+    cut = data.draw(st.integers(0, len(arrived)))
+    view = load(dump(kit.view_of(arrived[:cut])))
+    for envelope in arrived[cut:]:
+        view.apply(decode_proven(encode(envelope)), heard_s=0.0)
+    assert seen(view, kit) == seen(kit.view_of(arrived), kit)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_what_was_heard_before_changes_nothing(data: st.DataObject, kit: Kit) -> None:
+    arrived = data.draw(histories(kit)).arrived
+    view = kit.view_of(arrived)
+    before = dump(view)
+    for envelope in data.draw(st.permutations(arrived)):
+        view.apply(envelope, heard_s=0.0)
+    assert dump(view) == before
