@@ -9,7 +9,7 @@ import msgspec
 from events.names import FilePath, MirrorName
 from events.schemas import DeclineReason, ReplicaDeclined
 from selection.answering import answers
-from selection.answering.surface.shortfalls import count_all
+from selection.answering.surface.shortfalls import FILES_AT_ONCE, Shortfalls, count_all
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.policy.standing import Standing
@@ -54,3 +54,26 @@ def test_what_a_mirror_declined_and_still_lacks_is_told_with_an_example(kit: Kit
     story.ready("ana", "c.iso")
     declined = {"files": 1, "path": "b.iso", "reason": "disk_full", "text": "the mirror's disk is full"}
     assert told(story) == [{"wanted": 4, "missing": 2, "declined": {**declined, "detail": "6 GB are given"}}]
+
+
+async def test_count_in_slices_is_the_same_and_is_kept_for_a_while(story: Story) -> None:
+    for number in range(2 * FILES_AT_ONCE + 1):
+        story.published(f"{number:04}.iso")
+    story.serving("ana")
+    story.ready("ana", "0000.iso")
+    view = story.view()
+    shortfalls = Shortfalls(view)
+    found = await shortfalls.now()
+    assert found == count_all(view)
+    assert (found[MirrorName("ana")].wanted, found[MirrorName("ana")].missing) == (401, 400)
+    assert await shortfalls.now() is found
+
+
+def test_content_under_two_paths_counts_once_for_each_mirror_that_follows_either(story: Story) -> None:
+    story.published("a.iso")
+    story.published("b.iso", body="a.iso", channels=("iso", "other"))
+    story.serving("ana")
+    story.joined("bob", channels=("other",))
+    story.joined("cat", channels=("iso", "other"))
+    nothing_fetched = {"wanted": 1, "missing": 1, "declined": None}
+    assert told(story) == [{"wanted": 1, "missing": 0, "declined": None}, nothing_fetched, nothing_fetched]
