@@ -112,7 +112,7 @@ def command(
         tally.add(_publish(master, path, request))
     for number_of_hold in tally.holds if wait is not None else ():
         wait_for_release(master, number_of_hold, current().output)
-    _report(tally, dry_run=dry_run)
+    _report(tally, dry_run=dry_run, waited=wait is not None)
     return tally.exit_code
 
 
@@ -158,14 +158,17 @@ def _sentence(event: JsonObject, *, dry_run: bool) -> str:
     return f"{done:<10} {path}  {size}  generation {generation}  {names or 'no channel'}"
 
 
-def _report(tally: Tally, *, dry_run: bool) -> None:
+def _report(tally: Tally, *, dry_run: bool, waited: bool) -> None:
     output = current().output
     if output.json:
         output.line({"type": "done", **asdict(tally)})
         return
     would = "would be " if dry_run else ""
-    held = f", {tally.held} {would}held" if tally.held else ""
-    hidden = f", {tally.hidden} hidden and left out" if tally.hidden else ""
-    output.note(
-        f"{tally.published} {would}published{held}, {tally.unchanged} unchanged, {tally.refused} refused{hidden}"
-    )
+    told = [f"{tally.published} {would}published", f"{tally.unchanged} unchanged", f"{tally.refused} refused"]
+    if tally.held:
+        told.insert(1, f"{tally.held} {would}held")
+    if tally.hidden:
+        told.append(f"{tally.hidden} hidden and left out")
+    output.note(", ".join(told))
+    if tally.held and not (waited or dry_run):
+        output.note("mirrors fetch what is held; `distributary release` lets visitors have it")

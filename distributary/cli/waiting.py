@@ -13,6 +13,7 @@ from distributary.client import Api, JsonObject
 from distributary.errors import CommandError, UnavailableError
 
 ASK_EVERY_S: Final = 0.5  # mirrors take seconds at least; a release is seen soon after it
+REST: Final = 4  # times as long as an answer took: counting who has all of a large tree is work
 _WAITING: Final = frozenset({"open", "held"})
 
 
@@ -42,6 +43,7 @@ def wait_for_release(master: Api, hold: int, output: Output, *, sleep: Callable[
 def _watch(master: Api, hold: int, output: Output, sleep: Callable[[float], None]) -> JsonObject:
     told: object = None
     while True:
+        asked_s = time.monotonic()
         try:
             answer = master.get(f"/-/api/v1/holds/{hold}")
         except UnavailableError as error:
@@ -54,7 +56,7 @@ def _watch(master: Api, hold: int, output: Output, sleep: Callable[[float], None
             if told != (now := (words(answer, "complete"), words(answer, "followers"))):
                 _tell(answer, output)
             told = now
-        sleep(ASK_EVERY_S)
+        sleep(max(ASK_EVERY_S, REST * (time.monotonic() - asked_s)))
 
 
 def _tell(answer: JsonObject, output: Output) -> None:

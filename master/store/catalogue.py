@@ -19,7 +19,7 @@ from master.checksums import Checksums
 from master.hashing import Fingerprint, Source
 from master.holds import PathState
 from master.pieces import Pieces
-from master.store.portions import portions
+from master.store.statements import portions, upsert
 from master.store.tables import ChannelRow, FileRow, JsonObject, MembershipRow, SettingRow
 
 _LARGEST_BYTES: Final = "largest_bytes"
@@ -66,7 +66,6 @@ class CatalogueTables:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
         self._loaded: list[FileRow] = []  # the session itself lets rows go, and would ask for each of them again
-        self._absent: set[FilePath] = set()
 
     async def standing(self, path: FilePath) -> Standing:
         """Tell what stands under a path, which may be that of a held file."""
@@ -90,9 +89,13 @@ class CatalogueTables:
             for path, channel in await self._session.execute(memberships):
                 channels[path].append(channel)
         self._loaded += rows
-        found = {FilePath(row.path): _standing(row, channels[row.path]) for row in rows}
-        self._absent |= set(paths) - found.keys()
-        return found
+        return {FilePath(row.path): _standing(row, channels[row.path]) for row in rows}
+
+    def _let_go(self) -> None:
+        """Forget what was loaded: it is written now, past the session."""
+        for row in self._loaded:
+            self._session.expunge(row)
+        self._loaded.clear()
 
     async def standings(self) -> Sequence[Standing]:
         """Tell what stands under each path that has a file, in the order of paths."""
@@ -128,12 +131,9 @@ class CatalogueTables:
 
     async def put_files(self, copies: Sequence[Copy]) -> None:
         """Write the rows of files; their channels are the journal's."""
-        for copy in copies:
-            if copy.file.path in self._absent:  # it need not be looked for once more
-                self._absent.discard(copy.file.path)
-                self._session.add(_row(copy))
-            else:
-                await self._session.merge(_row(copy))
+        self._let_go()
+        for some in portions([_row(copy) for copy in copies]):
+            await self._session.execute(upsert(self._session, FileRow), some)
         largest = await self._session.get_one(SettingRow, _LARGEST_BYTES)
         largest.value = max([largest.value, *(copy.file.size_bytes for copy in copies)])
 
@@ -148,7 +148,7 @@ class CatalogueTables:
 
     async def forget_files(self, paths: Sequence[FilePath]) -> None:
         """Keep of files what counts on: their generations, and what they were."""
-        await self._session.flush()
+        self._let_go()
         for some in portions(paths):
             await self._session.execute(update(FileRow).where(FileRow.path.in_(some)).values(source_path=None))
 
@@ -219,28 +219,28 @@ def _standing(row: FileRow, channels: Iterable[str]) -> Standing:
     )
 
 
-def _row(copy: Copy) -> FileRow:
+def _row(copy: Copy) -> dict[str, object]:
     file, source = copy.file, copy.source
-    return FileRow(
-        path=file.path,
-        generation=file.generation,
-        size_bytes=file.size_bytes,
-        sha256=file.sha256,
-        media_type=file.media_type,
-        tags=list(file.tags),
-        networks=list(file.access.networks),
-        access_mode=file.access.mode.value,
-        named_channels=None if file.named_channels is None else list(file.named_channels),
-        published_at_ns=file.published_at_ns,
-        piece_bytes=file.pieces.piece_bytes,
-        piece_digests=file.pieces.digests,
-        md5=file.checksums.md5,
-        sha1=file.checksums.sha1,
-        source_path=str(source.location),
-        inode=source.fingerprint.inode,
-        mtime_ns=source.fingerprint.mtime_ns,
-        hashed_at_ns=source.hashed_at_ns,
-    )
+    return {
+        "path": file.path,
+        "generation": file.generation,
+        "size_bytes": file.size_bytes,
+        "sha256": file.sha256,
+        "media_type": file.media_type,
+        "tags": list(file.tags),
+        "networks": list(file.access.networks),
+        "access_mode": file.access.mode.value,
+        "named_channels": None if file.named_channels is None else list(file.named_channels),
+        "published_at_ns": file.published_at_ns,
+        "piece_bytes": file.pieces.piece_bytes,
+        "piece_digests": file.pieces.digests,
+        "md5": file.checksums.md5,
+        "sha1": file.checksums.sha1,
+        "source_path": str(source.location),
+        "inode": source.fingerprint.inode,
+        "mtime_ns": source.fingerprint.mtime_ns,
+        "hashed_at_ns": source.hashed_at_ns,
+    }
 
 
 def _file(row: FileRow) -> PublishedFile:

@@ -13,7 +13,6 @@ from typing import Final
 
 import structlog
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from events.envelope import Envelope
@@ -33,6 +32,7 @@ from events.schemas import (
 from master.heard import Announced, Ban, Heard, LogPosition
 from master.store.journal import channel_counter
 from master.store.profiles import read_back, stored
+from master.store.statements import INSERTS
 from master.store.tables import (
     AnnouncedRow,
     BanRow,
@@ -63,7 +63,6 @@ BANS_MAX: Final = 1000
 
 _GENERATION: Final = "followed_generation"
 _OFFSET: Final = "followed_offset"
-_INSERTS: Final = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 log = structlog.stdlib.get_logger()
 
@@ -129,7 +128,7 @@ class _Fold:
     def __init__(self, session: AsyncSession, *, epoch: int) -> None:
         self._session = session
         self._epoch = epoch
-        self._insert = _INSERTS[session.get_bind().dialect.name]
+        self._insert = INSERTS[session.get_bind().dialect.name]
         self._rows: dict[MirrorName, AnnouncedRow] = {}
         # Facts that no statement has written yet, each with its number.
         self._facts: dict[tuple[MirrorName, Digest], tuple[int, bool]] = {}

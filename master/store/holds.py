@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
@@ -10,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName, held_path
 from master.holds import Condition, Hold, HoldState, Tally, parse_condition
-from master.store.portions import portions
+from master.store.statements import portions
 from master.store.tables import FileRow, HeldFileRow, HoldRow, MembershipRow, ReplicaRow, SubscriptionRow
 
+_SEPARATOR: Final = ","  # in no name of a channel
 REMEMBERED_NS: Final = 24 * 3600 * 1_000_000_000  # whoever waits for a release asks within seconds
 
 
@@ -128,20 +130,24 @@ class HoldTables:
 
     async def _followers(self, number: int) -> set[MirrorName]:
         """Give the mirrors that follow, for each file of a hold that mirrors can have, a channel that it is in."""
-        files = await self._session.scalar(
-            select(func.count(MembershipRow.path.distinct()))
+        of_files = (
+            select(func.aggregate_strings(MembershipRow.channel, _SEPARATOR).label("channels"))
             .join(HeldFileRow, HeldFileRow.path == MembershipRow.path)
             .where(HeldFileRow.hold == number, MembershipRow.channel != ORIGIN_CHANNEL)
+            .group_by(MembershipRow.path)
+            .subquery()
         )
-        following = (
-            select(SubscriptionRow.mirror)
-            .join(MembershipRow, MembershipRow.channel == SubscriptionRow.channel)
-            .join(HeldFileRow, HeldFileRow.path == MembershipRow.path)
-            .where(HeldFileRow.hold == number)
-            .group_by(SubscriptionRow.mirror)
-            .having(func.count(MembershipRow.path.distinct()) == files)
-        )
-        return {MirrorName(name) for name in await self._session.scalars(following)}
+        # Files by the thousand are in the same few channels, and these are looked at once.
+        joined = await self._session.scalars(select(of_files.c.channels).distinct())
+        needed = {frozenset(channels.split(_SEPARATOR)) for channels in joined}
+        followed: defaultdict[str, set[str]] = defaultdict(set)
+        for mirror, channel in await self._session.execute(select(SubscriptionRow.mirror, SubscriptionRow.channel)):
+            followed[mirror].add(channel)
+        return {
+            MirrorName(mirror)
+            for mirror, channels in followed.items()
+            if needed and all(channels & each for each in needed)
+        }
 
     async def _complete(self, number: int) -> set[MirrorName]:
         """Give the mirrors that have every content of a hold that is in a channel."""

@@ -20,7 +20,7 @@ from events.names import ChannelName
 from events.schemas import Event
 from events.trace import TraceContext
 from master.catalogue import Entered, Fact, event_of
-from master.store.portions import portions
+from master.store.statements import portions
 from master.store.tables import Base, CounterRow, MembershipRow, OutboxRow
 
 EVENTS: Final = "events"
@@ -64,7 +64,8 @@ class Journal:
         """Number facts within their channels, keep who is in which channel, and say them."""
         numbered = await self._numbered(facts)
         await self._keep(numbered)
-        await self.say(event_of(fact, channel_sequence=sequence) for fact, sequence in numbered)
+        for some in portions(numbered):  # events by the thousand are not made in one go: others want the loop, too
+            await self.say([event_of(fact, channel_sequence=sequence) for fact, sequence in some])
 
     async def advance(self, counter: str, count: int) -> int:
         """Take the next numbers of a numbering; give the last of them."""
