@@ -115,7 +115,7 @@ def test_service_knows_where_its_brokers_url_is_written(tmp_path: Path, role: Ro
     write_site(tmp_path, SitePlan())
     settings = load(config=tmp_path, overrides=(), environ={}, cwd=tmp_path)
     (service,) = services_of(role, settings)
-    assert service.broker_from == f"broker.url ({tmp_path / 'distributary.toml'}:12)"
+    assert service.broker_from == f"broker.url ({tmp_path / 'distributary.toml'}:14)"
 
 
 async def test_interrupt_counts_even_where_it_was_ignored_before() -> None:
