@@ -1,12 +1,15 @@
 """A selector's state on disk: what it holds, and how it is told from a damaged, a foreign and an older one. Pure.
 
-A snapshot is the view and the statistics as the log up to one entry makes them (``Mark``). Each of its parts has a
-digest of its own: where the view cannot be used, the statistics may be, and they reach back further than the log does.
+A snapshot is the view and the statistics as the log up to one entry makes them (``Mark``), and the load reports of that
+moment. Each part has a digest of its own: where the view cannot be used, the statistics may be, and they reach back
+further than the log does.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from enum import Enum
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -47,12 +50,19 @@ class Mark(Struct, frozen=True, kw_only=True, array_like=True):
     taken_at_s: float
 
 
-class Parts(NamedTuple):
-    """What was found in a snapshot. A part that is damaged is None, and ``damage`` says so."""
+class Part(Enum):
+    """What a snapshot consists of, in this order."""
+
+    VIEW = "view"
+    LOADS = "load reports"
+    STATISTICS = "statistics"
+
+
+class Found(NamedTuple):
+    """What was found in a snapshot: its whole parts. ``damage`` names the others; empty where there are none."""
 
     mark: Mark
-    view: bytes | None
-    statistics: bytes | None
+    parts: Mapping[Part, bytes]
     damage: str
 
 
@@ -60,10 +70,7 @@ class _Header(Struct, frozen=True, array_like=True):
     site: bytes
     byteorder: str
     mark: Mark
-    view_bytes: int
-    view_digest: bytes
-    statistics_bytes: int
-    statistics_digest: bytes
+    parts: list[tuple[int, bytes]]  # size and digest of each
 
 
 def site_of(secret: bytes) -> bytes:
@@ -71,36 +78,33 @@ def site_of(secret: bytes) -> bytes:
     return blake2b(secret, digest_size=SITE_BYTES, person=b"snapshot").digest()
 
 
-def written(mark: Mark, view: bytes, statistics: bytes, *, site: bytes) -> list[bytes]:
-    """Write a snapshot; join the parts or write them one after the other."""
-    header = msgspec.msgpack.encode(
-        _Header(site, sys.byteorder, mark, len(view), _digest(view), len(statistics), _digest(statistics))
-    )
-    return [MAGIC, len(header).to_bytes(_LENGTH_BYTES, "big"), header, _digest(header), view, statistics]
+def written(mark: Mark, parts: Mapping[Part, bytes], *, site: bytes) -> list[bytes]:
+    """Write a snapshot; join what this gives, or write it one after the other."""
+    bodies = [parts[part] for part in Part]
+    sizes = [(len(body), _digest(body)) for body in bodies]
+    header = msgspec.msgpack.encode(_Header(site, sys.byteorder, mark, sizes))
+    return [MAGIC, len(header).to_bytes(_LENGTH_BYTES, "big"), header, _digest(header), *bodies]
 
 
-def read(data: bytes, *, site: bytes) -> Parts:
+def read(data: bytes, *, site: bytes) -> Found:
     """Read a snapshot.
 
     Raises:
         UnusableSnapshotError: it is cut off, damaged, of another version or of another site.
     """
-    header, rest = _header(data)
+    header, start = _header(data)
     if header.site != site:
         raise UnusableSnapshotError("it is another site's")
     if header.byteorder != sys.byteorder:
         raise UnusableSnapshotError(f"it was written by a machine of the other kind ({header.byteorder} endian)")
-    view = data[rest : rest + header.view_bytes]
-    statistics = data[rest + header.view_bytes : rest + header.view_bytes + header.statistics_bytes]
-    is_view_whole = _digest(view) == header.view_digest
-    is_rest_whole = _digest(statistics) == header.statistics_digest
-    damaged = [name for name, whole in (("view", is_view_whole), ("statistics", is_rest_whole)) if not whole]
-    return Parts(
-        header.mark,
-        view if is_view_whole else None,
-        statistics if is_rest_whole else None,
-        f"damaged: {' and '.join(damaged)}" if damaged else "",
-    )
+    parts: dict[Part, bytes] = {}
+    for part, (size_bytes, digest) in zip(Part, header.parts, strict=True):
+        body = data[start : start + size_bytes]
+        start += size_bytes
+        if _digest(body) == digest:
+            parts[part] = body
+    damaged = [part.value for part in Part if part not in parts]
+    return Found(header.mark, parts, f"damaged: {', '.join(damaged)}" if damaged else "")
 
 
 def _header(data: bytes) -> tuple[_Header, int]:

@@ -16,9 +16,11 @@ import structlog
 
 from edge.health import Check
 from selection.following.child import ChildError, in_child
-from selection.following.snapshot import Mark, UnusableSnapshotError, read, written
+from selection.following.loads import NO_LOADS, UnusableLoadsError, dump_loads, restore_loads
+from selection.following.snapshot import Mark, Part, UnusableSnapshotError, read, written
 from selection.following.snapshot_file import SnapshotFile
 from selection.view.fleet import FleetView
+from selection.view.snapshot import SnapshotUnusableError, dump, load
 from selection.view.statistics import Statistics, UnusableStatisticsError
 
 WRITE_EVERY_S: Final = 300.0  # the tail of a busy log is then read in a second or two
@@ -119,9 +121,12 @@ class Snapshots:
             self._note_problem(str(error))
 
     def _parts(self, known: Restored, mark: Mark) -> list[bytes]:
-        from selection.view.snapshot import dump  # noqa: PLC0415 - until it lands
-
-        return written(mark, dump(known.view), known.statistics.dump(), site=self._site)
+        parts = {
+            Part.VIEW: dump(known.view),
+            Part.LOADS: dump_loads(known.view),
+            Part.STATISTICS: known.statistics.dump(),
+        }
+        return written(mark, parts, site=self._site)
 
     def _note(self, mark: Mark, file: SnapshotFile, size_bytes: int) -> None:
         self._written, self._size_bytes, self.problem = mark, size_bytes, ""
@@ -144,19 +149,19 @@ class _Reading:
 
     def take(self, path: Path, data: bytes) -> None:
         """Look what can be used of a snapshot."""
-        from selection.view.snapshot import UnusableViewError, load  # noqa: PLC0415 - until it lands
-
         if self._view is not None and self._statistics is not None:
             return
         try:
-            parts = read(data, site=self._site)
-            if parts.damage:
-                self.problems.append(f"{path.name}: {parts.damage}")
-            if self._view is None and parts.view is not None:
-                self._view = load(parts.view), parts.mark
-            if self._statistics is None and parts.statistics is not None:
-                self._statistics = Statistics.load(parts.statistics, days_kept=self._days_kept), parts.mark
-        except (UnusableSnapshotError, UnusableViewError, UnusableStatisticsError) as error:
+            found = read(data, site=self._site)
+            if found.damage:
+                self.problems.append(f"{path.name}: {found.damage}")
+            if self._view is None and Part.VIEW in found.parts:
+                view = load(found.parts[Part.VIEW])
+                restore_loads(view, found.parts.get(Part.LOADS, NO_LOADS))
+                self._view = view, found.mark
+            if self._statistics is None and Part.STATISTICS in found.parts:
+                self._statistics = Statistics.load(found.parts[Part.STATISTICS], days_kept=self._days_kept), found.mark
+        except (UnusableSnapshotError, SnapshotUnusableError, UnusableStatisticsError, UnusableLoadsError) as error:
             self.problems.append(f"{path.name}: {error}")
 
     def restored(self) -> Restored:

@@ -6,33 +6,47 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from events.names import SelectorName
+from selection.following import snapshot_file
 from selection.following.child import ChildError, in_child
-from selection.following.snapshot import MAGIC, Mark, UnusableSnapshotError, read, site_of, written
+from selection.following.snapshot import MAGIC, Mark, Part, UnusableSnapshotError, read, site_of, written
 from selection.following.snapshot_file import SnapshotFile
 
 SITE = site_of(b"the site's secret, 32 bytes long")
 MARK = Mark(
     generation=2, offset=7, message_id="master:1:2", master_epoch=1, master_first=1, heard_s=3.5, taken_at_s=1e9
 )
-VIEW, STATISTICS = b"a view" * 100, b"statistics" * 10
+PARTS = {Part.VIEW: b"a view" * 100, Part.LOADS: b"loads" * 3, Part.STATISTICS: b"statistics" * 10}
 SELECTOR = SelectorName("s")
 DEADLINE_S = 30.0
 
 
-def snapshot(view: bytes = VIEW, statistics: bytes = STATISTICS) -> bytes:
-    return b"".join(written(MARK, view, statistics, site=SITE))
+def snapshot(parts: Mapping[Part, bytes] = PARTS) -> bytes:
+    return b"".join(written(MARK, parts, site=SITE))
 
 
-@given(st.binary(), st.binary())
-def test_snapshot_is_read_as_it_was_written(view: bytes, statistics: bytes) -> None:
-    assert read(snapshot(view, statistics), site=SITE) == (MARK, view, statistics, "")
+@given(st.fixed_dictionaries({part: st.binary() for part in Part}))
+def test_snapshot_is_read_as_it_was_written(parts: dict[Part, bytes]) -> None:
+    assert read(snapshot(parts), site=SITE) == (MARK, parts, "")
+
+
+def part_at(place: int) -> Part | None:
+    """The part that a byte lies in; None for the header."""
+    end = len(snapshot())
+    for part in reversed(Part):
+        end -= len(PARTS[part])
+        if place >= end:
+            return part
+    return None
 
 
 @given(st.data())
@@ -42,25 +56,25 @@ def test_damaged_part_is_told_and_never_used(data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(whole) - 1))
     damaged[place] ^= data.draw(st.integers(1, 255))
     try:
-        parts = read(bytes(damaged), site=SITE)
+        found = read(bytes(damaged), site=SITE)
     except UnusableSnapshotError:
-        assert place < len(whole) - len(VIEW) - len(STATISTICS)
+        assert part_at(place) is None
         return
-    in_statistics = place >= len(whole) - len(STATISTICS)
-    expected = (VIEW, None) if in_statistics else (None, STATISTICS)
-    assert (parts.mark, parts.view, parts.statistics) == (MARK, *expected)
-    assert ("statistics" if in_statistics else "view") in parts.damage
+    hit = part_at(place)
+    assert hit is not None
+    whole_parts = {part: body for part, body in PARTS.items() if part is not hit}
+    assert found == (MARK, whole_parts, f"damaged: {hit.value}")
 
 
 @given(st.integers(0, len(snapshot()) - 1))
 def test_half_written_snapshot_gives_no_more_than_its_whole_parts(length: int) -> None:
     try:
-        parts = read(snapshot()[:length], site=SITE)
+        found = read(snapshot()[:length], site=SITE)
     except UnusableSnapshotError:
         return
-    assert parts.statistics is None
-    assert parts.view in {None, VIEW}
-    assert "statistics" in parts.damage
+    assert found.parts.items() <= PARTS.items()
+    assert Part.STATISTICS not in found.parts
+    assert Part.STATISTICS.value in found.damage
 
 
 @pytest.mark.parametrize(
@@ -88,6 +102,10 @@ def test_snapshot_of_another_kind_of_machine_is_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "byteorder", "little" if sys.byteorder == "big" else "big")
     with pytest.raises(UnusableSnapshotError, match="endian"):
         read(data, site=SITE)
+
+
+def files_in(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir()}
 
 
 def contents(file: SnapshotFile) -> list[bytes]:
@@ -120,7 +138,7 @@ def test_writer_that_fails_leaves_what_there_was_and_nothing_else(tmp_path: Path
 
     with pytest.raises(OSError, match="No space"):
         file.write(part for _ in range(1) for part in parts())
-    assert [each.name for each in tmp_path.iterdir()] == [file.newest.name]
+    assert files_in(tmp_path) == {file.newest.name}
     assert contents(file) == [b"old"]
 
 
@@ -138,7 +156,48 @@ def test_what_a_killed_writer_left_is_taken_away_and_never_read(tmp_path: Path) 
     (tmp_path / "s-1.unfinished.99").write_bytes(b"another selector's")
     assert contents(file) == []
     file.prepare()
-    assert [each.name for each in tmp_path.iterdir()] == ["s-1.unfinished.99"]
+    assert files_in(tmp_path) == {"s-1.unfinished.99"}
+
+
+def killed_at(step: int, work: Callable[[], object]) -> Callable[[], None]:
+    """Do some work, and be killed before the n-th line of the module that writes."""
+
+    def traced() -> None:
+        left = step
+
+        def trace(frame: FrameType, event: str, _: object) -> Any:  # noqa: ANN401 - itself, which nobody can write
+            nonlocal left
+            if event == "line" and frame.f_code.co_filename == snapshot_file.__file__:
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        sys.settrace(trace)
+        work()
+
+    return traced
+
+
+async def test_writer_that_is_killed_at_any_step_leaves_a_whole_snapshot(tmp_path: Path) -> None:
+    file = SnapshotFile(tmp_path, SELECTOR)
+    file.write([snapshot()])
+    steps = 0
+    while True:
+        later = snapshot({**PARTS, Part.VIEW: str(steps).encode()})
+        try:
+            await in_child(killed_at(steps, lambda later=later: file.write([later])))
+        except ChildError:
+            found = [read(data, site=SITE) for data in contents(file)]
+            assert found
+            assert all(not each.damage for each in found)
+            file.prepare()
+            assert files_in(tmp_path) <= {file.newest.name, file.before.name}
+            steps += 1
+        else:
+            break
+    assert steps > 10
+    assert contents(file)[0] == later
 
 
 async def test_child_sees_the_state_as_it_was_and_the_parent_goes_on(tmp_path: Path) -> None:
