@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -56,17 +57,17 @@ def test_what_a_mirror_declined_and_still_lacks_is_told_with_an_example(kit: Kit
     assert told(story) == [{"wanted": 4, "missing": 2, "declined": {**declined, "detail": "6 GB are given"}}]
 
 
-async def test_count_in_slices_is_the_same_and_is_kept_for_a_while(story: Story) -> None:
+async def test_count_in_slices_is_the_same_and_serves_all_who_wait_for_it(story: Story) -> None:
     for number in range(2 * FILES_AT_ONCE + 1):
         story.published(f"{number:04}.iso")
     story.serving("ana")
     story.ready("ana", "0000.iso")
     view = story.view()
     shortfalls = Shortfalls(view)
-    found = await shortfalls.now()
+    found, again = await asyncio.gather(shortfalls.now(), shortfalls.now())
+    assert found is again
     assert found == count_all(view)
     assert (found[MirrorName("ana")].wanted, found[MirrorName("ana")].missing) == (401, 400)
-    assert await shortfalls.now() is found
 
 
 def test_content_under_two_paths_counts_once_for_each_mirror_that_follows_either(story: Story) -> None:
