@@ -29,6 +29,7 @@ from typing import Final, TypeAlias, assert_never, cast
 import structlog
 
 from edge.gate import Gate
+from edge.visitors import peer_address
 from events.grants import Claim
 
 HEAD_BYTES_MAX: Final = 4096  # browsers send a kilobyte; whoever sends more is no simple visitor
@@ -234,8 +235,7 @@ class Lane(asyncio.Protocol):
         if place is None:
             transport.abort()
             return
-        peer = transport.get_extra_info("peername")
-        self._peer = str(peer[0]) if peer else ""
+        self._peer = peer_address(transport)
         self._take(transport, place, due_s=self._loop.time() + self._lanes.deadlines.head_s)
 
     def take_back(self, transport: asyncio.Transport, place: Claim, data: bytes) -> None:

@@ -23,6 +23,7 @@ from yarl import URL
 from edge.errors import ApiError, error_response, json_errors
 from edge.gate import ConnectionLimits, Gate
 from edge.lane import Answerer, Deadlines, Heir, Lane, Lanes
+from edge.visitors import THIS_MACHINE, peer_address
 from events.grants import Claim
 
 SERVER_NAME: Final = "distributary"
@@ -58,12 +59,14 @@ async def serve(
     limits: ConnectionLimits = LIMITS,
     lane: Answerer | None = None,
     shares_port: bool = False,
+    beside: socket.socket | None = None,
 ) -> AsyncGenerator[str]:
     """Serve an application while the block is entered; give the base URL it listens on. Port 0 picks a free one.
 
     ``limits`` bound the open connections, and so do the process's descriptors; those past them are closed unheard.
     ``lane`` answers simple requests before the application hears of them (``edge.lane``). With ``shares_port`` other
-    processes of this user may listen on the same address, and the kernel deals connections out among them.
+    processes of this user may listen on the same address, and the kernel deals connections out among them. ``beside``
+    is a bound socket of the file system to listen on, too: for a proxy on this machine, who is met as ``THIS_MACHINE``.
 
     Leaving stops listening, lets running requests end for ``DRAIN_S``, then cancels them and lets them clean up for
     ``CANCEL_S``. Only then the application's own clean-up runs.
@@ -85,17 +88,16 @@ async def serve(
             return _Connection(server, loop, connections, complaints, gate)
 
         lanes = None if lane is None else _lanes(lane, gate, connection)
-        listener = await loop.create_server(
-            connection if lanes is None else lambda: Lane(lanes, loop),
-            host,
-            port,
-            backlog=BACKLOG,
-            reuse_port=shares_port or None,
-        )
+        make = connection if lanes is None else lambda: Lane(lanes, loop)
+        listener = await loop.create_server(make, host, port, backlog=BACKLOG, reuse_port=shares_port or None)
+        listeners = [listener]
         try:
+            if beside is not None:
+                listeners.append(await loop.create_unix_server(make, sock=beside, backlog=BACKLOG))
             yield _base_url(host, listener.sockets[0])
         finally:
-            listener.close()
+            for each in listeners:
+                each.close()
             await asyncio.sleep(0)  # what has arrived is taken up first
             server.pre_shutdown()  # idle connections end here, busy ones after their answer
             if lanes is not None:
@@ -305,8 +307,7 @@ class _Connection(web.RequestHandler, Heir):
 
 def _address_of(transport: asyncio.BaseTransport) -> str:
     """Give who is at the other end; one that has left already counts as this machine until it is closed."""
-    peer = transport.get_extra_info("peername")
-    return str(peer[0]) if peer else "127.0.0.1"
+    return peer_address(transport) or THIS_MACHINE
 
 
 def _give_up_on_stalled(transport: asyncio.BaseTransport) -> None:

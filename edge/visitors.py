@@ -1,4 +1,4 @@
-"""The visitor's address and how he came: as the connection shows it, or as our own proxies say. Pure.
+"""The visitor's address and how he came: as the connection shows it, or as our own proxies say.
 
 ``X-Forwarded-For`` is a list to which each proxy appends the address it was spoken to from. Only the entries that our
 own proxies appended can be believed, so the list is read from the right, and only as far as the address just found is
@@ -8,9 +8,11 @@ one of the configured proxies. Whatever a visitor writes into the header himself
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from aiohttp import web
 
@@ -19,6 +21,7 @@ from events.grants import IPAddress, normalise
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
 FORWARDED_FOR = "X-Forwarded-For"
+THIS_MACHINE: Final = "127.0.0.1"  # who speaks through a socket of the file system
 FORWARDED_PROTO = "X-Forwarded-Proto"
 
 
@@ -79,23 +82,37 @@ def visitor_of(request: web.BaseRequest, proxies: Sequence[IPNetwork]) -> IPAddr
     Raises:
         ForwardedForError: a believed proxy wrote nonsense, or the connection has no address at all.
     """
-    return visitor_address(request.remote or "", request.headers.getall(FORWARDED_FOR, []), proxies)
+    return visitor_address(peer_of(request), request.headers.getall(FORWARDED_FOR, []), proxies)
+
+
+def peer_of(request: web.BaseRequest) -> str:
+    """Give the address at the other end of a request's connection; none, if it has left already."""
+    return request.remote or ("" if request.transport is None else peer_address(request.transport))
+
+
+def peer_address(transport: asyncio.BaseTransport) -> str:
+    """Give the address at the other end of a connection; none, if it has left already."""
+    peer = transport.get_extra_info("peername")
+    if peer:
+        return str(peer[0])
+    connection = transport.get_extra_info("socket")
+    return THIS_MACHINE if connection is not None and connection.family == socket.AF_UNIX else ""
 
 
 def believes(peer: str, proxies: Sequence[IPNetwork]) -> bool:
     """Tell whether one of our own proxies is at the other end of a connection."""
     try:
-        return any(_address(peer) in network for network in proxies)
+        return any(parse_address(peer) in network for network in proxies)
     except ForwardedForError:
         return False
 
 
 def _hops(peer: str, forwarded_for: Sequence[str], proxies: Sequence[IPNetwork]) -> list[IPAddress]:
     """Give the addresses from the peer's outwards, as far as they are believed; the visitor's is the last."""
-    hops = [_address(peer)]
+    hops = [parse_address(peer)]
     entries = _entries(forwarded_for)
     while entries and _is_in(hops[-1], proxies):
-        hops.append(_address(entries.pop()))
+        hops.append(parse_address(entries.pop()))
     return hops
 
 
@@ -107,7 +124,12 @@ def _is_in(address: IPAddress, proxies: Sequence[IPNetwork]) -> bool:
     return any(address in network for network in proxies)
 
 
-def _address(text: str) -> IPAddress:
+def parse_address(text: str) -> IPAddress:
+    """Read an address that a proxy or the system wrote.
+
+    Raises:
+        ForwardedForError: it is none.
+    """
     try:
         return normalise(text.partition("%")[0])  # a zone says which cable, not who
     except ValueError as error:

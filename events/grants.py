@@ -53,7 +53,9 @@ _BLOCK_BYTES: Final = 64  # of SHA-256; a key is shorter
 _INNER_PAD: Final = bytes(each ^ 0x36 for each in range(256))
 _OUTER_PAD: Final = bytes(each ^ 0x5C for each in range(256))
 _MAPPED_BITS: Final = 96
-_MAPPED: Final = 0xFFFF << 32  # ::ffff:0:0/96
+_IPV4_BITS: Final = 32
+_MAPPED_PREFIX: Final = 0xFFFF  # ::ffff:0:0/96
+_MAPPED: Final = _MAPPED_PREFIX << _IPV4_BITS
 _ADDRESS_BITS: Final = 128
 
 
@@ -272,7 +274,7 @@ def _is_within(address: IPv6Address, claim: Claim) -> bool:
 
 
 def _are_one_family(one: IPv6Address, other: IPv6Address) -> bool:
-    return (one.ipv4_mapped is None) == (other.ipv4_mapped is None)
+    return (int(one) >> _IPV4_BITS == _MAPPED_PREFIX) == (int(other) >> _IPV4_BITS == _MAPPED_PREFIX)
 
 
 @lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)

@@ -241,6 +241,7 @@ class _Mirror:
                         port=self.config.listen_port,
                         limits=self._limits(),
                         lane=None if self.external is None else Express(counter, self.external),
+                        beside=None if self.external is None else self.external.door(),
                     ) as url,
                     controlled(self.operator, self.config.data_folder, status=self._status),
                 ):

@@ -14,7 +14,7 @@ from distributary.config.load import Settings
 from distributary.config.schema import MirrorSection
 from distributary.errors import UsageError
 from mirror.config import Serving, open_connections
-from mirror.serving.external import FOLDER_NAME, LOG_NAME, SOCKET_NAME
+from mirror.serving.external import FOLDER_NAME, LOG_NAME, REQUESTS_NAME, SOCKET_NAME
 from mirror.serving.nginx import NginxPlan, snippet
 
 NOT_YET: Final = (
@@ -57,9 +57,10 @@ def plan_of(settings: Settings) -> NginxPlan:
         name=server_name,
         listen=listen,
         server_name=server_name,
-        upstream=str(section.listen),
+        mirror=str(section.listen),
         objects=str(folder / "obj"),
-        socket=str(folder / FOLDER_NAME / SOCKET_NAME),
+        requests=str(folder / FOLDER_NAME / REQUESTS_NAME),
+        accounts=str(folder / FOLDER_NAME / SOCKET_NAME),
         log_file=str(folder / FOLDER_NAME / LOG_NAME),
         connections_per_address=open_connections(section.connections_per_address),
     )

@@ -10,11 +10,11 @@ import re
 from typing import Final
 
 from edge.errors import ApiError
-from edge.files import Asked, ContentGoneError, asked_under
+from edge.files import NOTHING, Content, ContentGoneError, asked_under
 from edge.lane import LaneRequest
-from edge.ranges import Conditions
-from edge.visitors import ForwardedForError, IPNetwork, believes, visitor_address
-from events.grants import TOKEN_LENGTH
+from edge.ranges import Conditions, Part
+from edge.visitors import FORWARDED_FOR, ForwardedForError, IPNetwork, believes, parse_address, visitor_address
+from events.grants import TOKEN_LENGTH, IPAddress
 from mirror.serving.external import External
 from mirror.serving.nginx import REQUEST_FIELD
 from mirror.serving.traffic import RefusedError
@@ -25,8 +25,8 @@ from mirror.serving.web import Counter, DetourError, Due
 _TARGET: Final = re.compile(rb"/d/([A-Za-z0-9_-]{%d})/(?!\.{1,2}$)([A-Za-z0-9._~-]+)" % TOKEN_LENGTH)
 _CONDITION: Final = re.compile(rb"\n(?:if-|range:)")
 _NGINX_WOULD_JUDGE: Final = re.compile(rb"\n(?:if-match|if-unmodified-since):")
+_FORWARDED_FOR: Final = FORWARDED_FOR.lower().encode("ascii")
 _REQUEST_NAME: Final = REQUEST_FIELD.lower().encode("ascii")
-_NONE: Final = Conditions()
 _STATUS_LINE: Final = b"HTTP/1.1 200 OK\r\n"  # nginx makes its own of it
 
 
@@ -42,35 +42,36 @@ class Express:
         """Let nginx send; None where that is not all there is to it."""
         found = None if request.is_head else _TARGET.fullmatch(request.target)
         name = self._name_of(request)
-        if found is None or name is None:
+        if found is None or not name:
             return None
         try:
-            address = visitor_address(request.peer, request.values(b"x-forwarded-for"), self._counter.proxies)
-            due = self._counter.due(found[1].decode("ascii"), found[2].decode("ascii"), address)
-            return self._handed_over(name, due, asked_under(_conditions(request), due.content, method="GET"))
+            due = self._counter.due(found[1].decode("ascii"), found[2].decode("ascii"), self._visitor_of(request))
+            part = _part_of(request, due.content)
+            visit = self._admitted(due, part) if part.stop > part.start else None
+            return None if visit is None else _STATUS_LINE + self._external.hand_over(name, due.content, visit).written
         except (ApiError, DetourError, RefusedError, ContentGoneError, ForwardedForError):
             return None
 
-    def _name_of(self, request: LaneRequest) -> str | None:
-        """Give nginx's name of a request that it can answer."""
+    def _name_of(self, request: LaneRequest) -> str:
+        """Give nginx's name of a request; none, if it is not our nginx that asks, or for that again."""
         names = request.values(_REQUEST_NAME)
-        if len(names) != 1 or not names[0] or names[0] in self._external or request.has(_NGINX_WOULD_JUDGE):
-            return None
-        return names[0] if self._proxies.have(request.peer) else None
+        is_one = len(names) == 1 and names[0] not in self._external and self._proxies.have(request.peer)
+        return names[0] if is_one else ""
 
-    def _handed_over(self, name: str, due: Due, asked: Asked) -> bytes | None:
-        if asked.part.start == asked.part.stop:
-            return None
-        visit = self._admitted(due, asked)
-        return None if visit is None else _STATUS_LINE + self._external.hand_over(name, due.content, visit).written
+    def _visitor_of(self, request: LaneRequest) -> IPAddress:
+        """Give the visitor's address; of a proxy that we believe, one address is all that counts."""
+        forwarded = request.values(_FORWARDED_FOR)
+        if len(forwarded) == 1 and forwarded[0] and "," not in forwarded[0]:
+            return parse_address(forwarded[0])
+        return visitor_address(request.peer, forwarded, self._counter.proxies)
 
-    def _admitted(self, due: Due, asked: Asked) -> Visit | None:
+    def _admitted(self, due: Due, part: Part) -> Visit | None:
         try:
-            return self._counter.traffic.admit_booked(due.grant, asked=asked.part, address=due.address)
+            return self._counter.traffic.admit_booked(due.grant, asked=part, address=due.address)
         except RefusedError:
             if not self._external.hear():
                 raise
-            return self._counter.traffic.admit_booked(due.grant, asked=asked.part, address=due.address)
+            return self._counter.traffic.admit_booked(due.grant, asked=part, address=due.address)
 
 
 class _Proxies:
@@ -89,12 +90,16 @@ class _Proxies:
         return True
 
 
-def _conditions(request: LaneRequest) -> Conditions:
+def _part_of(request: LaneRequest, content: Content) -> Part:
+    """Give what nginx is to send; nothing, where it would judge by a tag or date that it does not know."""
     if not request.has(_CONDITION):
-        return _NONE
+        return Part(0, content.size_bytes)
+    if request.has(_NGINX_WOULD_JUDGE):
+        return NOTHING
 
     def field(name: bytes) -> str | None:
         values = request.values(name)
         return ", ".join(values) if values else None
 
-    return Conditions(if_none_match=field(b"if-none-match"), if_range=field(b"if-range"), range=field(b"range"))
+    conditions = Conditions(if_none_match=field(b"if-none-match"), if_range=field(b"if-range"), range=field(b"range"))
+    return asked_under(conditions, content, method="GET").part

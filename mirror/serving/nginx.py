@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from events.names import Digest
 
 PART_PLACE: Final = "/-/objects/"
 WHOLE_PLACE: Final = "/-/whole/"
 REQUEST_FIELD: Final = "Distributary-Request"  # nginx's name of a request, by which its log is matched
+ACCOUNT_FIELD: Final = "Distributary-Account"  # the mirror's word on an answer, by which nginx's log is kept short
+PRESUMED: Final = "presumed"  # counted as sent already: the log tells of it only where it was not
 TAG: Final = "distributary"
 _FIELDS: Final = 6
 _NO_LABEL: Final = re.compile("[^0-9A-Za-z]+")
@@ -27,9 +29,14 @@ _SNIPPET: Final = """\
 
 log_format {label} '$request_id $status $body_bytes_sent $connection $connection_requests $request_completion';
 limit_conn_zone $binary_remote_addr zone={label}:10m;
+map "$upstream_http_{account_variable} $status $request_completion" ${logged} {{
+    default 1;
+    "{presumed} 200 OK" 0;
+    "{presumed} 206 OK" 0;
+}}
 
 upstream {label} {{
-    server {upstream};
+    server unix:{requests};
     keepalive 16;
 }}
 
@@ -40,8 +47,8 @@ server {{
 
     # Paths hold tokens: no log may have them. What nginx cannot read, the mirror reports.
     error_log /dev/null emerg;
-    access_log syslog:server=unix:{socket},nohostname,tag={tag} {label};
-    access_log {log_file} {label} buffer=32k flush=5s;
+    access_log syslog:server=unix:{accounts},nohostname,tag={tag} {label} if=${logged};
+    access_log {log_file} {label} buffer=32k flush=5s if=${logged};
 
     limit_conn {label} {connections_per_address};
     limit_conn_status 429;
@@ -50,6 +57,8 @@ server {{
     send_timeout 60s;
     reset_timedout_connection on;
     tcp_nopush on;
+    open_file_cache max=1000 inactive=20s;
+    open_file_cache_valid 5s;
 
     location / {{
         proxy_pass http://{label};
@@ -94,20 +103,23 @@ _FIELD_LINES: Final = """\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NginxPlan:
-    """All that the snippet depends on. Paths are absolute."""
+    """All that the snippet depends on. Paths are absolute. ``mirror`` is where the mirror itself listens.
+
+    ``requests`` is the mirror's socket for nginx to ask, ``accounts`` the one to tell what it sent.
+    """
 
     name: str
     listen: str
     server_name: str
-    upstream: str
+    mirror: str
     objects: str
-    socket: str
+    requests: str
+    accounts: str
     log_file: str
     connections_per_address: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Account(NamedTuple):
     """What nginx says of one answer. ``body_bytes`` is what it handed to the kernel, not what has arrived."""
 
     request: str
@@ -118,14 +130,18 @@ class Account:
 
 def snippet(plan: NginxPlan) -> str:
     """Write nginx's configuration for a mirror."""
+    label = f"{TAG}-{_NO_LABEL.sub('-', plan.mirror).strip('-')}"  # another mirror's here is another
     return _SNIPPET.format(
         name=plan.name,
-        label=f"{TAG}-{_NO_LABEL.sub('-', plan.upstream).strip('-')}",  # another mirror's here is another
+        label=label,
+        logged=f"{label.replace('-', '_')}_logged",
+        account_variable=ACCOUNT_FIELD.lower().replace("-", "_"),
+        presumed=PRESUMED,
         listen=plan.listen,
         server_name=plan.server_name,
-        upstream=plan.upstream,
         objects=plan.objects,
-        socket=plan.socket,
+        requests=plan.requests,
+        accounts=plan.accounts,
         log_file=plan.log_file,
         tag=TAG,
         connections_per_address=plan.connections_per_address,

@@ -11,7 +11,7 @@ from aiohttp import hdrs
 
 from edge.files import CACHE_CONTROL, FIELDS_REMEMBERED_MAX, etag_of, representation_fields
 from events.names import Digest
-from mirror.serving.nginx import place_of
+from mirror.serving.nginx import ACCOUNT_FIELD, PRESUMED, place_of
 
 
 class Order(NamedTuple):
@@ -29,14 +29,19 @@ class Order(NamedTuple):
 
 
 @lru_cache(maxsize=FIELDS_REMEMBERED_MAX)
-def order_of(sha256: Digest, media_type: str, file_name: str, *, whole: bool) -> Order:
-    """Order nginx to send a content: all of it, or the range that it was asked for."""
+def order_of(sha256: Digest, media_type: str, file_name: str, *, whole: bool, presumed: bool) -> Order:
+    """Order nginx to send a content: all of it, or the range that it was asked for.
+
+    Where that is ``presumed`` to be sent, nginx tells of it only if it was not.
+    """
     fields = {
         **representation_fields(sha256, media_type, file_name),
         "X-Accel-Redirect": place_of(sha256, whole=whole),
         hdrs.ETAG: etag_of(sha256),
         hdrs.CACHE_CONTROL: CACHE_CONTROL,
     }
+    if presumed:
+        fields[ACCOUNT_FIELD] = PRESUMED
     return Order(MappingProxyType(fields), _written(fields))
 
 

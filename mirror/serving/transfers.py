@@ -63,15 +63,11 @@ class Transfer:
         self.grant: Final = grant
         self.address: Final = address
         self.asked: Final = asked
+        self.asked_bytes: Final = asked.stop - asked.start
         self.since_s: Final = traffic.now_s()
         self.sent_bytes = 0
         self._traffic = traffic
         self._completed: bool | None = None
-
-    @property
-    def asked_bytes(self) -> int:
-        """What was asked for."""
-        return self.asked.stop - self.asked.start
 
     def meter(self, sent_bytes: int) -> None:
         """Count bytes that left."""
@@ -107,6 +103,8 @@ class PeerTransfer(Transfer):
 class Visit(Transfer):
     """What a visitor takes."""
 
+    _untold_address = ""
+
     def meter(self, sent_bytes: int) -> None:
         """Count bytes that left. The first ones of a grant, whichever connection they take, begin its download."""
         if self._begins(sent_bytes):
@@ -120,11 +118,20 @@ class Visit(Transfer):
 
     def settle(self, sent_bytes: int, *, completed: bool) -> None:
         """Do all of it at once for what somebody else sent: its end tells of its start, too."""
-        address = str(self.address) if self._begins(sent_bytes) else ""
+        self.count_as(sent_bytes)
+        self.tell_as(sent_bytes, completed=completed)
+
+    def count_as(self, sent_bytes: int) -> None:
+        """Count bytes and give back the rest for what somebody else sends; what became of it is yet to be told."""
+        self._untold_address = str(self.address) if self._begins(sent_bytes) else ""
         self._count(sent_bytes)
-        self.note(completed=completed)
         super().end()
-        self._tell_end(address=address)
+
+    def tell_as(self, sent_bytes: int, *, completed: bool) -> None:
+        """Tell what became of it, once it was counted."""
+        self.sent_bytes = sent_bytes
+        self.note(completed=completed)
+        self._tell_end(address=self._untold_address)
 
     def _begins(self, sent_bytes: int) -> bool:
         return sent_bytes > 0 and not self._traffic.slots.visits.started(self.grant.grant_id)

@@ -23,7 +23,7 @@ from edge.files import FIELDS_REMEMBERED_MAX, Asked, Content, ContentGoneError, 
 from edge.health import Check, add_health
 from edge.server import new_app
 from edge.shortage import NoDescriptorError
-from edge.visitors import ForwardedForError, IPNetwork, believes, visitor_of
+from edge.visitors import ForwardedForError, IPNetwork, believes, peer_of, visitor_of
 from events.errors import (
     ExpiredGrantError,
     ForeignGrantError,
@@ -186,7 +186,7 @@ class Counter:
         return (
             name != ""
             and name not in external
-            and believes(request.remote or "", self.proxies)
+            and believes(peer_of(request), self.proxies)
             and hdrs.IF_MATCH not in request.headers
             and hdrs.IF_UNMODIFIED_SINCE not in request.headers
         )

@@ -46,7 +46,8 @@ class Upkeep:
 
     def served(self, sha256: Digest, *, now_s: float) -> None:
         """Take note that a transfer of a copy begins. One that is no longer held is passed over."""
-        if (care := self._cares.get(sha256)) is not None:
+        care = self._cares.get(sha256)
+        if care is not None and care.served_at_s != int(now_s):
             self._note(sha256, replace(care, served_at_s=int(now_s)))
 
     def verified(self, sha256: Digest, *, now_s: float) -> None:

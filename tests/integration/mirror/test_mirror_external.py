@@ -18,7 +18,7 @@ from broker.ports import draw_ports
 from events.names import Digest
 from events.schemas import DownloadOutcome
 from mirror.config import Serving, open_connections
-from mirror.serving.external import FOLDER_NAME, LOG_NAME, SOCKET_NAME
+from mirror.serving.external import FOLDER_NAME, LOG_NAME, REQUESTS_NAME, SOCKET_NAME
 from mirror.serving.nginx import REQUEST_FIELD, NginxPlan, place_of, snippet
 
 if TYPE_CHECKING:
@@ -49,9 +49,10 @@ async def behind_nginx(
         name="ana",
         listen=f"127.0.0.1:{port}",
         server_name="127.0.0.1",
-        upstream=f"127.0.0.1:{mirror_port}",
+        mirror=f"127.0.0.1:{mirror_port}",
         objects=str(data / "obj"),
-        socket=str(data / FOLDER_NAME / SOCKET_NAME),
+        requests=str(data / FOLDER_NAME / REQUESTS_NAME),
+        accounts=str(data / FOLDER_NAME / SOCKET_NAME),
         log_file=str(data / FOLDER_NAME / LOG_NAME),
         connections_per_address=open_connections(connections_per_address),
     )
