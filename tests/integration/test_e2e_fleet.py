@@ -215,6 +215,23 @@ def test_visitor_outside_of_the_files_networks_is_refused(fleet: Fleet, tmp_path
     assert rejection(fleet, "members.bin", "ana", ip="198.51.100.7")[1] in {None, 6}
 
 
+def test_file_that_needs_a_ticket_comes_from_a_mirror_to_whoever_has_one(fleet: Fleet, tmp_path: Path) -> None:
+    source = tmp_path / "guarded.bin"
+    source.write_bytes(b"for members")
+    exit_code, _, _ = run_command(fleet, "publish", str(source), "--tag", "shared", "--access", "ticket")
+    assert exit_code == ExitCode.OK
+    fleet.wait_copies(["guarded.bin"], ["ana", "bob"], within_s=WITHIN_S)
+    wait_chosen(fleet, "guarded.bin", {"ana", "bob"})
+    assert ask(f"{fleet.site_url}/guarded.bin").status == 403
+    assert ask(f"{fleet.site_url}/guarded.bin.sha256").status == 403
+    exit_code, (ticket,), _ = run_command(fleet, "ticket", "guarded.bin", "--for", "1h", "--ip", "127.0.0.1")
+    assert exit_code == ExitCode.OK
+    result = download(text(ticket, "url"), tmp_path / "download")
+    assert result.server in {fleet.mirrors["ana"].url, fleet.mirrors["bob"].url}
+    assert result.sha256 == hashlib.sha256(b"for members").hexdigest()
+    assert ask(text(ticket, "url"), X_Forwarded_For="198.51.100.7").status == 403
+
+
 def test_withdrawn_file_is_redirected_to_nobody_and_leaves_the_mirrors(fleet: Fleet, tmp_path: Path) -> None:
     publish(fleet, tmp_path, "mistake.bin")
     fleet.wait_copies(["mistake.bin"], ["ana", "bob"], within_s=WITHIN_S)
