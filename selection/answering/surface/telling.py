@@ -13,6 +13,7 @@ from msgspec import UNSET
 from edge.errors import ApiError
 from events.names import ORIGIN, FilePath, file_name
 from selection.answering import answers
+from selection.answering.links import is_base_url
 from selection.answering.redirector import Office
 from selection.answering.surface.asking import Asked, is_local
 from selection.answering.surface.figures import PeriodError, counts_of, period_count_of
@@ -141,7 +142,9 @@ class Teller:
 
     def _own_url(self, request: web.Request, path: FilePath) -> str:
         """Give the site's own URL of a file: the public one, or else that by which this visitor came."""
-        base = self.site_url or str(request.url.origin())
+        base = self.site_url or f"{request.scheme}://{request.host}"
+        if not is_base_url(base):
+            raise ApiError("host_invalid", "this request does not say which site it is for")
         return f"{base.rstrip('/')}/{quote(path)}"
 
 

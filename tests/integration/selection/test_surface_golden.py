@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -486,3 +487,43 @@ async def test_links_of_a_list_carry_the_ticket_that_opened_it(memory_site: Site
 async def has_mirror(selector: Selector, ticket: str) -> bool:
     _, _, body = await get(selector, f"{TARGET}?meta4&ticket={ticket}")
     return "http://ana.example/" in body
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /a.iso.meta4 HTTP/1.1\r\nHost: [::1",
+        "GET /a.iso.meta4 HTTP/1.1\r\nHost: a b<c>",
+        "GET /a.iso.meta4 HTTP/1.1\r\nHost: x:99999999",
+        "GET /a.iso.meta4 HTTP/1.1\r\nHost: ",
+        "GET http://other.example:x/a.iso.meta4 HTTP/1.1\r\nHost: x",
+        "GET /a.iso?mirrorlist&fromip=%00&country=%ff HTTP/1.1\r\nHost: x",
+        "GET /a.iso?stats=%D9%A1%D9%A2%D9%A3%D9%A4 HTTP/1.1\r\nHost: x",
+        "GET /a.iso?stats=0000-00-00 HTTP/1.1\r\nHost: x",
+        "GET /a.iso?mirror=%0d%0aSet-Cookie:x HTTP/1.1\r\nHost: x",
+        "GET /a.iso?ticket=%22%3E%3Cscript%3E&mirrorlist HTTP/1.1\r\nHost: x",
+        'GET /a.iso HTTP/1.1\r\nHost: x\r\nIf-None-Match: W/foo,,"\r\nAccept: ;q=,application/json;q=x;;,',
+        "GET /a.iso HTTP/1.1\r\nHost: x\r\nIf-Modified-Since: Tue, 99 Nov 99999 99:99:99 GMT",
+        "GET /?after=%ed%a0%80 HTTP/1.1\r\nHost: x",
+        "GET /?after=%00&mirrorstats HTTP/1.1\r\nHost: x\r\nAccept: text/html",
+        "GET /-/api/v1/statistics?by=file&key=%00 HTTP/1.1\r\nHost: x",
+        "GET /-/api/v1/statistics?from=9999-12-31&to=9999-12-31 HTTP/1.1\r\nHost: x",
+        "GET /-/api/v1/statistics?from=0001-01-01&to=0001-01-01&by=file HTTP/1.1\r\nHost: x",
+        "GET /-/api/v1/files?after=%ed%a0%80 HTTP/1.1\r\nHost: x",
+        "GET /%ed%a0%80.sha256 HTTP/1.1\r\nHost: x",
+        "GET /a.iso%0a.sha256 HTTP/1.1\r\nHost: x",
+    ],
+)
+async def test_no_request_makes_the_selector_stumble_or_speak_with_its_tongue(memory_site: Site, head: str) -> None:
+    await memory_site.said.published("a.iso")
+    async with memory_site.selector() as selector:
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(selector.url).port)
+        writer.write(f"{head}\r\nConnection: close\r\n\r\n".encode())
+        answer = (await reader.read()).decode()
+        writer.close()
+        await writer.wait_closed()
+    status = int(answer.split(" ", 2)[1])
+    fields, _, body = answer.partition("\r\n\r\n")
+    assert status < 500
+    assert "Set-Cookie" not in fields
+    assert "<script" not in body
