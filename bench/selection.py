@@ -11,6 +11,7 @@ how much memory rankings take when there are more places than fit, is told besid
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 import tracemalloc
@@ -131,6 +132,8 @@ def _measured(mirrors: int, replicas: int) -> Figures:
     site = Site(fleet=fleet, rng=rng, visitors=visitors)
     policy = site.policy()
     _one_round(site, policy)  # makes rankings, and what is drawn by
+    gc.collect()
+    gc.freeze()  # or the collector looks at the whole fleet now and then
     rounds = [_one_round(site, policy) for _ in range(ROUNDS)]
     picks = [taken for each in rounds for taken in each.picks]
     same = [taken for each in rounds for taken in each.same]

@@ -21,7 +21,7 @@ from selection.view.changes import Changes
 
 Dice: TypeAlias = Callable[[], float]  # from 0 to under 1
 
-FEW: Final = 4  # candidates that are looked at one by one sooner than by a table
+FEW: Final = 16  # candidates that are looked at one by one: as long as a dozen dice, and no table need be made
 THROWS_FIRST: Final = 2  # where a table is at hand: most candidates are in it, or else few are
 THROWS_MAX: Final = 8  # then looking at all is about as quick
 SLACK: Final = 4  # a bound is a quarter above the weight, and is lowered when the weight is a quarter of it
@@ -65,13 +65,12 @@ class Weights:
         """Note the weight of a mirror."""
         self.of[number] = weight
         bound = self.bounds[number]
+        if not weight or weight <= bound <= weight * SLACK:
+            return
+        self.bounds[number] = weight + weight // SLACK
+        self.version += 1
         if weight > bound:
-            self.bounds[number] = weight + weight // SLACK
             self.rises.note(number)
-            self.version += 1
-        elif weight and weight * SLACK < bound:
-            self.bounds[number] = weight + weight // SLACK
-            self.version += 1
 
 
 class DrawTable:

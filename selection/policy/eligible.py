@@ -7,8 +7,8 @@ a look at three numbers. ``selection.policy.standing`` is the one truth about ea
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from heapq import heappop, heappush
 from typing import Final
 
@@ -27,15 +27,29 @@ UNLIMITED: Final = 64  # more binary digits than any size has
 _NEVER_S: Final = float("inf")
 
 
+class _Attitude(Enum):
+    """Whether a mirror is eligible, and how gladly."""
+
+    NONE = 0
+    SPARING = 1
+    WILLING = 2
+
+
 @dataclass(slots=True)
 class _Entry:
-    """What is remembered of one mirror: what its last report leaves free, and what was worked out of its profile.
+    """What is remembered of one mirror.
 
-    ``due_s`` is when it falls silent, ``digits`` the binary digits of its quota left, ``factor`` its weight for each
-    free slot.
+    Attributes:
+        is_present: it counts as online, as long as it reports.
+        room: the slots that its last report leaves free; 0 while it does not count as online.
+        due_s: when it falls silent.
+        is_awaited: its silence is waited for.
+        digits: the binary digits of its quota left.
+        factor: its weight for each free slot.
     """
 
     name: MirrorName
+    is_present: bool = False
     room: int = 0
     quota_bytes: int | None = None
     is_sparing: bool = False
@@ -43,6 +57,7 @@ class _Entry:
     is_awaited: bool = False
     digits: int = UNLIMITED
     factor: int = 0
+    attitude: _Attitude = _Attitude.NONE
     profile: Profile | None = None
     ruling: Ruling | None = None
     left_sequence: int = 0
@@ -69,7 +84,8 @@ class Eligible:
         self.version = 0
         self._entries: list[_Entry] = []
         self._changes, self._reserved = view.changes, reservations.changes
-        self._seen = self._seen_reserved = -1
+        self._standing = Standing(view, reservations, rules, now_s=0.0)  # asked for nothing that depends on the time
+        self._seen = self._seen_roster = self._seen_reserved = -1
         self._now_s = 0.0
         self._next_due_s = _NEVER_S
         self._dues: list[tuple[float, int]] = []
@@ -77,12 +93,10 @@ class Eligible:
 
     def catch_up(self, now_s: float) -> None:
         """Look at what has changed until now, on the clock on which load reports are heard."""
-        if (
-            self._changes.version != self._seen
-            or self._reserved.version != self._seen_reserved
-            or not self._now_s <= now_s <= self._next_due_s
-        ):
+        if self._changes.version != self._seen or not self._now_s <= now_s <= self._next_due_s:
             self._look_around(now_s)
+        if self._reserved.version != self._seen_reserved:
+            self._recount_reserved()
 
     def can_serve(self, number: int, size_bytes: int) -> bool:
         """Tell whether enough is left of a mirror's quota for a file."""
@@ -92,56 +106,57 @@ class Eligible:
         return entry.quota_bytes - self._reservations.of(entry.name).size_bytes >= size_bytes
 
     def _look_around(self, now_s: float) -> None:
-        numbers = self._changed() | self._woken(now_s)
-        self._now_s = now_s
-        if numbers:
-            standing = Standing(self._view, self._reservations, self._rules, now_s)
-            for number in numbers:
-                self._look_at(number, standing)
-        self._recount_reserved(numbers)
-        self._await_silence(now_s)
-        if len(self.weights.order) != len(self.numbers):
-            by_name = sorted(range(len(self._entries)), key=lambda number: self._entries[number].name)
-            self.weights.order = sorted(range(len(by_name)), key=by_name.__getitem__)
-
-    def _changed(self) -> set[int]:
-        """Give the mirrors of which something changed in the view."""
+        """Ask the criteria of those of which something changed, and of those who woke or fell silent."""
         changed = self._changes.since(self._seen) if self._seen >= 0 else None
-        self._seen = self._changes.version
+        is_roster_new = self._view.roster_version != self._seen_roster
+        self._seen, self._seen_roster = self._changes.version, self._view.roster_version
+        woken = [*self._silent] if now_s < self._now_s else []  # the clock was taken back
+        self._now_s = now_s
         if changed is None:
             changed = [*range(len(self._entries)), *(mirror.number for mirror in self._view.mirrors())]
-        found = set(changed)
-        self._make_room(found)
-        return found
+        if is_roster_new or max(changed, default=NOBODY) >= len(self._entries):
+            self._look_closely(set(changed))
+        else:
+            for number in changed:
+                self._weigh(number)
+        for number in woken:
+            self._weigh(number)
+        self._await_silence()
 
-    def _make_room(self, numbers: Iterable[int]) -> None:
-        for number in range(len(self._entries), max(numbers, default=-1) + 1):
+    def _look_closely(self, numbers: set[int]) -> None:
+        """Look at all of some mirrors, and not at their load reports alone."""
+        known = len(self._entries)
+        for number in range(known, max(numbers, default=NOBODY) + 1):
             name = self._view.by_number(number).name
             self._entries.append(_Entry(name))
             self.numbers[name] = number
         self.weights.grow(len(self._entries))
+        for number in numbers | set(range(known, len(self._entries))):
+            mirror, entry = self._view.by_number(number), self._entries[number]
+            self._survey(number, mirror, entry)
+            entry.is_present = mirror.in_fleet and self._standing.is_present(mirror)
+            self._weigh(number)
+        if len(self._entries) > known:
+            by_name = sorted(range(len(self._entries)), key=lambda number: self._entries[number].name)
+            self.weights.order = sorted(range(len(by_name)), key=by_name.__getitem__)
 
-    def _woken(self, now_s: float) -> set[int]:
-        """Give the mirrors that had fallen silent on a clock that was taken back since."""
-        return set(self._silent) if now_s < self._now_s else set()
-
-    def _look_at(self, number: int, standing: Standing) -> None:
-        """Ask the criteria of one mirror anew."""
-        mirror, entry = self._view.by_number(number), self._entries[number]
-        self._survey(number, mirror, entry)
-        is_online = mirror.in_fleet and standing.attendance(mirror) is None
-        entry.room = standing.room(mirror) if is_online else 0
+    def _weigh(self, number: int) -> None:
+        """Take up a mirror's last load report."""
+        mirror, entry, standing = self._view.by_number(number), self._entries[number], self._standing
         report = mirror.load.report if mirror.load else None
-        entry.quota_bytes = report.quota_left_bytes if report else None
-        entry.is_sparing = report is not None and report.sparing
-        entry.due_s = standing.silent_from_s(mirror)
-        if entry.due_s < standing.now_s:
+        due_s = standing.silent_from_s(mirror)
+        if due_s < self._now_s:
             self._silent.add(number)
         else:
             self._silent.discard(number)
+        is_online = entry.is_present and report is not None and due_s >= self._now_s
         if is_online and not entry.is_awaited:
             entry.is_awaited = True
-            heappush(self._dues, (entry.due_s, number))
+            heappush(self._dues, (due_s, number))
+        entry.due_s = due_s
+        entry.room = standing.room(mirror) if is_online else 0
+        entry.quota_bytes = report.quota_left_bytes if report else None
+        entry.is_sparing = report is not None and report.sparing
         self._terrain.set_capacity(number, entry.factor * standing.slots(mirror))
         self._recount(number, entry)
 
@@ -155,33 +170,43 @@ class Eligible:
         entry.factor = mirror.ruled.weight_percent
         self._terrain.put(mirror)
 
-    def _recount_reserved(self, looked_at: set[int]) -> None:
+    def _recount_reserved(self) -> None:
         """Count the slots and bytes that were reserved or freed."""
         changed = self._reserved.since(self._seen_reserved) if self._seen_reserved >= 0 else None
         self._seen_reserved = self._reserved.version
         if changed is None:
-            found = set(self.numbers.values())
-        else:
-            found = {self.numbers.get(self._reservations.name_of(number), NOBODY) for number in changed}
-        for number in found - looked_at - {NOBODY}:
-            self._recount(number, self._entries[number])
+            for number, entry in enumerate(self._entries):
+                self._recount(number, entry)
+            return
+        for account in changed:
+            number = self.numbers.get(self._reservations.name_of(account))
+            if number is not None:
+                self._recount(number, self._entries[number])
 
     def _recount(self, number: int, entry: _Entry) -> None:
+        """Work out what is left of a mirror's slots and quota. It is done for each grant, and mostly changes no set."""
         reserved = self._reservations.of(entry.name)
-        free = max(0, entry.room - reserved.grants)
-        self.weights.put(number, free * entry.factor)
-        bit = 1 << number
-        willing = bit if free and not entry.is_sparing else 0
-        sparing = bit if free and entry.is_sparing else 0
-        if self.willing & bit != willing or self.sparing & bit != sparing:
-            self.willing = self.willing & ~bit | willing
-            self.sparing = self.sparing & ~bit | sparing
-            self.version += 1
+        free = entry.room - reserved.grants
+        if free <= 0:
+            self.weights.put(number, 0)
+            attitude = _Attitude.NONE
+        else:
+            self.weights.put(number, free * entry.factor)
+            attitude = _Attitude.SPARING if entry.is_sparing else _Attitude.WILLING
+        if attitude is not entry.attitude:
+            self._sort_in(entry, self.weights.bits[number], attitude)
         digits = UNLIMITED
         if entry.quota_bytes is not None:
             digits = max(0, entry.quota_bytes - reserved.size_bytes).bit_length()
         if digits != entry.digits:
-            self._shift(entry, bit, digits)
+            self._shift(entry, self.weights.bits[number], digits)
+
+    def _sort_in(self, entry: _Entry, bit: int, attitude: _Attitude) -> None:
+        """Put a mirror into the set that it belongs to now."""
+        entry.attitude = attitude
+        self.willing = self.willing | bit if attitude is _Attitude.WILLING else self.willing & ~bit
+        self.sparing = self.sparing | bit if attitude is _Attitude.SPARING else self.sparing & ~bit
+        self.version += 1
 
     def _shift(self, entry: _Entry, bit: int, digits: int) -> None:
         """Keep who is short of a size of so many digits: whoever has fewer left."""
@@ -190,12 +215,11 @@ class Eligible:
             self.short_of[size_digits] ^= bit
         entry.digits = digits
 
-    def _await_silence(self, now_s: float) -> None:
+    def _await_silence(self) -> None:
         """Let those fall silent whose last report is too old now."""
         dues = self._dues
-        while dues and dues[0][0] < now_s:
+        while dues and dues[0][0] < self._now_s:
             _, number = heappop(dues)
-            entry = self._entries[number]
-            entry.is_awaited = False
-            self._look_at(number, Standing(self._view, self._reservations, self._rules, now_s))
+            self._entries[number].is_awaited = False
+            self._weigh(number)
         self._next_due_s = dues[0][0] if dues else _NEVER_S

@@ -113,14 +113,16 @@ class Policy:
 
         All slots may be spoken for, since one is for him, but not all at work.
         """
+        case = self._case(file, visitor, now_s)
         number = self._eligible.numbers.get(name)
-        if number is None:
+        mirror = None if number is None else self._view.by_number(number)
+        if mirror is None or not mirror.in_fleet:
             return None
-        mirror, case = self._view.by_number(number), self._case(file, visitor, now_s)
-        rejection = rejection_of(case, mirror) if mirror.in_fleet else None
-        if not mirror.in_fleet or (rejection is not None and rejection.reason is not RejectReason.FULL):
-            return None
-        return mirror if rejection is None or case.standing.has_idle_slot(name) else None
+        rejection = rejection_of(case, mirror)
+        if rejection is None:
+            return mirror
+        is_his = rejection.reason is RejectReason.FULL and case.standing.has_idle_slot(name)
+        return mirror if is_his else None
 
     def sent(self, mirror: Mirror, visitor: Visitor, *, now_s: float) -> None:
         """Take note that a visitor was sent to a mirror: it counts for the mirror's share of his continent."""

@@ -42,7 +42,10 @@ class _Account:
     reserved: Reserved = NOTHING
 
     def add(self, selector: SelectorName, grant: _Grant) -> None:
-        self.grants.setdefault(selector, deque()).append(grant)
+        grants = self.grants.get(selector)
+        if grants is None:
+            grants = self.grants[selector] = deque()
+        grants.append(grant)
         self.reserved = Reserved(self.reserved.grants + 1, self.reserved.size_bytes + grant.size_bytes)
 
     def drop_oldest(self, selector: SelectorName) -> None:

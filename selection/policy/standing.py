@@ -60,6 +60,10 @@ class Standing:
         """Give the moment past which a mirror counts as silent, unless it reports again."""
         return math.inf if mirror.load is None else mirror.load.heard_s + self.rules.silent_after_s
 
+    def is_present(self, mirror: Mirror) -> bool:
+        """Tell whether a mirror counts as online while it reports: ``attendance`` without the silence."""
+        return mirror.ruled.enabled and self._absence(mirror) is None and _closure(mirror) is None
+
     def attendance(self, mirror: Mirror) -> Rejection | None:
         """Say why a mirror does not count as online, or None if it does: the third criterion."""
         if not mirror.ruled.enabled:

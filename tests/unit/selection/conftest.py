@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from events.envelope import MASTER_SOURCE, Envelope, load_source, mirror_source
-from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName
+from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName, Tag
 from events.schemas import (
     PUBLIC,
     Access,
@@ -99,6 +99,7 @@ class Story:
         body: str | None = None,
         size_bytes: int = 1000,
         access: Access = PUBLIC,
+        tags: Iterable[str] = (),
     ) -> FilePublished:
         """A file enters the catalogue and channels; its entry is given."""
         files: list[FilePublished] = []
@@ -114,6 +115,7 @@ class Story:
                     sha256=content(body or path),
                     media_type="application/octet-stream",
                     access=access,
+                    tags=tuple(map(Tag, tags)),
                 )
             )
             self.master(files[-1])

@@ -1,0 +1,324 @@
+"""What holds of the fast choice for every fleet, history, file and visitor: it is the slow one's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.names import FilePath, MirrorName, SelectorName
+from events.schemas import (
+    Availability,
+    Location,
+    MirrorCameOnline,
+    MirrorJoined,
+    MirrorLeft,
+    MirrorRuled,
+    MirrorWentOffline,
+    Profile,
+    Reach,
+)
+from selection.places.place import NOWHERE, Place
+from selection.policy.choice import Choice, RejectReason
+from selection.policy.policy import Policy
+from selection.policy.reservations import Reservations
+from selection.policy.rules import Rules
+from selection.policy.visitor import Visitor
+from selection.view.fleet import FleetView
+
+if TYPE_CHECKING:
+    from conftest import Kit, Story
+
+NAMES = ("ana", "bob", "cat", "dia", "eve", "fay", "gil")
+FILES = {"a.iso": 0, "b.iso": 1000, "Release": 10}
+SELECTORS = (SelectorName("sel"), SelectorName("other"))
+PASSED_OVER = {RejectReason.SPARING, RejectReason.NOT_CURRENT, RejectReason.SHARE_SPENT}
+RULES = Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3)
+
+COUNTRIES = st.sampled_from(["", "PT", "ES", "BR"])
+NETWORKS = st.sampled_from([(), (), (), ("203.0.113.0/24",), ("2001:db8::/32", "198.51.100.0/25")])
+REACHES = st.builds(
+    Reach,
+    countries_only=st.sampled_from([(), (), (), ("PT",)]),
+    countries_excluded=st.sampled_from([(), (), ("ES",)]),
+    continents_only=st.sampled_from([(), (), ("EU",)]),
+    networks_only=NETWORKS,
+)
+LOCATIONS = st.none() | st.builds(
+    Location,
+    latitude=st.sampled_from([41.0, 42.3, 38.0, -10.0]),
+    longitude=st.sampled_from([-8.0, -9.9, -50.0]),
+    country=COUNTRIES,
+)
+PROFILES = st.builds(
+    Profile,
+    url=st.sampled_from(["https://a.example", "http://a.example"]),
+    slots=st.just(5),
+    location=LOCATIONS,
+    reach=REACHES,
+    networks=NETWORKS,
+    asn=st.sampled_from([0, 0, 7]),
+    ipv4=st.sampled_from([True, True, False]),
+    ipv6=st.sampled_from([True, True, False]),
+)
+PLACES = st.just(NOWHERE) | st.builds(
+    Place,
+    latitude=st.sampled_from([41.1, 42.9, -9.0]),
+    longitude=st.sampled_from([-8.3, -51.0]),
+    country=COUNTRIES,
+    continent=st.sampled_from(["", "EU", "SA"]),
+    asn=st.sampled_from([0, 7, 8]),
+    precise=st.booleans(),
+)
+VISITORS = st.builds(
+    Visitor,
+    address=st.sampled_from(list(map(ip_address, ("203.0.113.9", "198.51.100.1", "2001:db8::1", "192.0.2.1")))),
+    place=PLACES,
+    secure=st.sampled_from([None, None, None, True, False]),
+    asked_not=st.frozensets(st.sampled_from(NAMES).map(MirrorName), max_size=2),
+    only=st.sampled_from([None, None, None, MirrorName("ana"), MirrorName("nobody")]),
+)
+
+
+@dataclass
+class Life:
+    """A selector's life: what it hears and grants, and its policy, which is asked meanwhile."""
+
+    story: Story
+    view: FleetView
+    reservations: Reservations = field(default_factory=Reservations)
+    now_s: float = 0.0
+    told: int = 0
+    sequence: int = 0
+
+    def __post_init__(self) -> None:
+        self.policy = self.fresh()
+        for path, size_bytes in FILES.items():
+            self.story.published(path, size_bytes=size_bytes, tags=["metadata"] if path == "Release" else [])
+        for name in NAMES[:4]:
+            self.story.serving(name, FILES)
+        self.hear()
+
+    def fresh(self) -> Policy:
+        """A policy that knows nothing yet."""
+        return Policy(self.view, self.reservations, RULES)
+
+    def hear(self) -> None:
+        """Let the view hear what was said since it last did."""
+        for envelope in self.story.said[self.told :]:
+            self.view.apply(envelope, heard_s=self.now_s)
+        self.told = len(self.story.said)
+
+    def come(self, name: str, profile: Profile) -> None:
+        self.story.master(MirrorJoined(mirror=MirrorName(name), profile=profile))
+        self.story.mirror(name, MirrorCameOnline(mirror=MirrorName(name), profile=profile))
+
+    def go(self, name: str) -> None:
+        self.story.mirror(name, MirrorWentOffline(mirror=MirrorName(name), reason=""))
+
+    def leave(self, name: str) -> None:
+        self.story.master(MirrorLeft(mirror=MirrorName(name), reason=""))
+
+    def hold(self, name: str, bodies: set[str]) -> None:
+        self.story.inventory(name, bodies)
+
+    def report(self, name: str, active: int, quota_left_bytes: int | None, *, sparing: bool) -> None:
+        self.story.load(name, slots=5, active=active, quota_left_bytes=quota_left_bytes, sparing=sparing)
+
+    def open(self, name: str, availability: Availability) -> None:
+        self.story.available(name, availability)
+
+    def rule(self, name: str, weight_percent: int, reach: Reach, *, enabled: bool) -> None:
+        self.story.master(
+            MirrorRuled(mirror=MirrorName(name), enabled=enabled, weight_percent=weight_percent, reach=reach)
+        )
+
+    def grant(self, name: str, selector: SelectorName) -> None:
+        self.sequence += 1
+        self.reservations.add(
+            MirrorName(name), selector=selector, sequence=self.sequence, size_bytes=1000, expires_s=self.now_s + 5
+        )
+
+    def count(self, name: str, selector: SelectorName) -> None:
+        self.reservations.counted(MirrorName(name), selector=selector, up_to_sequence=self.sequence)
+
+    def wait(self, name: str, seconds: float) -> None:  # noqa: ARG002 - all steps are of some mirror
+        self.now_s += seconds
+        self.reservations.expire(self.now_s)
+
+    def be_asked(self, name: str, visitor: Visitor) -> None:  # noqa: ARG002 - all steps are of some mirror
+        self.ask(self.policy, "b.iso", visitor, seed=0)
+
+    def ask(self, policy: Policy, path: str, visitor: Visitor, *, seed: int) -> MirrorName | None:
+        file = self.view.file(FilePath(path))
+        assert file is not None
+        mirror = policy.pick(file, visitor, now_s=self.now_s, rng=Random(seed)).mirror  # noqa: S311 - dice of a test
+        return mirror and mirror.name
+
+    def explain(self, policy: Policy, path: str, visitor: Visitor) -> Choice:
+        file = self.view.file(FilePath(path))
+        assert file is not None
+        return policy.explain(file, visitor, now_s=self.now_s, rng=Random(0))  # noqa: S311 - dice of a test
+
+    def others(self, policy: Policy, path: str, visitor: Visitor) -> list[MirrorName]:
+        file = self.view.file(FilePath(path))
+        assert file is not None
+        return [mirror.name for mirror in policy.others(file, visitor, len(NAMES), now_s=self.now_s)]
+
+
+def step(
+    action: Callable[..., None], **arguments: st.SearchStrategy[object]
+) -> st.SearchStrategy[Callable[[Life], None]]:
+    """Something that happens in a life, with arguments drawn."""
+    return st.fixed_dictionaries({"name": st.sampled_from(NAMES), **arguments}).map(
+        lambda drawn: lambda life: action(life, **drawn)
+    )
+
+
+STEPS = st.lists(
+    st.one_of(
+        step(Life.come, profile=PROFILES),
+        step(Life.go),
+        step(Life.leave),
+        step(Life.hold, bodies=st.sets(st.sampled_from(list(FILES)))),
+        step(
+            Life.report,
+            active=st.integers(0, 5),
+            quota_left_bytes=st.sampled_from([None, None, 0, 9, 999, 5000]),
+            sparing=st.booleans(),
+        ),
+        step(Life.open, availability=st.sampled_from([Availability.OPEN, Availability.PAUSED])),
+        step(
+            Life.rule,
+            enabled=st.sampled_from([True, True, False]),
+            weight_percent=st.sampled_from([100, 50, 300]),
+            reach=REACHES,
+        ),
+        step(Life.grant, selector=st.sampled_from(SELECTORS)),
+        step(Life.count, selector=st.sampled_from(SELECTORS)),
+        step(Life.wait, seconds=st.sampled_from([1.0, 6.0, 11.0, -3.0])),
+        step(Life.be_asked, visitor=VISITORS),
+    ),
+    max_size=25,
+)
+
+
+def lived(kit: Kit, steps: list[Callable[[Life], None]]) -> Life:
+    life = Life(kit.Story(), FleetView())
+    for happen in steps:
+        happen(life)
+        life.hear()
+    return life
+
+
+def first_group(choice: Choice) -> set[MirrorName]:
+    near_equal = {name for name, told in choice.rejected.items() if told.reason is RejectReason.NEAR_EQUAL}
+    return near_equal | ({choice.best.mirror} if choice.best else set())
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps=STEPS, path=st.sampled_from(list(FILES)), visitor=VISITORS)
+def test_policy_that_lived_through_a_history_picks_of_the_group_that_a_fresh_one_explains(
+    kit: Kit, steps: list[Callable[[Life], None]], path: str, visitor: Visitor
+) -> None:
+    life = lived(kit, steps)
+    choice = life.explain(life.fresh(), path, visitor)
+    picked = {life.ask(life.policy, path, visitor, seed=seed) for seed in range(12)}
+    if choice.best is None:
+        assert picked == {None}
+    elif path == "Release":
+        assert picked == {choice.best.mirror}
+    else:
+        assert picked <= first_group(choice)
+
+
+@settings(max_examples=75, deadline=None)
+@given(steps=STEPS, path=st.sampled_from(list(FILES)), visitor=VISITORS)
+def test_policy_that_lived_through_a_history_explains_and_ranks_like_a_fresh_one(
+    kit: Kit, steps: list[Callable[[Life], None]], path: str, visitor: Visitor
+) -> None:
+    life = lived(kit, steps)
+    choice = life.explain(life.fresh(), path, visitor)
+    assert life.explain(life.policy, path, visitor) == choice
+    others = life.others(life.policy, path, visitor)
+    assert others == life.others(life.fresh(), path, visitor)
+    preferred = {candidate.mirror for candidate in choice.ranked}
+    assert preferred == set(others[: len(preferred)])
+    assert set(others[: len(first_group(choice))]) == first_group(choice)
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps=STEPS, path=st.sampled_from(list(FILES)), visitor=VISITORS)
+def test_mirror_that_may_be_returned_to_is_one_that_qualifies_or_is_full_by_reservations(
+    kit: Kit, steps: list[Callable[[Life], None]], path: str, visitor: Visitor
+) -> None:
+    life = lived(kit, steps)
+    file = life.view.file(FilePath(path))
+    assert file is not None
+    choice = life.explain(life.fresh(), path, visitor)
+    for name in map(MirrorName, NAMES):
+        returned = life.policy.may_return(file, visitor, name, now_s=life.now_s)
+        reason = choice.rejected[name].reason if name in choice.rejected else None
+        if reason is RejectReason.FULL:
+            load = life.view.mirror(name).load
+            assert load is not None
+            assert (returned is not None) is (load.report.active < load.report.slots)
+        else:
+            is_known = name in choice.rejected or any(one.mirror == name for one in choice.ranked)
+            qualifies = reason is None or reason.criterion == 6 or reason in PASSED_OVER
+            assert (returned is not None) is (is_known and qualifies)
+
+
+@pytest.mark.parametrize("count", [3, 60], ids=["few are looked at", "many are drawn by a table"])
+def test_near_equals_are_picked_as_often_as_their_free_slots_and_weights_say(kit: Kit, count: int) -> None:
+    story = kit.Story()
+    file = story.published("a.iso")
+    names = [f"m{number:02}" for number in range(count)]
+    for name in names:
+        story.serving(name)
+    story.load("m00", slots=100, active=40)
+    story.load("m01", slots=100, active=90)
+    story.master(MirrorRuled(mirror=MirrorName("m01"), weight_percent=300))
+    question = kit.Question(story.view(), file)
+    policy, rng = question.policy(), Random(1)  # noqa: S311 - dice of a test
+    chosen: Counter[str] = Counter()
+    for _ in range(20_000):
+        mirror = policy.pick(question.published(), question.visitor, now_s=0.0, rng=rng).mirror
+        assert mirror is not None
+        chosen[mirror.name] += 1
+    total = 60 + 30 + 10 * (count - 2)
+    assert chosen["m00"] == pytest.approx(20_000 * 60 / total, rel=0.1)
+    assert chosen["m01"] == pytest.approx(20_000 * 30 / total, rel=0.1)
+    rest = sum(chosen[name] for name in names[2:])
+    assert rest == pytest.approx(20_000 * 10 * (count - 2) / total, rel=0.1)
+    assert min(chosen[name] for name in names) > 0
+
+
+def test_frequencies_follow_the_load_where_weights_rise_past_what_the_table_was_made_for(kit: Kit) -> None:
+    story = kit.Story()
+    file = story.published("a.iso")
+    names = [f"m{number:02}" for number in range(30)]
+    for name in names:
+        story.serving(name, slots=200)
+        story.load(name, slots=200, active=198)
+    question = kit.Question(story.view(), file)
+    policy, rng = question.policy(), Random(1)  # noqa: S311 - dice of a test
+
+    def share_of_first() -> float:
+        picks = [policy.pick(question.published(), question.visitor, now_s=0.0, rng=rng).mirror for _ in range(6000)]
+        return sum(mirror is not None and mirror.name == "m00" for mirror in picks) / len(picks)
+
+    assert share_of_first() == pytest.approx(1 / 30, rel=0.25)
+    story.load("m00", slots=200, active=58)
+    question.view.apply(story.said[-1], heard_s=0.0)
+    assert share_of_first() == pytest.approx(142 / 200, rel=0.05)
+    story.load("m00", slots=200, active=198)
+    question.view.apply(story.said[-1], heard_s=0.0)
+    assert share_of_first() == pytest.approx(1 / 30, rel=0.25)
