@@ -12,7 +12,20 @@ from typing import Final
 from bench.verdict import Verdict
 
 USAGE_ERROR: Final = 2
-_NOT_BENCHMARKS: Final = {"__main__", "cpu", "made_fleet", "nginx", "simulation", "verdict", "visitor"}
+_NOT_BENCHMARKS: Final = {
+    *(
+        "__main__",
+        "cpu",
+        "crowd",
+        "logged_fleet",
+        "made_fleet",
+        "nginx",
+        "selector",
+        "simulation",
+        "verdict",
+        "visitor",
+    ),
+}
 
 
 def names() -> list[str]:

@@ -1,6 +1,7 @@
 """Running roles: on uvloop, with a clean stop on SIGTERM and SIGINT, and a word when they are ready.
 
-One role is one process; ``all`` runs master, selector and, where one is configured, the mirror in one.
+One role is one process; ``all`` runs master, selector and, where one is configured, the mirror in one. A selector that
+is to be several processes is kept by one more (``distributary.processes``).
 """
 
 from __future__ import annotations
@@ -104,6 +105,10 @@ def _selector(settings: Settings) -> Service:
     from selection.app import run  # noqa: PLC0415 - see above
 
     config = selector_config(settings)
+    if config.processes > 1:
+        from distributary.processes import run_processes  # noqa: PLC0415 - see above
+
+        return Service(Role.SELECTOR, lambda on_ready: run_processes(config, on_ready=on_ready), _broker_from(settings))
     return Service(Role.SELECTOR, lambda on_ready: run(config, on_ready=on_ready), _broker_from(settings))
 
 

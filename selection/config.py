@@ -101,7 +101,7 @@ class SelectorConfig:
 def _name_problems(config: SelectorConfig) -> list[str]:
     found: list[str] = []
     try:
-        parse_selector(config.name)
+        parse_selector(config.name if config.processes == 1 else f"{config.name}-{config.processes}")
     except InvalidNameError as error:
         found.append(f"name: {error.problem}")
     if len(config.secret) < KEY_BYTES:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-MIRRORS_PER_TOKEN: Final = 100  # to look at so many takes about 0.3 ms, so 50 tokens a second are 1.5 % of a core
+MIRRORS_PER_TOKEN: Final = 10  # to look at so many takes about 0.3 ms, so 50 tokens a second are 1.5 % of a core
 BURST_S: Final = 2.0  # how long a quiet site saves up
 
 

@@ -1,0 +1,216 @@
+"""What a redirect costs: processor time of a selector beside nginx's ``return 302``, on this machine, in one run.
+
+The selector is a real one: its view is fed by a real log over RabbitMQ, places are known, each visitor comes from an
+address of his own (as a proxy on this machine tells), grants are signed, claims and reservations kept, and each grant
+is said to the broker and counted when it comes back; all of that is in its figure. ``aiohttp`` is the same selector
+without the fast lane. nginx writes no log. Rounds take turns, and medians are compared: what else the machine does
+meets all of them alike. Broker and visitors (``wrk``) are not counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import msgspec
+
+from bench.cpu import spent_s, wait_until_quiet
+from bench.crowd import Crowd, Visits, visit
+from bench.logged_fleet import LoggedFleet, log_fleet
+from bench.nginx import PrivateNginx
+from bench.selector import READY, Order
+from bench.verdict import Verdict
+from broker.ports import draw_ports
+from distributary.fleet.broker import open_broker
+
+ROUNDS: Final = 3
+SEED: Final = 302
+STOP_TIMEOUT_S: Final = 30.0
+KEPT_GOAL: Final = 2.2
+NEW_GOAL: Final = 2.0
+GROWTH_GOAL: Final = 1.1
+AIOHTTP_GOAL: Final = 0.25
+P50_GOAL: Final = 1.5
+P99_GOAL: Final = 2.0
+
+_NGINX: Final = "server {{ listen 127.0.0.1:{port}; location / {{ return 302 https://m1.example/d/x; }} }}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """So many mirrors, all of which hold so many files."""
+
+    mirrors: int
+    files: int
+
+    def __str__(self) -> str:
+        """Name it."""
+        return f"{self.mirrors} mirrors, {self.files} files"
+
+
+MAIN: Final = Scene(50, 1000)
+GROWN: Final = (Scene(1000, 1000), Scene(10_000, 100), Scene(50, 100_000))
+SCENES: Final = (Scene(10, 1000), MAIN, Scene(200, 1000), *GROWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One of those that are compared."""
+
+    name: str
+    port: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one round showed."""
+
+    cpu_us: float
+    visits: Visits
+
+
+class Stage:
+    """nginx and a broker, for one scene after the other."""
+
+    def __init__(self, folder: Path, environ: Mapping[str, str], nginx: Server) -> None:
+        self._folder, self._environ, self._nginx = folder, environ, nginx
+        self._seeds = count(SEED)
+
+    @contextmanager
+    def selectors(self, scene: Scene, *, with_aiohttp: bool) -> Generator[tuple[Server, ...]]:
+        """Run nginx and selectors of a scene while the block is entered."""
+        with ExitStack() as stack:
+            broker = stack.enter_context(open_broker(self._environ, self._folder / f"broker-{next(self._seeds)}"))
+            fleet = LoggedFleet(mirrors=scene.mirrors, files=scene.files, replicas=scene.mirrors, rng=Random(SEED))  # noqa: S311 - the same each time
+            asyncio.run(log_fleet(fleet, broker.amqp_url))
+            lane = stack.enter_context(_selector("lane", broker.amqp_url, fast_lane=True))
+            if not with_aiohttp:
+                yield self._nginx, lane
+                return
+            yield self._nginx, lane, stack.enter_context(_selector("aiohttp", broker.amqp_url, fast_lane=False))
+
+    def compare(self, servers: Sequence[Server], crowd: Crowd, title: str) -> list[Cost]:
+        """Let a crowd come to each of some servers in turns; give the medians."""
+        for server in servers:
+            self._visit(server, replace(crowd, seconds=1))  # rankings, caches, and code that runs for the first time
+        rounds = [[self._round(server, crowd) for server in servers] for _ in range(ROUNDS)]
+        costs = [_median(column) for column in zip(*rounds, strict=True)]
+        for server, cost in zip(servers, costs, strict=True):
+            seen = cost.visits
+            print(
+                f"{title:>48} {server.name:>8} {cost.cpu_us:>8.1f} us {seen.per_second:>8.0f} /s"
+                f" p50 {seen.p50_ms:>6.2f} ms p99 {seen.p99_ms:>6.2f} ms"
+            )
+        return costs
+
+    def _round(self, server: Server, crowd: Crowd) -> Cost:
+        """Let visitors come and wait until the server has done all that follows."""
+        wait_until_quiet([server.pid])
+        before_s = spent_s([server.pid])
+        visits = self._visit(server, crowd)
+        wait_until_quiet([server.pid])
+        return Cost(1e6 * (spent_s([server.pid]) - before_s) / visits.requests, visits)
+
+    def _visit(self, server: Server, crowd: Crowd) -> Visits:
+        return visit(crowd, server.port, self._folder, seed=next(self._seeds))
+
+
+async def measure() -> tuple[Verdict, ...]:
+    """Compare; print the table."""
+    return await asyncio.to_thread(_measure, os.environ)
+
+
+def _measure(environ: Mapping[str, str]) -> tuple[Verdict, ...]:
+    with tempfile.TemporaryDirectory(prefix="distributary-bench-") as name:
+        (port,) = draw_ports(1)
+        with PrivateNginx(Path(name) / "nginx", _NGINX.format(port=port), port=port) as nginx:
+            stage = Stage(Path(name), environ, Server("nginx", port, nginx.pid))
+            found: list[Verdict] = []
+            ratios: dict[Scene, float] = {}
+            for scene in SCENES:
+                with stage.selectors(scene, with_aiohttp=scene == MAIN) as servers:
+                    crowd = Crowd(files=scene.files)
+                    costs = stage.compare(servers, crowd, str(scene))
+                    ratios[scene] = costs[1].cpu_us / costs[0].cpu_us
+                    if scene == MAIN:
+                        found += _kept(costs) + _others(stage, servers[:2], crowd, costs[1])
+            return (*found, *_growth(ratios))
+
+
+def _kept(costs: Sequence[Cost]) -> list[Verdict]:
+    plain, lane, aiohttp = (cost.cpu_us for cost in costs)
+    return [
+        Verdict(name="redirect against nginx, kept connections", figure=lane / plain, goal=KEPT_GOAL, unit="x"),
+        Verdict(name="with the lane against aiohttp alone", figure=lane / aiohttp, goal=AIOHTTP_GOAL, unit="x"),
+    ]
+
+
+def _others(stage: Stage, servers: Sequence[Server], crowd: Crowd, busy: Cost) -> list[Verdict]:
+    """Compare new connections, and how long visitors wait at half the selector's rate."""
+    plain, lane = stage.compare(servers, replace(crowd, is_new_each_time=True), "a new connection each")
+    pause_ms = 2e3 * crowd.connections / busy.visits.per_second
+    plain_half, lane_half = stage.compare(servers, replace(crowd, pause_ms=pause_ms), "half of that rate")
+    waits, plain_waits = lane_half.visits, plain_half.visits
+    return [
+        Verdict(
+            name="redirect against nginx, new connections", figure=lane.cpu_us / plain.cpu_us, goal=NEW_GOAL, unit="x"
+        ),
+        Verdict(
+            name="p50 at half load against nginx", figure=waits.p50_ms / plain_waits.p50_ms, goal=P50_GOAL, unit="x"
+        ),
+        Verdict(
+            name="p99 at half load against nginx", figure=waits.p99_ms / plain_waits.p99_ms, goal=P99_GOAL, unit="x"
+        ),
+    ]
+
+
+def _growth(ratios: Mapping[Scene, float]) -> list[Verdict]:
+    return [
+        Verdict(name=f"{scene}, against {MAIN}", figure=ratios[scene] / ratios[MAIN], goal=GROWTH_GOAL, unit="x")
+        for scene in GROWN
+    ]
+
+
+@contextmanager
+def _selector(name: str, amqp_url: str, *, fast_lane: bool) -> Generator[Server]:
+    (port,) = draw_ports(1)
+    process = subprocess.Popen([sys.executable, "-m", "bench.selector"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None  # noqa: S101 - we asked for it
+    assert process.stdout is not None  # noqa: S101 - we asked for it
+    try:
+        process.stdin.write(msgspec.json.encode(Order(name=name, amqp_url=amqp_url, port=port, fast_lane=fast_lane)))
+        process.stdin.close()
+        while READY not in (line := process.stdout.readline().decode()):
+            if not line:
+                raise RuntimeError("the selector ended before it was ready")
+        yield Server(name, port, process.pid)
+    finally:
+        process.terminate()
+        process.stdout.close()
+        process.wait(STOP_TIMEOUT_S)
+
+
+def _median(costs: Sequence[Cost]) -> Cost:
+    """Give the median of each figure."""
+    seen = [cost.visits for cost in costs]
+    return Cost(
+        statistics.median(cost.cpu_us for cost in costs),
+        Visits(
+            requests=sum(visits.requests for visits in seen),
+            per_second=statistics.median(visits.per_second for visits in seen),
+            p50_ms=statistics.median(visits.p50_ms for visits in seen),
+            p99_ms=statistics.median(visits.p99_ms for visits in seen),
+        ),
+    )
