@@ -78,6 +78,7 @@ class Endpoint:
         add_health(app, self.checks)
         api = Api(
             redirector=self.redirector,
+            gatekeeper=self.gatekeeper,
             view=self.view,
             reception=self.reception,
             statistics=self.statistics,

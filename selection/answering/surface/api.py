@@ -16,6 +16,7 @@ from edge.errors import ApiError
 from events.errors import InvalidNameError
 from events.grants import IPAddress, normalise
 from events.names import FilePath, parse_path
+from selection.access.gatekeeper import Gatekeeper
 from selection.access.networks import is_listed
 from selection.answering import answers
 from selection.answering.redirector import Redirector, UnknownFileError
@@ -23,7 +24,7 @@ from selection.answering.requests import asked_not_of
 from selection.answering.surface.asking import Reception, is_local
 from selection.answering.surface.figures import history_of, largest_of
 from selection.answering.surface.openapi import DOCUMENT
-from selection.answering.surface.replying import json_reply
+from selection.answering.surface.replying import json_reply, turned_away
 from selection.answering.surface.schemas import FilesTold, FileTold, Subject
 from selection.answering.surface.shortfalls import Shortfalls
 from selection.view.fleet import FleetView
@@ -41,6 +42,7 @@ class Api:
     """The API. ``need_view`` raises while the view is not whole yet; ``status`` gives the selector in figures."""
 
     redirector: Redirector
+    gatekeeper: Gatekeeper
     view: FleetView
     reception: Reception
     statistics: Statistics
@@ -59,9 +61,14 @@ class Api:
         app.router.add_get(f"{PREFIX}/openapi.json", self._openapi)
 
     async def _where(self, request: web.Request) -> web.Response:
-        """Explain the choice as it would be now."""
+        """Explain the choice as it would be now, to whoever may have the file himself, and on this machine to all."""
         self.need_view()
         path, address = _wanted_path(request), self._wanted_address(request)
+        file = self.view.file(path)
+        if file is not None and not is_local(request):
+            verdict = await self.gatekeeper.admits(file, self.reception.asked(request).asker)
+            if not verdict.admitted:
+                return turned_away(request, verdict)
         asked_not = asked_not_of(request.query.getall("not", []), hops_max=self.reception.hops_max)
         try:
             explained = self.redirector.explain(path, address, asked_not)

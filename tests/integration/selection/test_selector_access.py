@@ -129,7 +129,8 @@ async def test_no_other_form_of_a_file_tells_a_stranger_anything(
     async with memory_site.selector(ticket_key=KEY, site_access_url=little_site.url) as selector:
         await selector.until_chosen("members/a.iso", "ana")
         await selector.until_chosen("public.iso", "ana")
-        for target in [*(f"/members/a.iso{form}" for form in FORMS), *(f"/members/a.iso{each}" for each in SUFFIXES)]:
+        forms = [*(f"/members/a.iso{form}" for form in FORMS), *(f"/members/a.iso{each}" for each in SUFFIXES)]
+        for target in [*forms, "/-/api/v1/where?path=members/a.iso", "/-/api/v1/where?path=members/a.iso&ip=127.0.0.1"]:
             answer = await selector.visit(target, headers=visitor())
             text = await answer.text()
             assert answer.status == 403, target
