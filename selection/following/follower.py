@@ -253,8 +253,8 @@ class Follower:
 
     async def _tidy(self) -> None:
         while True:
-            self._known.statistics.tidy(day_of(self._clock_s()))
-            await asyncio.sleep(TIDY_EVERY_S)
+            is_more = self._known.statistics.tidy(day_of(self._clock_s()))
+            await asyncio.sleep(0 if is_more else TIDY_EVERY_S)  # visitors come between two steps
 
     def _can_hear(self) -> bool:
         """Tell whether a mirror that reports its load would be heard; while publishers are blocked none can report."""

@@ -55,10 +55,9 @@ class Statistics:
             case _:
                 pass
 
-    def tidy(self, today: int) -> None:
-        """Let what is over become months; call it some times a day."""
-        for tally in self._tallies():
-            tally.tidy(today, days_kept=self._days_kept)
+    def tidy(self, today: int) -> bool:
+        """Do a step of what is due, some milliseconds; tell whether there was one. Call it until there is none."""
+        return any(tally.tidy(today, days_kept=self._days_kept) for tally in self._tallies())
 
     def dump(self) -> bytes:
         """Write all down."""

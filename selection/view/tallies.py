@@ -2,7 +2,7 @@
 
 Days are counted from 1970-01-01, UTC. A day keeps its own figures for ``days_kept`` days; then they are added to those
 of its month. Where a site has more keys than there is room for, the oldest days give way before their time, then the
-oldest months, then years, and at last the smallest figures: those are added up under ``OTHERS``.
+oldest months, then years, and at last small figures: those are added up under ``OTHERS``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from enum import Enum
 from heapq import nlargest
+from itertools import islice
 from operator import itemgetter
 from typing import Final, NamedTuple, TypeVar
 
@@ -20,6 +21,7 @@ from msgspec import Struct
 OTHERS: Final = "-"  # no path, mirror or country is called so
 SECONDS_PER_DAY: Final = 86_400
 CELLS_MAX: Final = 1_000_000  # figures in one tally, 50 MB beside the keys; ten thousand files a day for three months
+CUT_AT_ONCE: Final = 10_000  # some milliseconds
 _MONTHS_PER_YEAR: Final = 12
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 _LAST_DAY: Final = date.max.toordinal() - _EPOCH_ORDINAL
@@ -116,17 +118,20 @@ class Tally:
                 found.update(figures)
         return nlargest(count, sorted(found.items()), key=itemgetter(1))
 
-    def tidy(self, today: int, *, days_kept: int) -> None:
-        """Let days that are over become months, and forget the ones that a wrong clock told of before they come."""
+    def tidy(self, today: int, *, days_kept: int) -> bool:
+        """Let a day that is over become part of its month, or do another step; tell whether one was due.
+
+        A day that is yet to come was told of by a wrong clock, and is forgotten.
+        """
         days = self._buckets[Span.DAY]
-        for day in sorted(days):
+        for day in days:
             if day > today + 1:
                 del days[day]
-            elif day <= today - days_kept:
+                return True
+            if day <= today - days_kept:
                 self._roll(Span.DAY, day)
-        while self._cells() > self._cells_max and self._roll_oldest():
-            pass
-        self._cut()
+                return True
+        return self._cells() > self._cells_max and (self._roll_oldest() or self._cut())
 
     def dumped(self) -> DumpedTally:
         """Write the tally down."""
@@ -174,14 +179,16 @@ class Tally:
         for key, count in figures.items():
             into[key] = into.get(key, 0) + count
 
-    def _cut(self) -> None:
-        """Add up the smallest figures, where even one for each key is too many."""
-        ever = self._buckets[Span.EVER].get(0, {})
-        if len(ever) <= self._cells_max:
-            return
-        kept = nlargest(self._cells_max // 2, ever.items(), key=itemgetter(1))
-        others = sum(ever.values()) - sum(count for _, count in kept)
-        self._buckets[Span.EVER][0] = _added(dict(kept), [(OTHERS, others)])
+    def _cut(self) -> bool:
+        """Add up small figures, where even one for each key is too many: of some keys those below the middle."""
+        ever = self._buckets[Span.EVER][0]
+        some = list(islice(ever.items(), CUT_AT_ONCE))
+        middle = sorted(count for _, count in some)[len(some) // 2]
+        for key, count in some:
+            del ever[key]
+            name = key if count > middle else OTHERS
+            ever[name] = ever.get(name, 0) + count  # at the end: the next cut looks at others
+        return True
 
 
 def _longer(span: Span, bucket: int) -> tuple[Span, int]:

@@ -137,8 +137,10 @@ def test_when_the_figures_are_tidied_does_not_matter(history: list[Envelope], da
     before = {name: sums for name, (sums, *_) in figures(once).items()}
     for envelope in history:
         often.apply(envelope)
-        often.tidy(TODAY)
-    once.tidy(TODAY)
+        while often.tidy(TODAY):
+            pass
+    while once.tidy(TODAY):
+        pass
     assert figures(often) == figures(once)
     assert {name: sums for name, (sums, *_) in figures(once).items()} == before
 
@@ -159,13 +161,18 @@ def test_figures_are_those_of_the_grants_and_of_the_bytes_that_left(history: lis
         assert statistics.sent_bytes.sums(mirror, TODAY).total == sent
 
 
+def tidied(tally: Tally) -> None:
+    while tally.tidy(TODAY, days_kept=DAYS_KEPT):
+        pass
+
+
 def test_days_become_months_and_the_sums_stay() -> None:
     tally = Tally()
     for day in range(TODAY - 100, TODAY + 1):
         tally.add(day, "a", 1)
     before, months = tally.sums("a", TODAY), tally.months("a")
     assert before == Sums(day=1, month=15, year=74, total=101)
-    tally.tidy(TODAY, days_kept=DAYS_KEPT)
+    tidied(tally)
     assert len(tally.days("a")) == DAYS_KEPT
     assert (tally.sums("a", TODAY), tally.months("a")) == (before, months)
     assert tally.years("a") == {2025: 27, 2026: 74}
@@ -175,7 +182,7 @@ def test_day_that_is_yet_to_come_was_told_by_a_wrong_clock_and_is_forgotten() ->
     tally = Tally()
     for day in (TODAY, TODAY + 1, TODAY + 2, 2**63 // NS_PER_DAY):
         tally.add(day, "a", 1)
-    tally.tidy(TODAY, days_kept=DAYS_KEPT)
+    tidied(tally)
     assert set(tally.days("a")) == {TODAY, TODAY + 1}
 
 
@@ -184,15 +191,17 @@ def test_what_finds_no_room_is_told_by_month_by_year_and_at_last_among_others() 
     for day in range(TODAY - 5, TODAY + 1):
         for key in "abcd":
             tally.add(day, key, 1)
-    tally.tidy(TODAY, days_kept=DAYS_KEPT)
+    tidied(tally)
     assert tally.days("a") == {TODAY: 1}
     assert tally.sums("a", TODAY) == Sums(1, 6, 6, 6)
-    for number in range(20):
-        tally.add(TODAY, f"k{number}", number + 1)
-    tally.tidy(TODAY, days_kept=DAYS_KEPT)
-    assert tally.sums("k19", TODAY).total == 20
-    assert tally.sums("k0", TODAY).total == 0
-    assert tally.sums(OTHERS, TODAY).total == sum(range(21)) + 24 - (20 + 19 + 18 + 17 + 16)
+    keys = [f"k{number}" for number in range(20)]
+    for number, key in enumerate(keys, start=1):
+        tally.add(TODAY, key, number)
+    tidied(tally)
+    kept = {key: tally.sums(key, TODAY).total for key in keys if tally.sums(key, TODAY).total}
+    assert 1 < len(kept) < 10
+    assert kept["k19"] == 20
+    assert sum(kept.values()) + tally.sums(OTHERS, TODAY).total == sum(range(21)) + 24
 
 
 def test_largest_of_some_days_come_first_and_ties_by_name() -> None:
