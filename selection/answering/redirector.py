@@ -139,11 +139,11 @@ class Redirector:
         if mirror is None and ORIGIN in asked_not:
             raise NobodyLeftError(file.path)
         name = ORIGIN if mirror is None else mirror.name
-        grant = self._grant(file, visitor, name, now_s=now_s)
+        grant = leave_for(file, visitor.address, name, office, now_s=now_s)
         if not looks:
             self._announce(grant, file, visitor, chosen, now_s=now_s, traceparent=traceparent)
         others = office.policy.others(file, visitor, LINKS_MAX, now_s=heard_s, besides=mirror)
-        base_url = office.master_url if mirror is None else _url_of(mirror)
+        base_url = office.master_url if mirror is None else url_of(mirror)
         token = token_for(grant, name, office.keys)
         location = carrying(download_url(base_url, token, file.path, asked_not), query)
         served_by = "" if mirror is None else name
@@ -166,19 +166,6 @@ class Redirector:
             if kept := office.policy.may_return(file, visitor, name, now_s=heard_s):
                 return _Chosen(kept, rejected)
         return _Chosen(best, rejected)
-
-    def _grant(self, file: PublishedFile, visitor: Visitor, mirror: MirrorName, *, now_s: float) -> Grant:
-        office = self._office
-        return grant_for(
-            file,
-            visitor.address,
-            office.terms,
-            now_s=now_s,
-            grant_id=office.rng.randbytes(GRANT_ID_BYTES),
-            binding=office.view.binding(file, mirror),
-            key_epoch=office.view.key_epoch(mirror),
-            revoked_start_by_s=office.view.revoked_start_by_s,
-        )
 
     def _announce(
         self, grant: Grant, file: PublishedFile, visitor: Visitor, chosen: _Chosen, *, now_s: float, traceparent: str
@@ -206,7 +193,22 @@ class Redirector:
             )
 
 
-def _url_of(mirror: Mirror) -> str:
+def leave_for(file: PublishedFile, address: IPAddress, mirror: MirrorName, office: Office, *, now_s: float) -> Grant:
+    """Give a visitor leave to download a file from a mirror; nobody is told of it by this."""
+    return grant_for(
+        file,
+        address,
+        office.terms,
+        now_s=now_s,
+        grant_id=office.rng.randbytes(GRANT_ID_BYTES),
+        binding=office.view.binding(file, mirror),
+        key_epoch=office.view.key_epoch(mirror),
+        revoked_start_by_s=office.view.revoked_start_by_s,
+    )
+
+
+def url_of(mirror: Mirror) -> str:
+    """Give the URL of a mirror that was chosen."""
     profile = mirror.profile
     assert profile is not None  # noqa: S101 - who was chosen said where he is
     return profile.url

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from events.grants import GRANT_ID_BYTES, IPAddress
 from events.names import ORIGIN, MirrorName
-from selection.answering.granting import grant_for, token_for
+from selection.answering.granting import token_for
 from selection.answering.links import carrying, download_url
-from selection.answering.redirector import Office
+from selection.answering.redirector import Office, leave_for, url_of
 from selection.answering.surface.asking import Asked
 from selection.answering.surface.offers import Offer
 from selection.places.place import distance_km
@@ -36,33 +35,19 @@ def offers_for(file: PublishedFile, asked: Asked, office: Office) -> tuple[Offer
 
 
 def _mirrors(file: PublishedFile, asked: Asked, office: Office, mirror: Mirror) -> Offer:
-    profile = mirror.profile
-    assert profile is not None  # noqa: S101 - who is chosen said where he is
-    location = profile.location
-    link = _link(file, asked.visitor.address, office, mirror.name, profile.url)
+    location = mirror.profile.location if mirror.profile else None
     return Offer(
         mirror=mirror.name,
-        url=carrying(link, asked.ticket_query),
+        url=_link(file, asked, office, mirror.name, url_of(mirror)),
         country=location.country if location else "",
         distance_km=distance_km(asked.visitor.place, location),
     )
 
 
 def _masters(file: PublishedFile, asked: Asked, office: Office) -> Offer:
-    link = _link(file, asked.visitor.address, office, ORIGIN, office.master_url)
-    return Offer(mirror=ORIGIN, url=carrying(link, asked.ticket_query))
+    return Offer(mirror=ORIGIN, url=_link(file, asked, office, ORIGIN, office.master_url))
 
 
-def _link(file: PublishedFile, address: IPAddress, office: Office, mirror: MirrorName, base_url: str) -> str:
-    view = office.view
-    grant = grant_for(
-        file,
-        address,
-        office.terms,
-        now_s=office.clock_s(),
-        grant_id=office.rng.randbytes(GRANT_ID_BYTES),
-        binding=view.binding(file, mirror),
-        key_epoch=view.key_epoch(mirror),
-        revoked_start_by_s=view.revoked_start_by_s,
-    )
-    return download_url(base_url, token_for(grant, mirror, office.keys), file.path)
+def _link(file: PublishedFile, asked: Asked, office: Office, mirror: MirrorName, base_url: str) -> str:
+    grant = leave_for(file, asked.visitor.address, mirror, office, now_s=office.clock_s())
+    return carrying(download_url(base_url, token_for(grant, mirror, office.keys), file.path), asked.ticket_query)

@@ -65,7 +65,7 @@ _OPERATIONS: Final = (
         "The choice for a file as it would be now, with a reason for each mirror",
         (schemas.ChoiceTold,),
         (_FILE, _Parameter("ip", "the visitor's address; by default the asker's own", _TEXT), _NOT, _PRETTY),
-        (400, 404, 503),
+        (400, 401, 403, 404, 503),
     ),
     _Operation(
         "/-/api/v1/files",
