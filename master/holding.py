@@ -1,6 +1,6 @@
 """Hold files together, tell how mirrors are with them, and release them: by hand, or by ``master.releasing``.
 
-All that is to be released together is one transaction, so no visitor and no mirror sees half of it.
+All that is to be released together is one transaction: whatever happens meanwhile, it is said whole or not at all.
 """
 
 from __future__ import annotations

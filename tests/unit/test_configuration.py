@@ -16,6 +16,7 @@ from distributary.config.services.mirror import mirror_config
 from distributary.config.services.selector import selector_config
 from distributary.errors import UsageError
 from distributary.site_folder import SitePlan, write_site
+from master.checksums import Checksum
 
 CONFIGURATION_MD = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -131,6 +132,9 @@ def test_new_sites_folder_configures_master_and_selector(tmp_path: Path) -> None
     assert len(master.secret) == 32
     assert master.broker.vhost == "v"
     assert (master.listen_port, master.data_folder) == (0, tmp_path / "master")
+    assert master.checksums == frozenset()
+    more = load(config=tmp_path, overrides=("master.digests=md5,sha1",), environ={}, cwd=tmp_path)
+    assert master_config(more).checksums == frozenset(Checksum)
 
 
 def test_mirrors_share_the_sites_broker_user_only_where_somebody_wrote_so(tmp_path: Path) -> None:
@@ -154,12 +158,44 @@ def test_mirror_without_a_section_is_told_how_to_join(tmp_path: Path) -> None:
     assert "mirror join" in refused.value.hint
 
 
-def test_mirror_is_told_plain_numbers_since_they_go_into_events(load_text: Load, tmp_path: Path) -> None:
+@pytest.fixture
+def joined(tmp_path: Path) -> None:
+    """Credentials as `mirror join` writes them."""
     credentials = {
         "mirror": "ana", "broker_url": "amqp://b/", "token": "t", "grant_keys": {"1": "00" * 32},
         "master_url": "http://m", "site_url": "http://s", "channels": ["iso"],
     }  # fmt: skip
     (tmp_path / "credentials.json").write_text(json.dumps(credentials))
+
+
+@pytest.mark.usefixtures("joined")
+def test_a_mirror_takes_whom_its_section_names_and_is_reached_by_its_families(load_text: Load) -> None:
+    config = mirror_config(
+        load_text(
+            '[mirror]\ncountries_only = ["DE", "AT"]\nnetworks_only = ["192.0.2.0/24"]\n'
+            'networks = ["192.0.2.0/25"]\nasn = 64500\nfamilies = ["ipv6"]\n'
+        )
+    )
+    profile = config.profile("http://ana.example")
+    assert (profile.reach.countries_only, profile.reach.networks_only) == (("DE", "AT"), ("192.0.2.0/24",))
+    assert (profile.networks, profile.asn) == (("192.0.2.0/25",), 64500)
+    assert (profile.ipv4, profile.ipv6) == (False, True)
+
+
+@pytest.mark.usefixtures("joined")
+@pytest.mark.parametrize(
+    "setting",
+    ['countries_only = ["de"]', 'continents_only = ["XX"]', 'networks_only = ["192.0.2.1/24"]', 'networks = ["x"]'],
+)
+def test_whom_a_mirror_cannot_take_is_told_with_its_line(load_text: Load, tmp_path: Path, setting: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        mirror_config(load_text(f"[mirror]\n{setting}\n"))
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"{tmp_path / 'distributary.toml'}:2: mirror.{setting.partition(' ')[0]}: ")
+
+
+@pytest.mark.usefixtures("joined")
+def test_mirror_is_told_plain_numbers_since_they_go_into_events(load_text: Load) -> None:
     config = mirror_config(load_text('[mirror]\nmonthly = "50GB"\ndisk = "1GB"\nreport_every = "1s"\n'))
     assert [type(config.monthly_bytes), type(config.disk_bytes_max), type(config.report_every_s)] == [int, int, float]
     assert config.credentials.grant_keys == {1: bytes(32)}

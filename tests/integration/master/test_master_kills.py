@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -11,6 +12,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,8 @@ TOKEN = "admin-token-of-the-tests"
 DEADLINE_S = 60.0
 FILES = 60
 KILLS = 10
+TREE_FILES = 20
+RELEASES = 5
 
 # Prints the URL that it listens on, and runs until it is killed.
 PROGRAM = """
@@ -133,6 +137,45 @@ async def test_a_master_killed_again_and_again_loses_nothing_and_doubles_nothing
     assert [event.channel_sequence for event in published] == list(range(1, FILES + 1))
     for envelope in said:
         assert envelope == unique[envelope.version], "a repetition is the same fact"
+
+
+@pytest.mark.faults
+@pytest.mark.processes
+@pytest.mark.rabbitmq
+@pytest.mark.timeout(300)
+async def test_a_master_killed_while_it_releases_has_released_all_of_a_tree_or_nothing(
+    tmp_path: Path, vhost: Vhost
+) -> None:
+    tree, rng = tmp_path / "tree", random.Random(21)  # noqa: S311 - moments, no secrets
+    tree.mkdir()
+    for number in range(TREE_FILES):
+        (tree / f"{number:03}.bin").write_bytes(b"%d" % number)
+    for number in range(RELEASES):
+        async with master_process(tmp_path / "master", vhost) as master:
+            await asked(master, "POST", "files", {"source": str(tree), "as": str(number), "hold": True})
+            asyncio.get_running_loop().call_later(rng.uniform(0.0, 0.1), master.kill)
+            with contextlib.suppress(aiohttp.ClientError):
+                await asked(master, "POST", "releases", {"paths": [str(number)]})
+            await master.process.wait()
+    async with master_process(tmp_path / "master", vhost) as master:
+        published = json.loads(await asked(master, "GET", "files"))["files"]
+        holds = json.loads(await asked(master, "GET", "holds"))["holds"]
+    released = {file["path"].partition("/")[0] for file in published}
+    held = {file["path"].partition("/")[0] for hold in holds for file in hold["files"]}
+    assert sorted(released | held) == sorted(map(str, range(RELEASES)))
+    assert not released & held
+    assert len(published) == TREE_FILES * len(released)
+
+
+async def asked(master: MasterProcess, method: str, path: str, body: object = None) -> bytes:
+    """Ask as administrator; give the whole answer."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with (
+        new_session() as session,
+        session.request(method, f"{master.url}/-/api/v1/{path}", json=body, headers=headers) as response,
+    ):
+        assert response.status == HTTPStatus.OK, await response.read()
+        return await response.read()
 
 
 async def everything_said(vhost: Vhost) -> list[Envelope]:
