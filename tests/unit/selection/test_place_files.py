@@ -8,6 +8,7 @@ from pathlib import Path
 import netaddr
 import pytest
 from mmdb_writer import MMDBWriter
+from structlog.testing import capture_logs
 
 from selection.places.database import GeoFileError
 from selection.places.files import PlaceFiles, open_places
@@ -83,6 +84,28 @@ def test_file_that_is_no_database_is_refused_at_the_start(tmp_path: Path, conten
     path.write_bytes(content)
     with pytest.raises(GeoFileError, match=r"city\.mmdb"), open_places([path]):
         pass
+
+
+def damage(path: Path) -> None:
+    """Let the records be nonsense, while the tree above them and the description behind stay as they are."""
+    whole = path.read_bytes()
+    begin, end = whole.index(b"\x47country") - 1, whole.index(b"\xab\xcd\xefMaxMind.com")
+    path.write_bytes(whole[:begin] + b"\xff" * (end - begin) + whole[end:])
+
+
+def test_database_whose_records_are_damaged_is_refused_at_the_start(city: Path) -> None:
+    damage(city)
+    with pytest.raises(GeoFileError, match=r"city\.mmdb"), open_places([city]):
+        pass
+
+
+def test_damage_that_shows_later_is_said_once_and_the_visitor_is_placed_by_others(tmp_path: Path) -> None:
+    write_database(tmp_path / "city.mmdb", "NO", network="193.136.0.0/15")
+    damage(tmp_path / "city.mmdb")
+    with open_places([tmp_path / "city.mmdb"]) as files, capture_logs() as logs:
+        places = [files.places.place_of(ip_address(each)) for each in ("193.136.1.1", "193.136.2.1")]
+    assert [place.country for place in places] == ["PT", "PT"]
+    assert [each["event"] for each in logs] == ["places.damaged"]
 
 
 def test_missing_file_and_unreadable_table_are_refused_at_the_start(city: Path, tmp_path: Path) -> None:

@@ -215,6 +215,13 @@ def test_line_that_cannot_be_read_is_told_by_its_number(line: str, problem: str)
     assert refused.value.line == 3
 
 
+def test_table_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selection.places.overrides.OVERRIDES_MAX", 2)
+    assert read_overrides(["10.0.0.0/8 PT", "11.0.0.0/8 PT"]).name == "2 overrides"
+    with pytest.raises(OverrideError, match="more than 2"):
+        read_overrides(["10.0.0.0/8 PT", "11.0.0.0/8 PT", "12.0.0.0/8 PT"])
+
+
 ADDRESSES = st.ip_addresses()
 
 
