@@ -1,6 +1,7 @@
 """What this selector says: numbered at once, published in the background, and never waited for by a visitor.
 
-Grants are said in batches, one for each mirror, each tenth of a second: a message costs more than a redirect does.
+Grants are said in batches, one for each mirror, the oldest few each tenth of a second: a message costs more than a
+redirect does.
 Numbers rise over restarts, too (they begin at the start's microseconds): load reports tell the highest that they count
 and know nothing of epochs. A notice that finds no room is dropped before it is numbered, so no gap appears.
 """
@@ -24,6 +25,9 @@ from selection.answering.waiting import Waiting
 # Some seconds of a release day's redirects, 50 MB. The notices are for slots and the audit; the token is enough.
 WAITING_MAX: Final = 50_000
 GATHERED_FOR_S: Final = 0.1  # a visitor takes as long to follow his redirect
+# A message costs a selector as much as ten redirects, whatever is in it: so a hundred a second, and in a fleet of a
+# thousand each mirror has one in ten seconds. What tells a mirror of its visitor in time is the token.
+RIPENED_MAX: Final = 10
 LAST_WORDS_S: Final = 2.0  # a healthy broker takes them in milliseconds; a stop must not wait for another
 _NS_PER_US: Final = 1000
 
@@ -96,8 +100,8 @@ class Announcer:
         while True:
             await self._gathering.wait()
             await asyncio.sleep(GATHERED_FOR_S)
-            self._gathering.clear()
-            self._waiting.ripen()
+            if not self._waiting.ripen(RIPENED_MAX):
+                self._gathering.clear()
             self._relay.wake()
 
     async def _say_the_last(self) -> None:

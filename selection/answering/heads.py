@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from events.schemas import Profile
 from selection.answering.links import is_plain
 from selection.view.file import PublishedFile
 from selection.view.roster import Mirror
@@ -49,7 +48,7 @@ class Heads:
 
     def __init__(self, site_url: str | None) -> None:
         self._site_url = (site_url or "").rstrip("/")
-        self._ends: dict[tuple[int, int], tuple[Profile | None, bytes]] = {}
+        self._ends: dict[tuple[int, int], tuple[Mirror, bytes]] = {}
 
     def redirect(
         self, file: PublishedFile, location: str, others: Sequence[Mirror], *, mirror: str, query: str = ""
@@ -72,19 +71,21 @@ class Heads:
         path = file.path if is_plain(file.path) else quote(file.path)
         described = f"Link: <{self._site_url}/{path}.meta4{f'?{query}' if query else ''}>{_DESCRIBED}"
         link = f"Link: <{self._site_url}/{path}?{f'{query}&' if query else ''}mirror="
-        ends = [b"", *(self._end(other, rank) for rank, other in enumerate(others, 1))]
-        return Redirect((own + described).encode("ascii") + link.encode("ascii").join(ends))
+        return Redirect((own + described).encode("ascii") + link.encode("ascii").join(self._ends_of(others)))
+
+    def _ends_of(self, others: Sequence[Mirror]) -> list[bytes]:
+        """Give what follows the address in the link to each mirror, after nothing: it is the same for all files."""
+        ends = [b""]
+        for rank, mirror in enumerate(others, 1):
+            known = self._ends.get((mirror.number, rank))
+            ends.append(known[1] if known is not None and known[0] is mirror else self._end(mirror, rank))
+        return ends
 
     def _end(self, mirror: Mirror, rank: int) -> bytes:
-        """Give what follows the address in a link to a mirror; it is the same for all files."""
-        key, profile = (mirror.number, rank), mirror.profile
-        known = self._ends.get(key)
-        if known is not None and known[0] is profile:
-            return known[1]
         if len(self._ends) >= ENDS_KEPT:
             self._ends.clear()
         end = _link_end(mirror, rank).encode("ascii")
-        self._ends[key] = profile, end
+        self._ends[mirror.number, rank] = mirror, end
         return end
 
 

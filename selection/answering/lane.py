@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from typing import Final
 
 from edge.lane import LaneRequest
-from edge.visitors import ForwardedForError, IPNetwork, believes, came_by_https, visitor_address
+from edge.visitors import ForwardedForError, IPNetwork, believes, came_by_https, parse_address, visitor_address
 from events.errors import InvalidNameError
 from events.grants import IPAddress
 from events.names import FilePath
@@ -70,9 +70,12 @@ class RedirectLane:
     def _visitor(self, request: LaneRequest) -> tuple[IPAddress, bool | None]:
         """Give the visitor's address, and True where he came by https."""
         if not self._believes(request.peer):
-            return visitor_address(request.peer, (), ()), None
+            return parse_address(request.peer), None
         forwarded_for, protos = request.values(_FORWARDED_FOR), request.values(_FORWARDED_PROTO)
-        address = visitor_address(request.peer, forwarded_for, self._proxies)
+        if len(forwarded_for) == 1 and forwarded_for[0] and "," not in forwarded_for[0]:
+            address = parse_address(forwarded_for[0])  # by one proxy: nothing to read from the right
+        else:
+            address = visitor_address(request.peer, forwarded_for, self._proxies)
         secure = protos and came_by_https(request.peer, forwarded_for, protos, self._proxies)
         return address, True if secure else None
 

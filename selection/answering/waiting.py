@@ -77,10 +77,12 @@ class Waiting:
         self._length += 1
         return batch.number
 
-    def ripen(self) -> None:
-        """Let the relay have all batches that there are."""
-        for batch in self._open.values():
+    def ripen(self, at_most: int | None = None) -> bool:
+        """Let the relay have the oldest batches, or all that there are; tell whether some are left."""
+        unripe = [batch for batch in self._open.values() if not batch.is_ripe]
+        for batch in unripe[:at_most]:
             batch.is_ripe = True
+        return at_most is not None and len(unripe) > at_most
 
     async def pending(self, limit: int) -> Sequence[Pending]:
         """Give the oldest."""
