@@ -19,6 +19,7 @@ import pytest
 
 from broker.config import BrokerConfig
 from broker.memory import MemoryAdmin, MemoryBroker, MemorySite
+from broker.node import PrivateNode
 from broker.port import Admin, Broker, Delivery
 from broker.provision import provision_site
 from broker.rabbitmq import RabbitAdmin, RabbitBroker
@@ -56,6 +57,7 @@ SECRET = b"the site's secret, 32 bytes long"
 MASTER_URL = "http://master.example"
 ISO = ChannelName("iso")
 DEADLINE_S = 30.0
+NODE_DEADLINE_S = 240.0  # a node starts in some twenty seconds
 POLL_EVERY_S = 0.02
 
 
@@ -249,6 +251,8 @@ class Site:
     config: SelectorConfig
     said: Said
     memory: MemorySite | None = None
+    deadline_s: float = DEADLINE_S
+    """For the life of a selector."""
 
     async def lose_log(self, generation: int) -> None:
         """Delete a generation with all that stands in it."""
@@ -289,7 +293,7 @@ class Site:
         connection, broker = self.connect()
         config = replace(self.config, listen_port=port, **changes)
         run = run_on(broker, config, connection=connection, places=places or PlaceFiles(), on_ready=ready.set_result)
-        async with new_session() as http, asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+        async with new_session() as http, asyncio.timeout(self.deadline_s), asyncio.TaskGroup() as tasks:
             running = tasks.create_task(run)
             selector = Selector(f"http://127.0.0.1:{port}", http, ready)
             await selector.until(selector.listens)
@@ -312,6 +316,17 @@ async def site(request: pytest.FixtureRequest) -> AsyncGenerator[Site]:
     config = BrokerConfig(url=vhost.amqp_url)
     async with RabbitBroker(config) as broker, RabbitAdmin(config) as admin:
         site = _site(admin, broker, lambda: _both(RabbitBroker(config)), vhost.amqp_url)
+        await _open(site)
+        yield site
+
+
+@pytest.fixture
+async def private_site(private_node: PrivateNode) -> AsyncGenerator[Site]:
+    """A site on a node of its own, to be killed and started again."""
+    config = BrokerConfig(url=private_node.amqp_url, management_url=private_node.management_url)
+    async with RabbitBroker(config) as broker, RabbitAdmin(config) as admin:
+        site = _site(admin, broker, lambda: _both(RabbitBroker(config)), private_node.amqp_url)
+        site.deadline_s = NODE_DEADLINE_S
         await _open(site)
         yield site
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from broker.config import BrokerConfig
 from broker.provision import provision_site
+from broker.rabbitmq import RabbitBroker
 from broker.topology import log_stream
 from events.envelope import mirror_source, selector_source
 from events.names import FilePath, MirrorName, SelectorName
@@ -213,6 +215,22 @@ async def test_selector_without_the_broker_begins_with_its_last_view_says_so_and
             after = await seen_by(selector, memory_site, "ana", "bob", "cat")
             assert (await selector.ask("/-/readyz"))["degraded"] is False
     assert after == await of_one_that_reads_all(memory_site, "ana", "bob", "cat")
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.parametrize("site", ["rabbitmq"], indirect=True)
+async def test_selector_that_reaches_no_rabbitmq_begins_with_its_last_view(site: Site, tmp_path: Path) -> None:
+    await first_life(site)
+    async with site.selector(state_dir=tmp_path) as selector:
+        await site.said.load("ana")
+        await selector.until_chosen(FILES[2], "ana")
+    nowhere = RabbitBroker(BrokerConfig(url="amqp://guest:guest@127.0.0.1:1/nothing"))
+    site.connect = lambda: (nowhere, nowhere)
+    async with site.selector(state_dir=tmp_path, silent_after_s=1.0) as selector:
+        health = await selector.ask("/-/readyz")
+        assert (health["ready"], health["degraded"]) == (True, True)
+        assert "not connected, going on from the last view" in str(health["checks"])
+        assert await selector.sent_to(f"/{FILES[2]}", "203.0.113.9") == "ana"
 
 
 async def test_selector_without_broker_and_snapshot_has_no_view_and_sends_nobody_to_a_404(
