@@ -6,6 +6,7 @@ mirror number n; whole trees are usually on the same mirrors, so equal sets are 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -90,6 +91,18 @@ class Contents:
         if number in self.watched:
             self.watched_version += 1
         return True
+
+    def hold_all(self, sha256s: Iterable[Digest], bit: int, mirror: int) -> tuple[set[int], int]:
+        """Note that a mirror holds these contents; give them, and count those that are new."""
+        listed, added = set[int](), 0
+        held, values = self.held, self.sets.values
+        for sha256 in sha256s:
+            number = self.find(sha256)
+            if not (number and values[held.cells[number]] & bit):
+                added += self.hold(sha256, bit, mirror)
+                number = number or self.find(sha256)
+            listed.add(number)
+        return listed, added
 
     def release(self, number: int, bit: int, mirror: int) -> bool:
         """Note that a mirror holds a content no more; tell whether that is new."""

@@ -202,20 +202,12 @@ class Replicas:
         told.losses = {sha256: said for sha256, said in told.losses.items() if said[0] > as_of}
         told.declined = {sha256: said for sha256, said in told.declined.items() if said[0] > as_of}
         told.pending = {key: pages for key, pages in told.pending.items() if key[0] > as_of}
-        listed = self._hold_all(told, inventory)
+        listed, added = self._contents.hold_all(inventory.digests(), told.bit, told.number)
+        told.copies += added
         if told.copies > len(listed):
             self._hold_no_others(told, listed)
         for sha256, fact in told.since.items():
             (self._hold if fact & 1 else self._release)(told, sha256)
-
-    def _hold_all(self, told: Told, inventory: Inventory) -> set[int]:
-        """Note that a mirror holds all contents of an inventory; give them."""
-        contents = self._contents
-        listed = set[int]()
-        for sha256 in inventory.digests():
-            told.copies += contents.hold(sha256, told.bit, told.number)
-            listed.add(contents.find(sha256))
-        return listed
 
     def _hold_no_others(self, told: Told, listed: set[int]) -> None:
         contents = self._contents

@@ -28,7 +28,12 @@ class SnapshotUnusableError(ValueError):
 
 def dump(view: FleetView) -> bytes:
     """Write a view."""
-    body = _encoder.encode(view.dump())
+    return packed(view.dump())
+
+
+def packed(dumped: FleetDump) -> bytes:
+    """Write what a view gave."""
+    body = _encoder.encode(dumped)
     return b"".join((MARK, hashlib.sha256(body).digest(), body))
 
 
