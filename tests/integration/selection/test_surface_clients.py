@@ -1,4 +1,4 @@
-"""What people really download with: curl, wget, aria2 with a metalink, and apt, from mirrors that check each link."""
+"""What people really download with: curl, wget, and aria2 with a metalink, from mirrors that check each link."""
 
 from __future__ import annotations
 
@@ -162,68 +162,3 @@ async def hold(site: Site, mirror: FakeMirror, *contents: bytes) -> None:
     digests = tuple(mirror.add(content) for content in contents)
     as_of = site.said.numbers[source] + 1
     await site.said.say(source, InventoryAnnounced(mirror=mirror.name, as_of=as_of, page=1, pages=1, sha256s=digests))
-
-
-async def test_apt_updates_and_fetches_from_a_repository_in_a_channel(
-    memory_site: Site, mirror: FakeMirror, tmp_path: Path
-) -> None:
-    needs("apt-get", "dpkg-deb")
-    files = await repository(tmp_path / "build")
-    async with published(memory_site, mirror, files) as selector:
-        apt = apt_command(tmp_path / "apt", f"{selector.url}/debian")
-        first = await run(*apt, "update", folder=tmp_path)
-        again = await run(*apt, "update", folder=tmp_path)
-        await run(*apt, "download", "hello-distributary", folder=tmp_path)
-    package = files["debian/pool/hello-distributary_1.0_all.deb"]
-    assert "Get:" in first
-    assert (tmp_path / "hello-distributary_1.0_all.deb").read_bytes() == package
-    assert "Hit:" in again  # told by the site alone that nothing is new
-    assert mirror.sent.count("Release") == 1
-
-
-async def repository(folder: Path) -> dict[str, bytes]:
-    """Make a repository of one package; give its files by path."""
-    control = (
-        "Package: hello-distributary\nVersion: 1.0\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n"
-        "Description: says nothing\n"
-    )
-    (folder / "root/DEBIAN").mkdir(parents=True)
-    (folder / "root/DEBIAN/control").write_text(control)
-    await run("dpkg-deb", "--root-owner-group", "--build", "root", "hello.deb", folder=folder)
-    package = (folder / "hello.deb").read_bytes()
-    name = "pool/hello-distributary_1.0_all.deb"
-    packages = (
-        f"{control}Filename: {name}\nSize: {len(package)}\nSHA256: {hashlib.sha256(package).hexdigest()}\n\n"
-    ).encode()
-    index = "main/binary-all/Packages"
-    release = (
-        "Origin: Distributary\nSuite: stable\nCodename: stable\nArchitectures: all\nComponents: main\n"
-        "Date: Sun, 22 Nov 2026 12:00:00 UTC\nSHA256:\n"
-        f" {hashlib.sha256(packages).hexdigest()} {len(packages)} {index}\n"
-    ).encode()
-    return {
-        f"debian/{name}": package,
-        f"debian/dists/stable/{index}": packages,
-        "debian/dists/stable/Release": release,
-    }
-
-
-def apt_command(root: Path, url: str) -> list[str]:
-    """Give apt-get with folders of its own: nothing of the system is read but its methods, and nothing written."""
-    for part in ("etc", "state/lists/partial", "cache/archives/partial", "log"):
-        (root / part).mkdir(parents=True)
-    (root / "status").touch()
-    (root / "etc/sources.list").write_text(f"deb [trusted=yes arch=all] {url} stable main\n")
-    options = {
-        "Dir::Etc": str(root / "etc"),
-        "Dir::State": str(root / "state"),
-        "Dir::State::status": str(root / "status"),
-        "Dir::Cache": str(root / "cache"),
-        "Dir::Log": str(root / "log"),
-        "APT::Architecture": "all",
-        "APT::Sandbox::User": "",
-        "Acquire::http::Proxy": "false",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": "0",
-    }
-    return ["apt-get", *(word for name, value in options.items() for word in ("-o", f"{name}={value}"))]
