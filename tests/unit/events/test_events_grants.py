@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 from dataclasses import replace
 from ipaddress import ip_address
 
@@ -296,3 +297,12 @@ def test_text_that_is_no_address_is_refused(text: str) -> None:
 
 def test_mapped_address_becomes_ipv4() -> None:
     assert normalise("::ffff:192.0.2.1") == ip_address("192.0.2.1")
+
+
+@given(secret=st.binary(min_size=32, max_size=32), mirror=st.from_regex(r"[a-z0-9][a-z0-9-]{0,30}", fullmatch=True))
+def test_token_is_authenticated_by_hmac_as_it_is_written_down(secret: bytes, mirror: str) -> None:
+    name = MirrorName(mirror)
+    key = derive_key(secret, name, 1)
+    raw = base64.urlsafe_b64decode(mint(granted(), mirror=name, key=key))
+    body, mac = raw[:-16], raw[-16:]
+    assert mac == hmac.digest(key, b"distributary-grant/1|" + name.encode() + b"|" + body, "sha256")[:16]
