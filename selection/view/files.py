@@ -104,7 +104,7 @@ class Files:
             number = len(self.paths)
             self.paths.append(path)
             for column in self.columns():
-                column.append(0)
+                column.cells.append(0)
         self._slots.put(number)
         return number
 

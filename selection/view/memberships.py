@@ -86,9 +86,19 @@ class Memberships:
             for column, value in zip(self.columns(), (channel, *rank, content, first), strict=True):
                 column.put(row, value)
             return row
-        for column, value in zip(self.columns(), (channel, *rank, content, first), strict=True):
-            column.append(value)
-        return len(self.channel.cells) - 1
+        row = len(self.channel.cells)
+        try:
+            self.channel.cells.append(channel)
+            self.generation.cells.append(rank.generation)
+            self.channel_sequence.cells.append(rank.channel_sequence)
+            self.sequence.cells.append(rank.sequence)
+            self.content.cells.append(content)
+            self.next.cells.append(first)
+        except OverflowError:  # one has to be wider; the others may have theirs already
+            for column, value in zip(self.columns(), (channel, *rank, content, first), strict=True):
+                del column.cells[row:]
+                column.append(value)
+        return row
 
     def is_newer(self, rank: Rank, row: int) -> bool:
         """Tell whether a fact goes before that of a row."""

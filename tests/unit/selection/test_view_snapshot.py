@@ -60,3 +60,18 @@ def test_files_that_came_and_went_leave_no_trace_in_a_snapshot(story: Story) -> 
     again.apply(story.said[-2], heard_s=0.0)
     again.apply(story.said[-1], heard_s=0.0)
     assert [file.path for file in again.catalogue.files()] == ["new.iso"]
+
+
+def test_numbers_that_need_more_room_than_those_before_are_kept_exactly(story: Story) -> None:
+    for number in range(300):
+        story.published(f"{number}", generation=1 + number, size_bytes=40**number % 2**60)
+    story.channel_numbers["iso"] = 2**40
+    story.published("late", generation=2**31 - 1, size_bytes=2**62)
+    view = story.view()
+    for number in range(300):
+        file = view.file(FilePath(f"{number}"))
+        assert file is not None
+        assert (file.generation, file.size_bytes) == (1 + number, 40**number % 2**60)
+    late = load(dump(view)).file(FilePath("late"))
+    assert late is not None
+    assert (late.generation, late.size_bytes, late.channels) == (2**31 - 1, 2**62, ("iso",))
