@@ -27,6 +27,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     amqp_url: str
     port: int
     fast_lane: bool = True
+    silent_after_s: float = SILENT_AFTER_S
 
 
 def config_of(order: Order) -> SelectorConfig:
@@ -39,7 +40,7 @@ def config_of(order: Order) -> SelectorConfig:
         broker=BrokerConfig(url=order.amqp_url),
         secret=SECRET,
         trusted_proxies=("127.0.0.1/32",),
-        silent_after_s=SILENT_AFTER_S,
+        silent_after_s=order.silent_after_s,
         fast_lane=order.fast_lane,
     )
 
