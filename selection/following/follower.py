@@ -93,6 +93,7 @@ class Follower:
         self._newer = asyncio.Event()
         self._last_id = ""
         self._read_at_s: float | None = None
+        self._news_at_s = mark.taken_at_s if mark else clock_s()
         self._has_news = False
         self.hearing = HearingClock(mark.heard_s if mark else 0.0)
         self.unreadables = Unreadables(announcer.source)
@@ -332,6 +333,7 @@ class Follower:
             self.unreadables.note(delivery, repr(error))
             return None
         self.applied += 1
+        self._news_at_s = self._clock_s()
         return envelope
 
     def _report(self) -> None:
@@ -347,7 +349,9 @@ class Follower:
         return self._replay is not None and self._replay.done
 
     def _without_news(self) -> str:
-        return "going on from the last view" if self.caught_up.is_set() else "without a view"
+        if not self.caught_up.is_set():
+            return "without a view"
+        return f"going on from the last view, {self._clock_s() - self._news_at_s:.0f} s old"
 
     def _progress(self) -> str:
         if self.trouble:

@@ -49,6 +49,7 @@ def test_sound_configuration_has_no_problems() -> None:
         pytest.param("load_threshold", 0.0, id="threshold of nothing"),
         pytest.param("load_threshold", 1.1, id="threshold above all"),
         pytest.param("silent_after_s", 0.0, id="always silent"),
+        pytest.param("statistics_days", 0, id="no day of statistics"),
         pytest.param("near_km", -1.0, id="negative ring"),
         pytest.param("finish_within_s", 5, id="finish before start"),
         pytest.param("hops_max", 0, id="no hop"),
