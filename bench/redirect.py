@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import IO, Final
 
 import msgspec
 
@@ -95,11 +95,12 @@ class Stage:
             broker = stack.enter_context(open_broker(self._environ, self._folder / f"broker-{next(self._seeds)}"))
             fleet = LoggedFleet(mirrors=scene.mirrors, files=scene.files, replicas=scene.mirrors, rng=Random(SEED))  # noqa: S311 - the same each time
             asyncio.run(log_fleet(fleet, broker.amqp_url))
-            lane = stack.enter_context(_selector("lane", broker.amqp_url, fast_lane=True))
+            log = stack.enter_context((self._folder / "selectors.log").open("ab"))
+            lane = stack.enter_context(_selector("lane", broker.amqp_url, log, fast_lane=True))
             if not with_aiohttp:
                 yield self._nginx, lane
                 return
-            yield self._nginx, lane, stack.enter_context(_selector("aiohttp", broker.amqp_url, fast_lane=False))
+            yield self._nginx, lane, stack.enter_context(_selector("aiohttp", broker.amqp_url, log, fast_lane=False))
 
     def compare(self, servers: Sequence[Server], crowd: Crowd, title: str) -> list[Cost]:
         """Let a crowd come to each of some servers in turns; give the medians."""
@@ -184,9 +185,11 @@ def _growth(ratios: Mapping[Scene, float]) -> list[Verdict]:
 
 
 @contextmanager
-def _selector(name: str, amqp_url: str, *, fast_lane: bool) -> Generator[Server]:
+def _selector(name: str, amqp_url: str, log: IO[bytes], *, fast_lane: bool) -> Generator[Server]:
     (port,) = draw_ports(1)
-    process = subprocess.Popen([sys.executable, "-m", "bench.selector"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.selector"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+    )
     assert process.stdin is not None  # noqa: S101 - we asked for it
     assert process.stdout is not None  # noqa: S101 - we asked for it
     try:
@@ -198,8 +201,11 @@ def _selector(name: str, amqp_url: str, *, fast_lane: bool) -> Generator[Server]
         yield Server(name, port, process.pid)
     finally:
         process.terminate()
-        process.stdout.close()
-        process.wait(STOP_TIMEOUT_S)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        finally:
+            process.kill()
+            process.stdout.close()
 
 
 def _median(costs: Sequence[Cost]) -> Cost:

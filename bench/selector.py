@@ -10,7 +10,8 @@ import msgspec
 import uvloop
 
 from broker.config import BrokerConfig
-from distributary.serve import Role, Service, run_until_signal
+from distributary.logs import configure
+from distributary.serve import Role, Service, raise_descriptor_limit, run_until_signal
 from events.names import SelectorName
 from selection.app import run
 from selection.config import SelectorConfig
@@ -48,6 +49,8 @@ def config_of(order: Order) -> SelectorConfig:
 def main() -> None:
     """Run until a signal ends it."""
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    configure(role=Role.SELECTOR.value, console=False)
+    raise_descriptor_limit()
     service = Service(Role.SELECTOR, lambda on_ready: run(config_of(order), on_ready=on_ready))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_until_signal([service], lambda _role, _url: print(READY, flush=True)))
