@@ -26,7 +26,7 @@ from selection.answering.requests import path_of
 from selection.answering.surface.api import Api, unknown
 from selection.answering.surface.asking import Asked, Reception
 from selection.answering.surface.figures import served_by
-from selection.answering.surface.folders import list_folder, shows
+from selection.answering.surface.folders import Glance, list_folder
 from selection.answering.surface.pages import fleet_page, folder_page
 from selection.answering.surface.replying import (
     NO_STORE,
@@ -163,7 +163,7 @@ class Endpoint:
 
     async def _no_file(self, request: web.Request, asked: Asked, path: str) -> web.Response:
         """Send who forgot the slash of a folder there."""
-        if not await shows(self.view, f"{path}/", asked.visitor.address):
+        if not await Glance(self.view, asked.visitor.address).shows(f"{path}/"):
             raise unknown()
         query = request.rel_url.raw_query_string
         location = f"/{quote(path)}/{'?' if query else ''}{query}"
@@ -184,8 +184,7 @@ class Endpoint:
         told = answers.mirrors(self.redirector.standing(), await self.shortfalls.now())
         if accepts(request.headers.get(hdrs.ACCEPT, ""), JSON):
             return json_reply(told, request)
-        served = served_by(self.statistics, (one.mirror for one in told.mirrors), today=self.teller.today())
-        return page_reply(fleet_page(told.mirrors, served))
+        return page_reply(fleet_page(told.mirrors, served_by(self.statistics, today=self.teller.today())))
 
     def status(self) -> dict[str, object]:
         """Give the view in numbers, and how it is kept."""

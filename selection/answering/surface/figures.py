@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import date
 from typing import Final
 
 from events.names import FilePath
+from events.schemas.fields import MIRRORS_MAX
 from selection.answering.surface.mirrorbits import Counts, PeriodCount
 from selection.answering.surface.pages import Served
 from selection.answering.surface.schemas import FigureTold, HistoryTold, LargestTold, Subject
@@ -58,13 +59,21 @@ def period_count_of(statistics: Statistics, path: FilePath, period: str) -> Peri
     return PeriodCount(period=period, downloads=downloads)
 
 
-def served_by(statistics: Statistics, mirrors: Iterable[str], *, today: int) -> dict[str, Served]:
-    """Give what each mirror served today and this month."""
-    found: dict[str, Served] = {}
-    for name in mirrors:
-        downloads, sent = statistics.mirrors.sums(name, today), statistics.sent_bytes.sums(name, today)
-        found[name] = Served(today=downloads.day, today_bytes=sent.day, month=downloads.month, month_bytes=sent.month)
-    return found
+def served_by(statistics: Statistics, *, today: int) -> dict[str, Served]:
+    """Give what each mirror served today and this month, of those that served anything."""
+    first = date_of(today).replace(day=1).toordinal() - _EPOCH_ORDINAL
+    downloads, sent = statistics.mirrors, statistics.sent_bytes
+    of_day, of_month = dict(_all(downloads, today, today)), dict(_all(downloads, first, today))
+    bytes_of_day, bytes_of_month = dict(_all(sent, today, today)), dict(_all(sent, first, today))
+    return {
+        name: Served(
+            today=of_day.get(name, 0),
+            today_bytes=bytes_of_day.get(name, 0),
+            month=of_month.get(name, 0),
+            month_bytes=bytes_of_month.get(name, 0),
+        )
+        for name in of_month.keys() | bytes_of_month.keys()
+    }
 
 
 def history_of(statistics: Statistics, subject: Subject, key: str, *, today: int) -> HistoryTold:
@@ -101,6 +110,10 @@ def largest_of(
     found = tally.largest(*days, count=_LOOKED_AT_MAX)
     told = [FigureTold(key=key, downloads=count) for key, count in found if may_tell(key)]
     return LargestTold(by=subject.value, first=first.isoformat(), last=last.isoformat(), figures=told[:limit])
+
+
+def _all(tally: Tally, first: int, last: int) -> list[tuple[str, int]]:
+    return tally.largest(first, last, count=MIRRORS_MAX)
 
 
 def _tally(statistics: Statistics, subject: Subject) -> Tally:

@@ -309,6 +309,20 @@ async def test_folder_is_a_page_or_json_of_what_the_visitor_may_have(memory_site
     assert json.loads(within)["folders"] == ["hidden", "sub"]
 
 
+async def test_no_page_of_a_folder_names_a_hidden_file_not_even_as_the_next(memory_site: Site) -> None:
+    inside = Access(networks=("198.51.100.0/24",))
+    for number in range(1100):
+        await memory_site.said.published(f"dir/{number:04}.iso", access=inside)
+        await memory_site.said.published(f"hidden/{number:04}.iso", access=inside)
+    await memory_site.said.published("dir/zzz.iso")
+    async with memory_site.selector() as selector:
+        _, _, body = await get(selector, "/dir/", Accept="application/json")
+        hidden = await get(selector, "/hidden/", Accept="application/json")
+    told = json.loads(body)
+    assert ([file["name"] for file in told["files"]], told["next"]) == (["zzz.iso"], None)
+    assert hidden[0] == 404
+
+
 async def test_long_folder_comes_in_pages(memory_site: Site) -> None:
     wanted = [f"{number:04}.iso" for number in range(1100)]
     for name in wanted:
