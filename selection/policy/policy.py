@@ -126,6 +126,7 @@ class Policy:
 
     def sent(self, mirror: Mirror, visitor: Visitor, *, now_s: float) -> None:
         """Take note that a visitor was sent to a mirror: it counts for the mirror's share of his continent."""
+        self._eligible.catch_up(now_s)  # a cap may be new
         self._terrain.shares.note(mirror.number, visitor.place.continent, now_s=now_s)
 
     def _neighbours(self, visitor: Visitor) -> int:

@@ -48,8 +48,7 @@ class _Account:
         grants.append(grant)
         self.reserved = Reserved(self.reserved.grants + 1, self.reserved.size_bytes + grant.size_bytes)
 
-    def drop_oldest(self, selector: SelectorName) -> None:
-        gone = self.grants[selector].popleft()
+    def drop(self, gone: _Grant) -> None:
         self.reserved = Reserved(self.reserved.grants - 1, self.reserved.size_bytes - gone.size_bytes)
 
 
@@ -82,17 +81,23 @@ class Reservations:
         account = self._account(mirror)
         account.counted[selector] = max(up_to_sequence, account.counted.get(selector, -1))
         grants = account.grants.get(selector)
+        if not grants or grants[0].sequence > up_to_sequence:
+            return
         while grants and grants[0].sequence <= up_to_sequence:
-            self._drop_oldest(account, selector)
+            account.drop(grants.popleft())
+        self.changes.note(account.number)
 
     def expire(self, now_s: float) -> None:
         """Drop the grants whose visitors can no longer come."""
         for account in self._accounts.values():
             if not account.reserved.grants:
                 continue
-            for selector, grants in account.grants.items():
+            before = account.reserved
+            for grants in account.grants.values():
                 while grants and grants[0].expires_s <= now_s:
-                    self._drop_oldest(account, selector)
+                    account.drop(grants.popleft())
+            if account.reserved != before:
+                self.changes.note(account.number)
 
     def of(self, mirror: MirrorName) -> Reserved:
         """Give what is spoken for at a mirror."""
@@ -105,7 +110,3 @@ class Reservations:
             account = self._accounts[mirror] = _Account(len(self._names))
             self._names.append(mirror)
         return account
-
-    def _drop_oldest(self, account: _Account, selector: SelectorName) -> None:
-        account.drop_oldest(selector)
-        self.changes.note(account.number)
