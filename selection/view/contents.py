@@ -86,7 +86,9 @@ class Contents:
         if after == before:
             return False
         now = self.sets.step(held, after, mirror)
-        if now != held:
+        try:
+            self.held.cells[number] = now
+        except OverflowError:
             self.held.put(number, now)
         if number in self.watched:
             self.watched_version += 1

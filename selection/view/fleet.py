@@ -130,7 +130,8 @@ class FleetView:
         elif not track.note(sequence):
             return
         if isinstance(event, ReplicaReady):
-            self._replicas.ready(self._told(event.mirror), event, sequence=sequence, track=track)
+            told = self._told_by_name.get(event.mirror) or self._told(event.mirror)
+            self._replicas.ready(told, event, sequence=sequence, track=track)
         elif not self._is_void(envelope):
             self._fold(event, sequence=sequence, track=track)
 
