@@ -13,6 +13,7 @@ from broker.port import Broker
 from broker.rabbitmq import RabbitBroker
 from edge.server import serve
 from edge.visitors import parse_proxies
+from events.names import parse_tag
 from selection.access.gatekeeper import Gatekeeper
 from selection.access.site import SiteAsker
 from selection.answering.announcer import Announcer
@@ -191,6 +192,8 @@ def _rules(config: SelectorConfig) -> Rules:
         load_threshold=config.load_threshold,
         near_km=config.near_km,
         hops_max=config.hops_max,
+        share_percent_max=config.share_percent_max,
+        sticky_tags=tuple(map(parse_tag, config.sticky_tags)),
     )
 
 

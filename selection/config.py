@@ -11,10 +11,11 @@ from broker.config import BrokerConfig
 from edge.visitors import parse_proxies
 from events.errors import InvalidNameError
 from events.grants import KEY_BYTES
-from events.names import SelectorName, parse_selector
+from events.names import SelectorName, parse_selector, parse_tag
 from events.terms import FINISH_BYTES_PER_SECOND, FINISH_WITHIN_S, START_BY_S
 from selection.access.tickets import TICKET_KEY_BYTES_MIN
 from selection.answering.links import is_base_url
+from selection.policy.rules import PERCENT, STICKY_TAGS
 
 PORT_MAX: Final = 65_535
 SITE_ACCESS_TIMEOUT_S_MAX: Final = 30.0  # what visitors wait for at most; proxies in front give up after 60 s
@@ -44,8 +45,11 @@ class SelectorConfig:
         statistics_days: how long each day keeps its own figures; then they are those of its month.
         silent_after_s: how long after its last load report a mirror counts as there.
         load_threshold: the share of its slots that a mirror may fill, above 0 and at most 1.
-        near_km: mirrors at most this much farther than the nearest are as good as it. Two databases place the same
-            address 165 km apart at the median.
+        near_km: mirrors up to here are as near as each other. Two databases place the same address 165 km apart at the
+            median.
+        share_percent_max: the largest share of a continent's visitors that one mirror is sent in a minute, while
+            others can serve; 100: no limit.
+        sticky_tags: a visitor has files of a channel with one of these from one mirror.
         start_by_s: how long a visitor has for the first byte. Like the next two no longer than by default
             (``events.terms``): the master counts on it when it takes grants back.
         finish_within_s: how long a download may take at least, whatever its size.
@@ -78,6 +82,8 @@ class SelectorConfig:
     silent_after_s: float = 10.0
     load_threshold: float = 1.0
     near_km: float = 200.0
+    share_percent_max: int = PERCENT
+    sticky_tags: tuple[str, ...] = STICKY_TAGS
     start_by_s: int = START_BY_S
     finish_within_s: int = FINISH_WITHIN_S
     finish_bytes_per_second: int = FINISH_BYTES_PER_SECOND
@@ -153,12 +159,24 @@ def _is_url(text: str) -> bool:
     return plain and parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
+def _tag_problems(config: SelectorConfig) -> list[str]:
+    try:
+        for tag in config.sticky_tags:
+            parse_tag(tag)
+    except InvalidNameError as error:
+        return [f"sticky_tags: {error}"]
+    return []
+
+
 def _figure_problems(config: SelectorConfig) -> list[str]:
     found: list[str] = []
     if not 0 < config.load_threshold <= 1:
         found.append("load_threshold: must be above 0 and at most 1")
     if config.near_km < 0:
         found.append("near_km: must not be negative")
+    if not 1 <= config.share_percent_max <= PERCENT:
+        found.append(f"share_percent_max: must be 1 to {PERCENT}")
+    found += _tag_problems(config)
     above_zero = ("statistics_days", "silent_after_s", "start_by_s", "finish_within_s", "finish_bytes_per_second")
     found += [f"{name}: must be above 0" for name in above_zero if getattr(config, name) <= 0]
     if config.start_by_s > START_BY_S or config.finish_within_s > FINISH_WITHIN_S:

@@ -90,6 +90,8 @@ class SelectorSection(Struct, frozen=True, kw_only=True):
     silent_after: Seconds = Seconds(10)
     load_threshold: float = 1.0
     near_km: float = 200.0
+    share_percent_max: int = 100
+    sticky_tags: tuple[str, ...] = ("metadata",)
     explain_per_second: float = 50.0
     processes: int = 1
     fast_lane: bool = True

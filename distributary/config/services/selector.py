@@ -37,6 +37,8 @@ def selector_config(settings: Settings) -> SelectorConfig:
         silent_after_s=float(section.silent_after),
         load_threshold=section.load_threshold,
         near_km=section.near_km,
+        share_percent_max=section.share_percent_max,
+        sticky_tags=section.sticky_tags,
         explain_per_second=section.explain_per_second,
         processes=section.processes,
         fast_lane=section.fast_lane,
