@@ -218,8 +218,7 @@ def _measure() -> tuple[Verdict, ...]:
 def _memory_alike() -> int:
     """Give the bytes that files take beyond their paths when all are on the same mirrors."""
     site = Site(REPLICAS)
-    copies = (site.fetched(range(FILES), [name]) for name in site.names)
-    return _beyond_paths(site, itertools.chain.from_iterable(copies))
+    return _beyond_paths(site, (site.ready(name, number) for name in site.names for number in range(FILES)))
 
 
 def _memory_different() -> int:

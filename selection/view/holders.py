@@ -77,7 +77,7 @@ class HolderSets:
     def _find(self, value: int) -> int:
         slots, values = self._slots, self.values
         cells, mask = slots.cells, slots.mask
-        place = hash(value) & mask
+        place = _mixed(value) & mask
         while cell := cells[place]:
             if values[cell] == value:
                 return cell
@@ -103,4 +103,9 @@ class HolderSets:
         self._free.append(number)
 
     def _hash_of(self, number: int) -> int:
-        return hash(self.values[number])
+        return _mixed(self.values[number])
+
+
+def _mixed(value: int) -> int:
+    """Hash a bit set. The hash of an int is the int: sets that are alike in their low bits would lie in one heap."""
+    return hash((value,))
