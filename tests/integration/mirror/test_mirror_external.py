@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from bench.nginx import PrivateNginx
 from broker.ports import draw_ports
+from edge.files import Content
 from events.names import Digest
 from events.schemas import DownloadOutcome
 from mirror.config import Serving, open_connections
 from mirror.serving.external import FOLDER_NAME, LOG_NAME, REQUESTS_NAME, SOCKET_NAME
 from mirror.serving.nginx import REQUEST_FIELD, NginxPlan, place_of, snippet
+from mirror.serving.web import Counter
 
 if TYPE_CHECKING:
     from conftest import Stage
@@ -224,6 +227,78 @@ async def test_visitor_who_goes_around_nginx_is_sent_the_file_by_the_mirror(
         stage.url = f"http://127.0.0.1:{stage.config.listen_port}"
         async with http.get(stage.link(stage.grant(event))) as response:
             assert (await response.read(), response.headers["Server"]) == (CONTENT, "distributary")
+
+
+SIMPLY_SENT = [
+    pytest.param({}, id="all of it"),
+    pytest.param({"Range": "bytes=100-299"}, id="a part"),
+    pytest.param({"Range": "bytes=600000-", "If-Range": TAG}, id="resumed"),
+    pytest.param({"Range": "bytes=0-1,5-6"}, id="two parts"),
+]
+JUDGED_BY_THE_MIRROR = [
+    pytest.param({"Range": "bytes=900000-"}, id="past the end"),
+    pytest.param({"If-None-Match": TAG}, id="had already"),
+    pytest.param({"If-Match": TAG}, id="if it is the one"),
+    pytest.param({"X-Forwarded-For": "192.0.2.1"}, id="another visitor's"),
+    pytest.param({"X-Forwarded-For": "nonsense"}, id="a proxy's nonsense"),
+]
+NOT_SIMPLE = {"TE": "trailers"}  # which the lane leaves to aiohttp, and which changes no answer
+
+
+@pytest.mark.parametrize("fields", SIMPLY_SENT + JUDGED_BY_THE_MIRROR)
+@pytest.mark.parametrize("content", [pytest.param(CONTENT, id="large"), pytest.param(CONTENT[:9000], id="small")])
+async def test_lane_and_aiohttp_order_the_same(
+    stage: Stage, http: aiohttp.ClientSession, tmp_path: Path, fields: dict[str, str], content: bytes
+) -> None:
+    async with behind_nginx(stage, tmp_path):
+        event = await stage.publish_ready("a-b_c.1.iso", content)
+        tag = f'"{event.sha256.hex()}"'
+        asked = {name: tag if value is TAG else value for name, value in fields.items()}
+        stage.url = f"http://127.0.0.1:{stage.config.listen_port}"
+        answers: list[tuple[int, dict[str, str], bytes]] = []
+        for name, how in (("first", {}), ("second", NOT_SIMPLE)):
+            sent = {REQUEST_FIELD: name, "X-Forwarded-For": "127.0.0.1", **asked, **how}
+            async with http.get(stage.link(stage.grant(event)), headers=sent) as response:
+                named = {each: value for each, value in response.headers.items() if each != "Date"}
+                answers.append((response.status, named, await response.read()))
+        assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("fields", SIMPLY_SENT)
+async def test_what_is_simply_sent_never_comes_to_aiohttp(
+    stage: Stage, http: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, str]
+) -> None:
+    async def refuse(_counter: Counter, _request: web.Request) -> web.StreamResponse:
+        raise AssertionError("the lane did not answer")
+
+    monkeypatch.setattr(Counter, "serve", refuse)
+    async with behind_nginx(stage, tmp_path):
+        event = await stage.publish_ready("a", CONTENT)
+        asked = {name: f'"{event.sha256.hex()}"' if value is TAG else value for name, value in fields.items()}
+        async with http.get(stage.link(stage.grant(event)), headers=asked) as response:
+            assert response.status in {200, 206}
+            await response.read()
+        await stage.log.until_told(DownloadOutcome.FINISHED)
+
+
+def be_content(_content: Content) -> None:
+    """Look at nothing: the file goes right after it was looked at."""
+
+
+async def test_small_file_that_nginx_cannot_read_is_not_told_as_sent(
+    stage: Stage, http: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mirror.serving.external.PRESUMED_S", 3.0)
+    async with behind_nginx(stage, tmp_path):
+        bad, good = [await stage.publish_ready(name, CONTENT[:size]) for name, size in (("bad", 9000), ("good", 8000))]
+        stage.object_path(bad.sha256).unlink()
+        monkeypatch.setattr("mirror.serving.external.require", be_content)
+        async with http.get(stage.link(stage.grant(bad)), allow_redirects=False) as response:
+            assert response.status == 404
+        async with http.get(stage.link(stage.grant(good))) as response:
+            assert response.status == 200
+        (finished,) = await stage.log.until_told(DownloadOutcome.FINISHED)
+        assert finished.sha256 == good.sha256
 
 
 async def test_nginx_is_told_each_download_s_share_of_the_rate(
