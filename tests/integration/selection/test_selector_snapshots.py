@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 FILES = tuple(f"{number}.iso" for number in range(6))
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody here waits five seconds for a broker that is away."""
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait five seconds for a broker that is away."""
     monkeypatch.setattr(follower, "GO_ON_AFTER_S", 0.3)
 
 
@@ -92,6 +92,8 @@ async def seen_by(selector: Selector, site: Site, *mirrors: str) -> dict[str, An
     """All that a selector shows of its view and its statistics, once it has heard every mirror."""
 
     async def all_heard() -> bool:
+        if not (await status(selector))["log"]["caught_up"]:
+            return False
         told = (await selector.ask("/-/api/v1/mirrors"))["mirrors"]
         return {each["mirror"] for each in told if each["state"] in {"ready", "full"}} == set(mirrors)
 
@@ -185,6 +187,7 @@ async def test_selector_that_cannot_write_its_snapshot_says_so_and_goes_on(
         assert (await selector.visit(f"/{FILES[2]}")).status == 302
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_selector_without_the_broker_begins_with_its_last_view_says_so_and_catches_up(
     memory_site: Site, tmp_path: Path
 ) -> None:
@@ -219,6 +222,7 @@ async def test_selector_without_the_broker_begins_with_its_last_view_says_so_and
 
 
 @pytest.mark.rabbitmq
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("site", ["rabbitmq"], indirect=True)
 async def test_selector_that_reaches_no_rabbitmq_begins_with_its_last_view(site: Site, tmp_path: Path) -> None:
     await first_life(site)
@@ -236,6 +240,7 @@ async def test_selector_that_reaches_no_rabbitmq_begins_with_its_last_view(site:
         assert await selector.sent_to(f"/{FILES[2]}", "203.0.113.9") == "ana"
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_selector_without_broker_and_snapshot_has_no_view_and_sends_nobody_to_a_404(
     memory_site: Site, tmp_path: Path
 ) -> None:
