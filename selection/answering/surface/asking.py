@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from aiohttp import web
 
 from edge.detours import TICKET
 from edge.errors import ApiError
-from edge.visitors import FORWARDED_FOR, FORWARDED_PROTO, ForwardedForError, IPNetwork, came_by_https, visitor_of
+from edge.visitors import (
+    FORWARDED_FOR,
+    FORWARDED_PROTO,
+    ForwardedForError,
+    IPNetwork,
+    believes,
+    came_by_https,
+    parse_proxies,
+    peer_of,
+    visitor_of,
+)
 from events.errors import InvalidNameError
 from events.grants import IPAddress, normalise
 from events.names import MirrorName, parse_mirror
@@ -22,6 +33,10 @@ from selection.places.findings import Finding, place_from
 from selection.places.geo import Places
 from selection.places.place import Place
 from selection.policy.visitor import Visitor
+
+_LOOPBACK: Final = parse_proxies(("127.0.0.0/8", "::1/128"))
+# One of them at least is written by whatever common proxy, though it be set up to tell nothing of its visitors.
+_SAID_BY_PROXIES: Final = (FORWARDED_FOR, FORWARDED_PROTO, "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +97,13 @@ class Reception:
             return asked
         fields = request.headers
         forwarded_for, forwarded_proto = fields.getall(FORWARDED_FOR, []), fields.getall(FORWARDED_PROTO, [])
-        return came_by_https(request.remote or "", forwarded_for, forwarded_proto, self.proxies) or None
+        return came_by_https(peer_of(request), forwarded_for, forwarded_proto, self.proxies) or None
 
 
 def is_local(request: web.Request) -> bool:
     """Tell whether somebody on this machine asks, and no proxy for somebody else: an administrator."""
-    return FORWARDED_FOR not in request.headers and normalise(request.remote or "").is_loopback
+    is_direct = not any(name in request.headers for name in _SAID_BY_PROXIES)
+    return is_direct and believes(peer_of(request), _LOOPBACK)
 
 
 def _only(values: Sequence[str]) -> MirrorName | None:

@@ -141,6 +141,19 @@ async def test_no_other_form_of_a_file_tells_a_stranger_anything(
             assert "a.iso" not in await answer.text(), target
 
 
+@pytest.mark.parametrize("said", ["X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Via"])
+async def test_proxy_on_this_machine_is_no_administrator_however_little_it_tells(memory_site: Site, said: str) -> None:
+    await publish(memory_site, "members/a.iso", BY_TICKET)
+    async with memory_site.selector(ticket_key=KEY) as selector:
+        await selector.until_chosen("members/a.iso", "ana")
+        administrator = await selector.visit("/-/api/v1/files")
+        assert "members/a.iso" in await administrator.text()
+        for target, status in (("/-/api/v1/where?path=members/a.iso", 403), ("/-/api/v1/files", 200)):
+            answer = await selector.visit(target, headers={said: "203.0.113.9"})
+            assert answer.status == status
+            assert "members/a.iso" not in await answer.text()
+
+
 async def test_site_is_asked_with_the_visitors_cookie_and_its_word_counts_for_seconds(
     memory_site: Site, little_site: LittleSite
 ) -> None:
