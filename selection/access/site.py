@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final, Self
@@ -25,12 +26,14 @@ from aiohttp import hdrs
 
 from edge.clients import new_session
 from edge.visitors import FORWARDED_FOR
+from events.grants import Claim, bind
 from events.names import FilePath
 from selection.access.asker import Asker
 from selection.access.replies import Replies, verdict_of
 from selection.access.verdicts import SITE_SILENT, Verdict
 
 QUESTIONS_MAX: Final = 200  # at 20 ms an answer and 8 connections, what is answered in half a second
+QUESTIONS_PER_VISITOR_MAX: Final = 20  # an office behind one address; who asks more leaves room for the others
 COMPLAIN_EVERY_S: Final = 10.0  # a site that is down is asked by every visitor; one line with the reason says all
 ORIGINAL_URI: Final = "X-Original-URI"
 
@@ -48,6 +51,7 @@ class SiteAsker:
         self._clock_s = clock_s
         self._replies = Replies(kept_s=kept_s)
         self._questions: dict[bytes, asyncio.Task[Verdict]] = {}
+        self._running: Counter[Claim] = Counter()
         self._silent_until_s = float("-inf")
         self._stack = AsyncExitStack()
         self._http: aiohttp.ClientSession | None = None
@@ -74,21 +78,28 @@ class SiteAsker:
             return verdict
         question = self._questions.get(identity)
         if question is None:
-            if len(self._questions) >= QUESTIONS_MAX:
+            visitor = bind(asker.address)
+            if len(self._questions) >= QUESTIONS_MAX or self._running[visitor] >= QUESTIONS_PER_VISITOR_MAX:
                 self._complain("too many questions wait for an answer")
                 return SITE_SILENT
+            self._running[visitor] += 1
             question = asyncio.create_task(self._learn(identity, uri, asker), name="ask-site")
+            question.add_done_callback(lambda _: self._forget(identity, visitor))
             self._questions[identity] = question
         # Shielded: one visitor who leaves takes no answer from the others who wait for it.
         return await asyncio.shield(question)
 
     async def _learn(self, identity: bytes, uri: str, asker: Asker) -> Verdict:
-        try:
-            verdict = await self._question(uri, asker)
-            self._replies.keep(identity, verdict, now_s=self._clock_s())
-        finally:
-            del self._questions[identity]
+        verdict = await self._question(uri, asker)
+        self._replies.keep(identity, verdict, now_s=self._clock_s())
         return verdict
+
+    def _forget(self, identity: bytes, visitor: Claim) -> None:
+        """Make room: a question has ended, or never begun."""
+        del self._questions[identity]
+        self._running[visitor] -= 1
+        if not self._running[visitor]:
+            del self._running[visitor]
 
     async def _question(self, uri: str, asker: Asker) -> Verdict:
         assert self._http is not None  # noqa: S101 - the asker was entered

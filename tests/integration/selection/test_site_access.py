@@ -190,6 +190,23 @@ async def test_flood_of_questions_is_not_passed_on_to_the_site(
         assert [await each for each in asking[:3]] == [ADMITTED] * 3
 
 
+async def test_one_visitor_who_floods_the_site_takes_no_answer_from_another(
+    site: LittleSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site_module, "QUESTIONS_PER_VISITOR_MAX", 3)
+    site.opened.clear()
+    flood = [Asker(address=VISITOR, query=str(number)) for number in range(5)]
+    other = Asker(address=ip_address("198.51.100.1"), cookie="session=alice")
+    async with keeper(site.url) as gatekeeper, asyncio.TaskGroup() as tasks:
+        asking = [tasks.create_task(gatekeeper.admits(FILE, asker)) for asker in flood]
+        others = tasks.create_task(gatekeeper.admits(FILE, other))
+        assert [await each for each in asking[3:]] == [SITE_SILENT, SITE_SILENT]
+        site.opened.set()
+        assert await others is ADMITTED
+        await asyncio.gather(*asking)
+        assert await gatekeeper.admits(FILE, MEMBER) is ADMITTED  # there is room for the visitor again
+
+
 async def test_without_an_address_of_the_site_nobody_is_let_in_by_it() -> None:
     assert await Gatekeeper().admits(FILE, MEMBER) is SITE_SILENT
 
