@@ -227,7 +227,8 @@ class Quota:
     def reserve(self, size_bytes: int, *, for_peer: bool = False) -> bool:
         """Set bytes aside for a transfer; False where they are not there."""
         accounts = self._accounts(for_peer=for_peer)
-        if not all(_covers(account.left_bytes, size_bytes) for account in accounts):
+        has_room = _covers(self._all.left_bytes, size_bytes)
+        if not has_room or (for_peer and not _covers(self._peers.left_bytes, size_bytes)):
             if not for_peer:
                 self._said.refused |= {window for window in QuotaWindow if not _covers(self.left(window), size_bytes)}
             return False

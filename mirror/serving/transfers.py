@@ -82,7 +82,8 @@ class Transfer:
 
     def end(self, *, cut_because: str = "") -> None:
         """Give back what was not used."""
-        self._traffic.bookkeeper.quota.release(self.asked_bytes - self.sent_bytes, for_peer=self.for_peer)
+        if unsent_bytes := self.asked_bytes - self.sent_bytes:
+            self._traffic.bookkeeper.quota.release(unsent_bytes, for_peer=self.for_peer)
         self._leave(was_cut=bool(cut_because))
         self._traffic.ended(self)
 
