@@ -18,7 +18,7 @@ What ``pick`` gives is always of ``explain``'s first group, and its frequencies 
 from __future__ import annotations
 
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from events.names import ORIGIN, MirrorName
 from selection.access.networks import has_access
@@ -26,7 +26,7 @@ from selection.policy.choice import Choice, RejectReason
 from selection.policy.eligible import NOBODY, Eligible
 from selection.policy.explaining import Case, choose, rejection_of
 from selection.policy.picking import Picker
-from selection.policy.ranking import Rankings
+from selection.policy.ranking import Ranking, Rankings
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.policy.standing import Standing
@@ -37,6 +37,7 @@ from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
 from selection.view.roster import Mirror
 
+_Field: TypeAlias = tuple[tuple[int, ...], Ranking, int]  # pools, each to be used up before the next; order; neighbours
 OTHERS_KEPT: Final = 1024  # the files of a release from the places of the world; some 3 MB at 10,000 mirrors
 
 
@@ -47,8 +48,15 @@ class Pick(NamedTuple):
     mirror: Mirror | None
 
 
-_NO_ACCESS: Final = Pick(access=False, mirror=None)
-_NOBODY: Final = Pick(access=True, mirror=None)
+class Offer(NamedTuple):
+    """A pick, and the best mirrors besides it, best first: where else the visitor may have the file."""
+
+    access: bool
+    mirror: Mirror | None
+    others: tuple[Mirror, ...]
+
+
+_NO_ACCESS: Final = Offer(access=False, mirror=None, others=())
 
 
 class Policy:
@@ -67,19 +75,21 @@ class Policy:
         """Give how the mirrors fare, whoever asks."""
         return Standing(self._view, self._reservations, self._rules, now_s)
 
+    def choose(self, file: PublishedFile, visitor: Visitor, count: int, *, now_s: float, rng: Random) -> Offer:
+        """Choose a mirror and up to ``count`` others: what ``pick`` and ``others`` give, for little more than one."""
+        if file.access.networks and not has_access(file.access, visitor.address):
+            return _NO_ACCESS
+        field = self._field(file, visitor, now_s)
+        number = self._drawn(field, file, visitor, rng)
+        others = self._besides(field, number, count)
+        return Offer(True, None if number == NOBODY else self._view.by_number(number), others)  # noqa: FBT003 - a keyword costs as much as an "&"
+
     def pick(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Random) -> Pick:
         """Choose a mirror for a visitor, fast and without reasons: one of the first group of ``explain``."""
         if file.access.networks and not has_access(file.access, visitor.address):
-            return _NO_ACCESS
-        self._eligible.catch_up(now_s)
-        key = self._sticky_key(file, visitor) if file.tags else None
-        pools = self._pools(self._servers(file, visitor), file, visitor, now_s)
-        ranking, neighbours = self._rankings.of(visitor.place), self._neighbours(visitor)
-        for pool in pools:
-            number = self._picker.pick(pool, ranking, rng.random, file.size_bytes, neighbours, key) if pool else NOBODY
-            if number != NOBODY:
-                return Pick(True, self._view.by_number(number))  # noqa: FBT003 - a keyword costs as much as an "&"
-        return _NOBODY
+            return Pick(access=False, mirror=None)
+        number = self._drawn(self._field(file, visitor, now_s), file, visitor, rng)
+        return Pick(True, None if number == NOBODY else self._view.by_number(number))  # noqa: FBT003 - a keyword costs as much as an "&"
 
     def explain(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Random) -> Choice:
         """Choose a mirror for a visitor, and say for each other one why it is not that."""
@@ -95,18 +105,8 @@ class Policy:
         besides: Mirror | None = None,
     ) -> tuple[Mirror, ...]:
         """Give the best mirrors for a visitor ``besides`` the one that was picked, best first and without dice."""
-        self._eligible.catch_up(now_s)
-        pools = self._pools(self._servers(file, visitor), file, visitor, now_s)
-        ranking, neighbours = self._rankings.of(visitor.place), self._neighbours(visitor)
-        question = (ranking, ranking.version, pools, neighbours, count)
-        numbers = self._others.get(question)
-        if numbers is None:
-            if len(self._others) >= OTHERS_KEPT:
-                self._others.clear()
-            numbers = tuple(self._picker.best(pools, ranking, neighbours=neighbours, count=count + 1))
-            self._others[question] = numbers
-        wanted = [number for number in numbers if besides is None or number != besides.number]
-        return tuple(self._view.by_number(number) for number in wanted[:count])
+        number = NOBODY if besides is None else besides.number
+        return self._besides(self._field(file, visitor, now_s), number, count)
 
     def may_return(self, file: PublishedFile, visitor: Visitor, name: MirrorName, *, now_s: float) -> Mirror | None:
         """Give a mirror that keeps a place for this visitor and this file, if it can serve him still.
@@ -128,6 +128,36 @@ class Policy:
         """Take note that a visitor was sent to a mirror: it counts for the mirror's share of his continent."""
         self._eligible.catch_up(now_s)  # a cap may be new
         self._terrain.shares.note(mirror.number, visitor.place.continent, now_s=now_s)
+
+    def _field(self, file: PublishedFile, visitor: Visitor, now_s: float) -> _Field:
+        """Find whom a visitor may be sent to, and in which order."""
+        self._eligible.catch_up(now_s)
+        pools = self._pools(self._servers(file, visitor), file, visitor, now_s)
+        return pools, self._rankings.of(visitor.place), self._neighbours(visitor)
+
+    def _drawn(self, field: _Field, file: PublishedFile, visitor: Visitor, rng: Random) -> int:
+        """Draw the mirror that a visitor is sent to."""
+        pools, ranking, neighbours = field
+        key = self._sticky_key(file, visitor) if file.tags else None
+        for pool in pools:
+            if pool:
+                number = self._picker.pick(pool, ranking, rng.random, file.size_bytes, neighbours, key)
+                if number != NOBODY:
+                    return number
+        return NOBODY
+
+    def _besides(self, field: _Field, besides: int, count: int) -> tuple[Mirror, ...]:
+        """Give the best few but one."""
+        pools, ranking, neighbours = field
+        question = (ranking, ranking.version, pools, neighbours, count)
+        numbers = self._others.get(question)
+        if numbers is None:
+            if len(self._others) >= OTHERS_KEPT:
+                self._others.clear()
+            numbers = tuple(self._picker.best(pools, ranking, neighbours=neighbours, count=count + 1))
+            self._others[question] = numbers
+        by_number = self._view.by_number
+        return tuple([by_number(number) for number in numbers if number != besides][:count])
 
     def _neighbours(self, visitor: Visitor) -> int:
         return self._terrain.neighbours(visitor.address) if self._terrain.has_neighbours else 0

@@ -254,6 +254,23 @@ def test_policy_that_lived_through_a_history_explains_and_ranks_like_a_fresh_one
     assert set(others[: len(first_group(choice))]) == first_group(choice)
 
 
+@settings(max_examples=75, deadline=None)
+@given(steps=STEPS, path=st.sampled_from(list(FILES)), visitor=VISITORS, count=st.integers(0, len(NAMES)))
+def test_choice_with_others_is_what_is_picked_and_who_is_best_besides(
+    kit: Kit, steps: list[Callable[[Life], None]], path: str, visitor: Visitor, count: int
+) -> None:
+    life = lived(kit, steps)
+    file = life.view.file(FilePath(path))
+    assert file is not None
+    chosen = life.policy.choose(file, visitor, count, now_s=life.now_s, rng=Random(3))  # noqa: S311 - dice of a test
+    fresh = life.fresh()
+    picked = {life.ask(fresh, path, visitor, seed=seed) for seed in range(12)}
+    assert chosen.access
+    assert (chosen.mirror and chosen.mirror.name) in picked or len(picked) > 1
+    besides = fresh.others(file, visitor, count, now_s=life.now_s, besides=chosen.mirror)
+    assert chosen.others == besides
+
+
 @settings(max_examples=40, deadline=None)
 @given(steps=STEPS, path=st.sampled_from(list(FILES)), visitor=VISITORS)
 def test_mirror_that_may_be_returned_to_is_one_that_qualifies_or_is_full_by_reservations(
