@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Final
@@ -38,6 +39,7 @@ from selection.answering.surface.replying import (
 )
 from selection.answering.surface.shortfalls import Shortfalls
 from selection.answering.surface.telling import Teller
+from selection.answering.surface.turns import Turns
 from selection.answering.surface.wishes import JSON, Form, accepts, split_suffix, wish_of
 from selection.answering.surface.words import moment
 from selection.following.follower import Follower
@@ -67,6 +69,7 @@ class Endpoint:
     site_url: str | None
     places: PlaceFiles
     shortfalls: Shortfalls = field(init=False)
+    turns: Turns = field(init=False, default_factory=Turns)
 
     def __post_init__(self) -> None:
         """Begin to count what mirrors lack when somebody asks."""
@@ -83,6 +86,7 @@ class Endpoint:
             reception=self.reception,
             statistics=self.statistics,
             shortfalls=self.shortfalls,
+            turns=self.turns,
             today=self.teller.today,
             need_view=self.need_view,
             status=self.status,
@@ -131,7 +135,10 @@ class Endpoint:
         wish = wish_of(request.query, request.headers.get(hdrs.ACCEPT, ""), suffix)
         if wish.form is Form.REDIRECT:
             return self._redirect(request, file, asked)
-        return self.teller.tell(request, file, asked, wish)
+        # The list of mirrors has a reason for each that is not in it.
+        turn = self.turns.turn_of(request) if wish.form is Form.MIRRORLIST else nullcontext()
+        async with turn:
+            return self.teller.tell(request, file, asked, wish)
 
     def _found(self, path: FilePath) -> tuple[PublishedFile | None, Form | None]:
         """Find what is published under a path or else, in the form that its suffix names, under the rest of it."""
@@ -181,10 +188,12 @@ class Endpoint:
 
     async def _fleet(self, request: web.Request) -> web.Response:
         """Tell of the fleet."""
-        told = answers.mirrors(self.redirector.standing(), await self.shortfalls.now())
-        if accepts(request.headers.get(hdrs.ACCEPT, ""), JSON):
-            return json_reply(told, request)
-        return page_reply(fleet_page(told.mirrors, served_by(self.statistics, today=self.teller.today())))
+        shortfalls = await self.shortfalls.now()
+        async with self.turns.turn_of(request):
+            told = answers.mirrors(self.redirector.standing(), shortfalls)
+            if accepts(request.headers.get(hdrs.ACCEPT, ""), JSON):
+                return json_reply(told, request)
+            return page_reply(fleet_page(told.mirrors, served_by(self.statistics, today=self.teller.today())))
 
     def status(self) -> dict[str, object]:
         """Give the view in numbers, and how it is kept."""

@@ -27,6 +27,7 @@ from selection.answering.surface.openapi import DOCUMENT
 from selection.answering.surface.replying import json_reply, turned_away
 from selection.answering.surface.schemas import FilesTold, FileTold, Subject
 from selection.answering.surface.shortfalls import Shortfalls
+from selection.answering.surface.turns import Turns
 from selection.view.fleet import FleetView
 from selection.view.statistics import Statistics
 from selection.view.tallies import date_of
@@ -47,6 +48,7 @@ class Api:
     reception: Reception
     statistics: Statistics
     shortfalls: Shortfalls
+    turns: Turns
     today: Callable[[], int]
     need_view: Callable[[], None]
     status: Callable[[], dict[str, object]]
@@ -70,17 +72,23 @@ class Api:
             if not verdict.admitted:
                 return turned_away(request, verdict)
         asked_not = asked_not_of(request.query.getall("not", []), hops_max=self.reception.hops_max)
-        try:
-            explained = self.redirector.explain(path, address, asked_not)
-        except UnknownFileError:
-            raise unknown() from None
-        return json_reply(answers.explanation(explained, names_networks=is_local(request)), request)
+        async with self.turns.turn_of(request):
+            try:
+                explained = self.redirector.explain(path, address, asked_not)
+            except UnknownFileError:
+                raise unknown() from None
+            return json_reply(answers.explanation(explained, names_networks=is_local(request)), request)
 
     async def _files(self, request: web.Request) -> web.Response:
         """Give a page of the files that are nobody's secret from the asker; who asks on this machine sees all."""
         self.need_view()
         address = None if is_local(request) else self.reception.address(request)
         limit, after = _wanted_limit(request), request.query.get("after", "")
+        async with self.turns.turn_of(request):
+            return json_reply(await self._page(after, limit, address), request)
+
+    async def _page(self, after: str, limit: int, address: IPAddress | None) -> FilesTold:
+        """Give so many files after a path that may be listed to an address, or to everybody."""
         found: list[FileTold] = []
         is_more = True
         while is_more and len(found) < limit:
@@ -91,12 +99,14 @@ class Api:
             after = seen[-1].path if seen else after
             await asyncio.sleep(0)  # visitors first
         following = found[-1].path if found and len(found) == limit else None
-        return json_reply(FilesTold(files=found, next=following), request)
+        return FilesTold(files=found, next=following)
 
     async def _mirrors(self, request: web.Request) -> web.Response:
         """Give the fleet."""
         self.need_view()
-        return json_reply(answers.mirrors(self.redirector.standing(), await self.shortfalls.now()), request)
+        shortfalls = await self.shortfalls.now()
+        async with self.turns.turn_of(request):
+            return json_reply(answers.mirrors(self.redirector.standing(), shortfalls), request)
 
     async def _statistics(self, request: web.Request) -> web.Response:
         """Give the downloads by one key, or the keys with the most of them."""
@@ -107,9 +117,9 @@ class Api:
         if key is None:
             first, last = _wanted_days(request, today)
             limit = _wanted_limit(request)
-            return json_reply(
-                largest_of(self.statistics, subject, first, last, limit=limit, may_tell=may_tell), request
-            )
+            async with self.turns.turn_of(request):
+                told = largest_of(self.statistics, subject, first, last, limit=limit, may_tell=may_tell)
+                return json_reply(told, request)
         if not may_tell(key):
             raise unknown()
         return json_reply(history_of(self.statistics, subject, key, today=today), request)
