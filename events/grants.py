@@ -19,11 +19,12 @@ import hashlib
 import hmac
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+from msgspec import Struct
 
 from events.errors import ExpiredGrantError, ForeignGrantError, MalformedGrantError, OtherFamilyError
 from events.names import Digest, MirrorName
@@ -77,8 +78,7 @@ class Claim(NamedTuple):
     prefix_bits: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class Grant(Struct, frozen=True, kw_only=True):
     """What a token says. Times are seconds since the Unix epoch; sizes are bytes.
 
     The first byte must be asked for by ``start_by_s``; resuming is possible until ``finish_by_s``. The grant is
@@ -226,6 +226,14 @@ def normalise(address: str) -> IPAddress:
     return parsed
 
 
+def text_of(address: IPAddress) -> str:
+    """Write an address as ``str`` does, in a third of the time for IPv4."""
+    if isinstance(address, IPv6Address):
+        return str(address)
+    number = int(address)
+    return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
 def _mac(body: bytes, mirror: MirrorName, key: bytes) -> bytes:
     """Give HMAC-SHA256 of ``distributary-grant/1|<mirror>|<body>``, cut."""
     begun_inner, begun_outer = _begun_mac(mirror, key)
@@ -258,23 +266,23 @@ def _canonical_bytes(token: str) -> bytes:
 
 
 def _check_address(grant: Grant, address: IPv6Address, claimed: Claim | None) -> None:
-    if grant.prefix_bits == 0 or _is_within(address, Claim(grant.address, grant.prefix_bits)):
+    if grant.prefix_bits == 0 or _is_within(address, grant.address, grant.prefix_bits):
         return
-    if claimed is not None and _is_within(address, claimed):
+    if claimed is not None and _is_within(address, claimed.address, claimed.prefix_bits):
         return
-    if claimed is None and not _are_one_family(address, grant.address):
+    if claimed is None and _is_mapped(int(address)) != _is_mapped(int(grant.address)):
         raise OtherFamilyError("this link was given to an address of the other family")
     raise ForeignGrantError("this link was given to another address")
 
 
-def _is_within(address: IPv6Address, claim: Claim) -> bool:
+def _is_within(address: IPv6Address, bound: IPv6Address, prefix_bits: int) -> bool:
     # ::/64, where ::1 is, holds the mapped address of every IPv4 visitor.
-    differing = int(address) ^ int(claim.address)
-    return differing >> (_ADDRESS_BITS - claim.prefix_bits) == 0 and _are_one_family(address, claim.address)
+    one, other = int(address), int(bound)
+    return (one ^ other) >> (_ADDRESS_BITS - prefix_bits) == 0 and _is_mapped(one) == _is_mapped(other)
 
 
-def _are_one_family(one: IPv6Address, other: IPv6Address) -> bool:
-    return (int(one) >> _IPV4_BITS == _MAPPED_PREFIX) == (int(other) >> _IPV4_BITS == _MAPPED_PREFIX)
+def _is_mapped(address: int) -> bool:
+    return address >> _IPV4_BITS == _MAPPED_PREFIX
 
 
 @lru_cache(maxsize=ADDRESSES_REMEMBERED_MAX)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from events.grants import Binding, Grant, IPAddress, bind, derive_key, mint
+from events.grants import Claim, Grant, IPAddress, derive_key, mint, text_of
 from events.names import MirrorName
 from events.schemas import Granted
 from events.schemas.fields import TIMESTAMP_S_MAX
@@ -39,21 +39,19 @@ class Keys:
 
 def grant_for(
     file: PublishedFile,
-    address: IPAddress,
+    bound: Claim,
     terms: Terms,
     *,
     now_s: float,
     grant_id: bytes,
-    binding: Binding,
     key_epoch: int,
     revoked_start_by_s: int = 0,
 ) -> Grant:
-    """Give leave to download a file, from now, to the visitor at an address.
+    """Give leave to download a file, from now, to the visitors at an address that is bound (``events.grants.bind``).
 
     A revocation takes back what could be begun until ``revoked_start_by_s``, which is a little later than that of
     any grant before it. So for those two seconds a new one is given somewhat longer, lest it be dead at birth.
     """
-    bound, prefix_bits = bind(address, binding)
     start_by_s = max(int(now_s) + terms.start_by_s, revoked_start_by_s + 1)
     finish_by_s = start_by_s + terms.finish_within_s + file.size_bytes // terms.finish_bytes_per_second
     return Grant(
@@ -62,8 +60,8 @@ def grant_for(
         size_bytes=file.size_bytes,
         start_by_s=start_by_s,
         finish_by_s=min(finish_by_s, TIMESTAMP_S_MAX),
-        address=bound,
-        prefix_bits=prefix_bits,
+        address=bound.address,
+        prefix_bits=bound.prefix_bits,
         key_epoch=key_epoch,
     )
 
@@ -100,7 +98,7 @@ def notice_of(
         generation=file.generation,
         sha256=file.sha256,
         size_bytes=file.size_bytes,
-        address=str(address),
+        address=text_of(address),
         country=country,
         granted_at_ns=granted_at_ns,
         start_by_s=grant.start_by_s,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple
 
-from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Grant, IPAddress
+from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Binding, Claim, Grant, IPAddress, bind
 from events.names import ORIGIN, FilePath, MirrorName, SelectorName
 from selection.answering.announcer import Announcer
 from selection.answering.candour import Candour
@@ -134,14 +134,17 @@ class Redirector:
         """
         office = self._office
         now_s, heard_s = office.clock_s(), office.hearing.now_s
-        chosen = self._chosen(file, visitor, now_s=now_s, heard_s=heard_s, looks=looks)
+        strict = bind(visitor.address)
+        chosen = self._chosen(file, visitor, int(strict.address), now_s=now_s, heard_s=heard_s, looks=looks)
         mirror = chosen.mirror
         if mirror is None and ORIGIN in asked_not:
             raise NobodyLeftError(file.path)
         name = ORIGIN if mirror is None else mirror.name
-        grant = leave_for(file, visitor.address, name, office, now_s=now_s)
+        binding = office.view.binding(file, name)
+        bound = strict if binding is Binding.STRICT else bind(visitor.address, binding)
+        grant = _grant(file, bound, name, office, now_s=now_s)
         if not looks:
-            self._announce(grant, file, visitor, chosen, now_s=now_s, traceparent=traceparent)
+            self._announce(grant, file, visitor, int(strict.address), chosen, now_s=now_s, traceparent=traceparent)
         others = office.policy.others(file, visitor, LINKS_MAX, now_s=heard_s, besides=mirror)
         base_url = office.master_url if mirror is None else url_of(mirror)
         token = token_for(grant, name, office.keys)
@@ -149,7 +152,9 @@ class Redirector:
         served_by = "" if mirror is None else name
         return office.heads.redirect(file, location, others, mirror=served_by, query=query)
 
-    def _chosen(self, file: PublishedFile, visitor: Visitor, *, now_s: float, heard_s: float, looks: bool) -> _Chosen:
+    def _chosen(
+        self, file: PublishedFile, visitor: Visitor, claimant: int, *, now_s: float, heard_s: float, looks: bool
+    ) -> _Chosen:
         """Give the mirror that keeps a place for this visitor, or else the best one, or else the master."""
         office = self._office
         rejected: Mapping[MirrorName, Rejection] = {}
@@ -162,19 +167,27 @@ class Redirector:
             access, best = office.policy.pick(file, visitor, now_s=heard_s, rng=office.rng)
         if not access:
             raise NoAccessError(file.path)
-        for name in office.claims.mirrors(visitor.address, file.sha256, now_s=now_s):
+        for name in office.claims.mirrors(claimant, file.sha256, now_s=now_s):
             if kept := office.policy.may_return(file, visitor, name, now_s=heard_s):
                 return _Chosen(kept, rejected)
         return _Chosen(best, rejected)
 
     def _announce(
-        self, grant: Grant, file: PublishedFile, visitor: Visitor, chosen: _Chosen, *, now_s: float, traceparent: str
+        self,
+        grant: Grant,
+        file: PublishedFile,
+        visitor: Visitor,
+        claimant: int,
+        chosen: _Chosen,
+        *,
+        now_s: float,
+        traceparent: str,
     ) -> None:
         """Tell a mirror (or the master) of its visitor, once, and count him until the mirror's report does."""
         office, mirror = self._office, chosen.mirror
         name = ORIGIN if mirror is None else mirror.name
         expires_s = grant.start_by_s + CLOCK_SKEW_S
-        if not office.claims.claim(visitor.address, file.sha256, name, now_s=now_s, expires_s=expires_s):
+        if not office.claims.claim(claimant, file.sha256, name, now_s=now_s, expires_s=expires_s):
             return
         granted = notice_of(
             grant,
@@ -195,13 +208,16 @@ class Redirector:
 
 def leave_for(file: PublishedFile, address: IPAddress, mirror: MirrorName, office: Office, *, now_s: float) -> Grant:
     """Give a visitor leave to download a file from a mirror; nobody is told of it by this."""
+    return _grant(file, bind(address, office.view.binding(file, mirror)), mirror, office, now_s=now_s)
+
+
+def _grant(file: PublishedFile, bound: Claim, mirror: MirrorName, office: Office, *, now_s: float) -> Grant:
     return grant_for(
         file,
-        address,
+        bound,
         office.terms,
         now_s=now_s,
         grant_id=office.rng.randbytes(GRANT_ID_BYTES),
-        binding=office.view.binding(file, mirror),
         key_epoch=office.view.key_epoch(mirror),
         revoked_start_by_s=office.view.revoked_start_by_s,
     )

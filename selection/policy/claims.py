@@ -9,53 +9,54 @@ place, and the mirror counts him when he is there. So those who share one addres
 from __future__ import annotations
 
 from collections import deque
-from ipaddress import IPv6Address
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from events.grants import IPAddress, bind
 from events.names import Digest, MirrorName
 
 CLAIMS_PER_VISITOR_MAX: Final = 8  # the files of a release that a tool fetches at once
-CLAIMS_MAX: Final = 100_000  # some 30 MB: a thousand visitors a second
+CLAIMS_MAX: Final = 1_000_000  # some 250 MB: ten thousand visitors a second, which is more than one process answers
 
 
 class _Claim(NamedTuple):
     expires_s: float
-    visitor: IPv6Address
+    visitor: int
     sha256: Digest
     mirror: MirrorName
 
 
 class Claims:
-    """The claims that hold, by visitor. They are made in the order in which they expire."""
+    """The claims that hold, by visitor. They are made in the order in which they expire.
+
+    A visitor is the number of the address that a strict grant is bound to (``events.grants.bind``).
+    """
 
     def __init__(self) -> None:
-        self._claims: dict[IPv6Address, list[_Claim]] = {}
+        self._claims: dict[int, tuple[_Claim, ...]] = {}
         self._oldest_first: deque[_Claim] = deque()
 
-    def mirrors(self, address: IPAddress, sha256: Digest, *, now_s: float) -> tuple[MirrorName, ...]:
+    def mirrors(self, visitor: int, sha256: Digest, *, now_s: float) -> Sequence[MirrorName]:
         """Give the mirrors (or the master) that keep a place for a visitor's download, the oldest claim first."""
         self._expire(now_s)
-        visitor, _ = bind(address)
-        return tuple(claim.mirror for claim in self._claims.get(visitor, []) if claim.sha256 == sha256)
+        claims = self._claims.get(visitor)
+        return [claim.mirror for claim in claims if claim.sha256 == sha256] if claims else ()
 
-    def claim(self, address: IPAddress, sha256: Digest, mirror: MirrorName, *, now_s: float, expires_s: float) -> bool:
+    def claim(self, visitor: int, sha256: Digest, mirror: MirrorName, *, now_s: float, expires_s: float) -> bool:
         """Make a claim; tell whether it is new and there was room for it."""
-        if mirror in self.mirrors(address, sha256, now_s=now_s):
+        if mirror in self.mirrors(visitor, sha256, now_s=now_s):
             return False
-        visitor, _ = bind(address)
-        held = self._claims.get(visitor, [])
+        held = self._claims.get(visitor, ())
         if len(held) >= CLAIMS_PER_VISITOR_MAX or len(self._oldest_first) >= CLAIMS_MAX:
             return False
         claim = _Claim(expires_s, visitor, sha256, mirror)
-        self._claims[visitor] = [*held, claim]
+        self._claims[visitor] = (*held, claim)
         self._oldest_first.append(claim)
         return True
 
     def _expire(self, now_s: float) -> None:
         while self._oldest_first and self._oldest_first[0].expires_s <= now_s:
             claim = self._oldest_first.popleft()
-            left = [other for other in self._claims[claim.visitor] if other is not claim]
+            left = tuple(other for other in self._claims[claim.visitor] if other is not claim)
             if left:
                 self._claims[claim.visitor] = left
             else:

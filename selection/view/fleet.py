@@ -101,6 +101,8 @@ class FleetView:
         self._floor = 0
         self._followers: dict[tuple[ChannelName, ...], int] = {}
         self._followers_version = 0
+        self._bindings: dict[tuple[tuple[ChannelName, ...], MirrorName], Binding] = {}
+        self._bindings_version = 0, 0
         self.log_generation = 0
         self.revoked_start_by_s = 0
 
@@ -206,7 +208,15 @@ class FleetView:
 
         Those are the channels that hold the file and that the mirror follows; for the master's copy, all that hold it.
         """
-        channels = file.channels
+        version = self._roster.version, self._policies.version
+        if self._bindings_version != version:
+            self._bindings, self._bindings_version = {}, version
+        found = self._bindings.get((file.channels, mirror))
+        if found is None:
+            found = self._bindings[file.channels, mirror] = self._find_binding(file.channels, mirror)
+        return found
+
+    def _find_binding(self, channels: tuple[ChannelName, ...], mirror: MirrorName) -> Binding:
         if mirror != ORIGIN:
             bit = 1 << self._number(mirror)
             channels = tuple(channel for channel in channels if self._roster.followers(channel) & bit)

@@ -24,10 +24,14 @@ class Said(NamedTuple):
 
 
 class AddressPolicies:
-    """The address policy of each channel. One that nobody defined (any more) is strict."""
+    """The address policy of each channel. One that nobody defined (any more) is strict.
+
+    ``version`` rises with every change.
+    """
 
     def __init__(self) -> None:
         self.said: dict[ChannelName, Said] = {}
+        self.version = 0
 
     def apply(self, event: ChannelDefined | ChannelRemoved, *, sequence: int) -> None:
         """Fold the master's word on a channel; the last one holds."""
@@ -35,6 +39,7 @@ class AddressPolicies:
         if known is None or known.sequence < sequence:
             policy = event.address_policy if isinstance(event, ChannelDefined) else AddressPolicy.STRICT
             self.said[event.channel] = Said(sequence, policy)
+            self.version += 1
 
     def binding(self, channels: Iterable[ChannelName]) -> Binding:
         """Give the strictest that these channels ask for: the one of the most bits; without any, ``STRICT``."""
@@ -44,7 +49,9 @@ class AddressPolicies:
     def forget_before(self, floor: int) -> None:
         """Forget what was said under the master's sequence ``floor``: a restatement took its place."""
         self.said = {channel: said for channel, said in self.said.items() if said.sequence >= floor}
+        self.version += 1
 
     def forget(self) -> None:
         """Forget all."""
         self.said.clear()
+        self.version += 1

@@ -8,13 +8,13 @@ import json
 import random
 import socket
 import sys
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 import pytest
+from msgspec.structs import replace
 from yarl import URL
 
 from events.codec import encode

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from msgspec.structs import replace
 
 from events.grants import Grant, derive_key
 from events.names import MirrorName

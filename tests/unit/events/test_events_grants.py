@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import hmac
-from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from events.errors import ExpiredGrantError, ForeignGrantError, GrantError, MalformedGrantError, OtherFamilyError
 from events.grants import (

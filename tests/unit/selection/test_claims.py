@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+from events.grants import bind
 from events.names import Digest, MirrorName
 from selection.policy.claims import CLAIMS_PER_VISITOR_MAX, Claims
 
@@ -12,7 +13,8 @@ ANA = MirrorName("ana")
 
 def claim(claims: Claims, address: str, body: bytes, mirror: MirrorName = ANA, *, now_s: float = 0.0) -> bool:
     digest = Digest(body * 32)
-    return claims.claim(ip_address(address), digest, mirror, now_s=now_s, expires_s=now_s + 90)
+    visitor = int(bind(ip_address(address)).address)
+    return claims.claim(visitor, digest, mirror, now_s=now_s, expires_s=now_s + 90)
 
 
 def test_visitor_has_one_place_for_a_content_at_a_mirror_until_it_expires() -> None:

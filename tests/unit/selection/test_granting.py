@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from events.errors import ForeignGrantError, MalformedGrantError
-from events.grants import Binding, Grant, check, derive_key, read
+from events.grants import Binding, Grant, bind, check, derive_key, read
 from events.names import ORIGIN, MirrorName
 from events.revocation import revokes
 from events.schemas import GrantsRevoked
@@ -37,11 +37,10 @@ def granted(
 ) -> Grant:
     return grant_for(
         file,
-        ip_address(address),
+        bind(ip_address(address), binding),
         TERMS,
         now_s=now_s,
         grant_id=b"g" * 16,
-        binding=binding,
         key_epoch=key_epoch,
         revoked_start_by_s=revoked_start_by_s,
     )
