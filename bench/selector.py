@@ -11,7 +11,7 @@ import uvloop
 
 from broker.config import BrokerConfig
 from distributary.logs import configure
-from distributary.serve import Role, Service, raise_descriptor_limit, run_until_signal
+from distributary.running import Role, Service, raise_descriptor_limit, run_until_signal
 from events.names import SelectorName
 from selection.app import run
 from selection.config import SelectorConfig

@@ -18,7 +18,7 @@ import uvloop
 
 from distributary.errors import CommandError
 from distributary.logs import configure
-from distributary.serve import Role, Service, raise_descriptor_limit, run_until_signal
+from distributary.running import Role, Service, raise_descriptor_limit, run_until_signal
 from selection.app import run
 from selection.config import SelectorConfig
 

@@ -12,7 +12,8 @@ from distributary.cli.command import Command
 from distributary.cli.invocation import current
 from distributary.errors import UsageError
 from distributary.logs import configure
-from distributary.serve import Role, serve
+from distributary.running import Role
+from distributary.serve import serve
 
 _WITH_MIRROR: Final = {Role.MIRROR.value, Role.ALL.value}
 _WITH_SELECTOR: Final = {Role.SELECTOR.value, Role.ALL.value}

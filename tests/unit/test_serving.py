@@ -17,7 +17,8 @@ from distributary.cli.app import root
 from distributary.config.load import Settings, load
 from distributary.errors import CommandError
 from distributary.exits import ExitCode
-from distributary.serve import Role, Service, raise_descriptor_limit, run_until_signal, services_of
+from distributary.running import Role, Service, raise_descriptor_limit, run_until_signal
+from distributary.serve import services_of
 from distributary.site_folder import SitePlan, write_site
 
 OnReady = Callable[[str], None]
