@@ -1,8 +1,8 @@
-"""What the selector's JSON API says of choices, files and mirrors (``docs/http-api.md``). Pure."""
+"""What the selector's JSON API says of choices and mirrors (``docs/http-api.md``). Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from events.names import MirrorName
@@ -12,7 +12,6 @@ from selection.answering.surface.schemas import (
     CandidateTold,
     ChoiceTold,
     DeclinedTold,
-    FileTold,
     LocationTold,
     MirrorsTold,
     MirrorTold,
@@ -20,12 +19,9 @@ from selection.answering.surface.schemas import (
     VisitorTold,
 )
 from selection.answering.surface.shortfalls import NONE, Shortfall
-from selection.answering.surface.words import moment
 from selection.policy.choice import Candidate, Choice, Rejection, RejectReason
 from selection.policy.standing import Standing
 from selection.policy.visitor import Visitor
-from selection.view.file import PublishedFile
-from selection.view.fleet import FleetView
 from selection.view.roster import Mirror
 
 READY: Final = "ready"
@@ -54,12 +50,6 @@ def rejections(choice: Choice, *, names_networks: bool) -> list[RejectionTold]:
         _rejection(name, rejection, names_networks=names_networks)
         for name, rejection in sorted(choice.rejected.items())
     ]
-
-
-def files(found: Iterable[PublishedFile], view: FleetView) -> list[FileTold]:
-    """Give files, with the mirrors that hold each."""
-    mirrors = view.mirrors()
-    return [_file(file, view, mirrors) for file in found]
 
 
 def mirrors(standing: Standing, shortfalls: Mapping[MirrorName, Shortfall]) -> MirrorsTold:
@@ -149,21 +139,6 @@ def _rejection(name: MirrorName, rejection: Rejection, *, names_networks: bool) 
         criterion=reason.criterion,
         text=reason.text,
         detail=rejection.detail if tells else "",
-    )
-
-
-def _file(file: PublishedFile, view: FleetView, fleet: tuple[Mirror, ...]) -> FileTold:
-    holders = view.holders(file.sha256)
-    return FileTold(
-        path=file.path,
-        size_bytes=file.size_bytes,
-        sha256=file.sha256.hex(),
-        generation=file.generation,
-        media_type=file.media_type,
-        tags=list(file.tags),
-        channels=list(file.channels),
-        mirrors=[one.name for one in fleet if holders & 1 << one.number],
-        published_at=moment(file.published_at_ns).isoformat(),
     )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from http import HTTPStatus
-from itertools import islice
 from typing import Final
 
 from aiohttp import web
@@ -23,9 +21,10 @@ from selection.answering.redirector import Redirector, UnknownFileError
 from selection.answering.requests import asked_not_of
 from selection.answering.surface.asking import Reception, is_local
 from selection.answering.surface.figures import history_of, largest_of
+from selection.answering.surface.filelist import FILES_PAGE_MAX, list_files
 from selection.answering.surface.openapi import DOCUMENT
 from selection.answering.surface.replying import json_reply, turned_away
-from selection.answering.surface.schemas import FilesTold, FileTold, Subject
+from selection.answering.surface.schemas import Subject
 from selection.answering.surface.shortfalls import Shortfalls
 from selection.answering.surface.turns import Turns
 from selection.view.fleet import FleetView
@@ -33,9 +32,7 @@ from selection.view.statistics import Statistics
 from selection.view.tallies import date_of
 
 PREFIX: Final = "/-/api/v1"
-FILES_PAGE_MAX: Final = 1000  # some 300 KB of JSON
 DAYS_MAX: Final = 31  # ten thousand files a day are added up in a twentieth of a second
-FILES_AT_ONCE: Final = 100  # written in a millisecond; then visitors get their turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,21 +82,7 @@ class Api:
         address = None if is_local(request) else self.reception.address(request)
         limit, after = _wanted_limit(request), request.query.get("after", "")
         async with self.turns.turn_of(request):
-            return json_reply(await self._page(after, limit, address), request)
-
-    async def _page(self, after: str, limit: int, address: IPAddress | None) -> FilesTold:
-        """Give so many files after a path that may be listed to an address, or to everybody."""
-        found: list[FileTold] = []
-        is_more = True
-        while is_more and len(found) < limit:
-            seen = list(islice(self.view.catalogue.after(after), FILES_AT_ONCE))
-            allowed = [file for file in seen if address is None or is_listed(file.access, address)]
-            found += answers.files(allowed[: limit - len(found)], self.view)
-            is_more = len(seen) == FILES_AT_ONCE
-            after = seen[-1].path if seen else after
-            await asyncio.sleep(0)  # visitors first
-        following = found[-1].path if found and len(found) == limit else None
-        return FilesTold(files=found, next=following)
+            return json_reply(await list_files(self.view, after, address, limit=limit), request)
 
     async def _mirrors(self, request: web.Request) -> web.Response:
         """Give the fleet."""
