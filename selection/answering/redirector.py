@@ -7,7 +7,7 @@ there are at work by now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple
@@ -75,10 +75,14 @@ class Explanation:
     choice: Choice
 
 
+_UNSAID: Final[Mapping[MirrorName, Rejection]] = {}
+
+
 class _Chosen(NamedTuple):
-    """Who is to serve a visitor (None: the master), and where it was worked out, why nobody else is."""
+    """Who is to serve a visitor (None: the master), who else could and, where it was worked out, why nobody else is."""
 
     mirror: Mirror | None
+    others: Sequence[Mirror]
     rejected: Mapping[MirrorName, Rejection]
 
 
@@ -145,32 +149,41 @@ class Redirector:
         grant = _grant(file, bound, name, office, now_s=now_s)
         if not looks:
             self._announce(grant, file, visitor, int(strict.address), chosen, now_s=now_s, traceparent=traceparent)
-        others = office.policy.others(file, visitor, LINKS_MAX, now_s=heard_s, besides=mirror)
         base_url = office.master_url if mirror is None else url_of(mirror)
         token = token_for(grant, name, office.keys)
         location = carrying(download_url(base_url, token, file.path, asked_not), query)
         served_by = "" if mirror is None else name
-        return office.heads.redirect(file, location, others, mirror=served_by, query=query)
+        return office.heads.redirect(file, location, chosen.others, mirror=served_by, query=query)
 
     def _chosen(
         self, file: PublishedFile, visitor: Visitor, claimant: int, *, now_s: float, heard_s: float, looks: bool
     ) -> _Chosen:
         """Give the mirror that keeps a place for this visitor, or else the best one, or else the master."""
         office = self._office
-        rejected: Mapping[MirrorName, Rejection] = {}
+        policy = office.policy
         if not looks and office.candour.affords(now_s=now_s):
-            choice = office.policy.explain(file, visitor, now_s=heard_s, rng=office.rng)
-            office.candour.spend(len(choice.ranked) + len(choice.rejected))
-            access, rejected = choice.access, choice.rejected
-            best = office.view.mirror(choice.best.mirror) if choice.best else None
+            chosen = self._explained(file, visitor, heard_s)
         else:
-            access, best = office.policy.pick(file, visitor, now_s=heard_s, rng=office.rng)
-        if not access:
-            raise NoAccessError(file.path)
+            access, best, others = policy.choose(file, visitor, LINKS_MAX, now_s=heard_s, rng=office.rng)
+            if not access:
+                raise NoAccessError(file.path)
+            chosen = _Chosen(best, others, _UNSAID)
         for name in office.claims.mirrors(claimant, file.sha256, now_s=now_s):
-            if kept := office.policy.may_return(file, visitor, name, now_s=heard_s):
-                return _Chosen(kept, rejected)
-        return _Chosen(best, rejected)
+            if kept := policy.may_return(file, visitor, name, now_s=heard_s):
+                others = policy.others(file, visitor, LINKS_MAX, now_s=heard_s, besides=kept)
+                return _Chosen(kept, others, chosen.rejected)
+        return chosen
+
+    def _explained(self, file: PublishedFile, visitor: Visitor, heard_s: float) -> _Chosen:
+        """Choose with a reason for each mirror that is not chosen."""
+        office = self._office
+        choice = office.policy.explain(file, visitor, now_s=heard_s, rng=office.rng)
+        office.candour.spend(len(choice.ranked) + len(choice.rejected))
+        if not choice.access:
+            raise NoAccessError(file.path)
+        best = office.view.mirror(choice.best.mirror) if choice.best else None
+        others = office.policy.others(file, visitor, LINKS_MAX, now_s=heard_s, besides=best)
+        return _Chosen(best, others, choice.rejected)
 
     def _announce(
         self,
