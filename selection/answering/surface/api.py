@@ -32,7 +32,7 @@ from selection.view.statistics import Statistics
 from selection.view.tallies import date_of
 
 PREFIX: Final = "/-/api/v1"
-DAYS_MAX: Final = 31  # ten thousand files a day are added up in a twentieth of a second
+DAYS_MAX: Final = 31  # ten thousand files a day are added up in a tenth of a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

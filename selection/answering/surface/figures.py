@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date
+from itertools import islice
 from typing import Final
 
 from events.names import FilePath
@@ -108,8 +109,10 @@ def largest_of(
     tally = _tally(statistics, subject)
     days = (first.toordinal() - _EPOCH_ORDINAL, last.toordinal() - _EPOCH_ORDINAL)
     found = tally.largest(*days, count=_LOOKED_AT_MAX)
-    told = [FigureTold(key=key, downloads=count) for key, count in found if may_tell(key)]
-    return LargestTold(by=subject.value, first=first.isoformat(), last=last.isoformat(), figures=told[:limit])
+    told = (FigureTold(key=key, downloads=count) for key, count in found if may_tell(key))
+    return LargestTold(
+        by=subject.value, first=first.isoformat(), last=last.isoformat(), figures=list(islice(told, limit))
+    )
 
 
 def _all(tally: Tally, first: int, last: int) -> list[tuple[str, int]]:
