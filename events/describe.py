@@ -16,7 +16,7 @@ from msgspec import inspect as types
 from events.codec import BODY_BYTES_MAX, CONTENT_TYPE
 from events.envelope import MASTER_SOURCE, Envelope
 from events.examples import EXAMPLES
-from events.names import ORIGIN
+from events.names import HELD_PREFIX, ORIGIN
 from events.routing import Address, address_of
 from events.schemas import EVENT_TYPES, Event, EventUnreadable
 from events.schemas.fields import INTEGER_MAX, LINE_END, TEXT_LENGTH_MAX
@@ -47,7 +47,8 @@ type with version (`file.published/1`), then its fields in the order given here.
 - **AMQP.** Exchanges are durable topic exchanges. `message_id` is `<source>:<epoch>:<sequence>`, `type` the event's
   type; a `traceparent` is repeated as a header of that name.
 - **Paths** follow the grammar of `events.names.parse_path`: relative, NFC, at most 1,024 bytes, no `.`, `..` or empty
-  segment, no backslash, no control character or invisible mark.
+  segment, no backslash, no control character or invisible mark. A file that is held until its release stands under
+  `{HELD_PREFIX}<its path>`; nobody else's path begins so, and visitors never see it.
 - **Prose** (`reason`, `detail`, `description`) is at most {TEXT_LENGTH_MAX} printable characters; a longer one is cut
   by whoever reads it.
 
