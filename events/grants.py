@@ -1,7 +1,7 @@
 """A grant: leave for one visitor to download one file from one mirror, written into the URL as a token.
 
-The token is the authority; the grant of the same ``grant_id`` in a ``downloads.granted`` batch is the notice. Either may
-arrive first. It is authenticated with HMAC-SHA256 (RFC 2104, cut to 128 bits as RFC 2104 §5 allows) under a key
+The token is the authority; the grant of the same ``grant_id`` in a ``downloads.granted`` batch is the notice. Either
+may arrive first. It is authenticated with HMAC-SHA256 (RFC 2104, cut to 128 bits as RFC 2104 §5 allows) under a key
 that belongs to one mirror and one key epoch, with the mirror's name inside the MAC: a mirror can forge grants only
 for itself, and the theft of one mirror's key opens nothing else.
 
