@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import structlog
 
 from broker.port import AccessRefusedError, Broker, BrokerError, Message
-from events.codec import encode
+from events.codec import encode, encode_proven
 from events.envelope import Envelope
 from events.routing import address_of
 from events.schemas import tag_of
@@ -59,15 +59,21 @@ class Outbox(Protocol):
         ...
 
 
-def message_of(envelope: Envelope, *, persistent: bool = True) -> Message:
-    """Write an envelope as the message that carries it, addressed to where it belongs."""
+def message_of(envelope: Envelope, *, persistent: bool = True, proven: bool = False) -> Message:
+    """Write an envelope as the message that carries it, addressed to where it belongs.
+
+    ``proven``: its every field was validated before (see ``events.codec.encode_proven``).
+
+    Raises:
+        UnspeakableEventError: a field holds what it may not, or the whole is too large.
+    """
     address = address_of(envelope.event)
     return Message(
         exchange=address.exchange,
         routing_key=address.routing_key,
         message_id=envelope.id,
         type=tag_of(envelope.event),
-        body=encode(envelope),
+        body=encode_proven(envelope) if proven else encode(envelope),
         headers={"traceparent": envelope.traceparent} if envelope.traceparent else {},
         persistent=persistent,
     )

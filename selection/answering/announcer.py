@@ -20,6 +20,7 @@ from events.envelope import Envelope, selector_source
 from events.names import MirrorName, SelectorName
 from events.schemas import Event, Granted
 from events.trace import TraceContext
+from selection.answering.echoes import Echoes
 from selection.answering.waiting import Waiting
 
 # Some seconds of a release day's redirects, 50 MB. The notices are for slots and the audit; the token is enough.
@@ -35,10 +36,14 @@ log = structlog.stdlib.get_logger()
 
 
 class Announcer:
-    """Says events in the name of one selector. ``clock_ns`` is the Unix time."""
+    """Says events in the name of one selector. ``clock_ns`` is the Unix time.
+
+    ``echoes`` knows by what it reads in the log what was said here.
+    """
 
     def __init__(self, broker: Broker, selector: SelectorName, *, clock_ns: Callable[[], int]) -> None:
-        self._waiting = Waiting(selector, self._envelope)
+        self.echoes = Echoes()
+        self._waiting = Waiting(selector, self._envelope, self.echoes)
         self._relay = Relay(self._waiting, broker)
         self._clock_ns = clock_ns
         self._epoch = clock_ns() // _NS_PER_US
@@ -60,6 +65,7 @@ class Announcer:
     def granted(self, mirror: MirrorName, granted: Granted) -> int:
         """Say, with others, that a visitor was sent to a mirror, if there is room for it.
 
+        All that it says must be valid: nothing checks it again.
         Gives the number of the event that tells the mirror of it or, where it is dropped, of the next that tells it of
         others. For one mirror it never falls.
         """

@@ -267,7 +267,7 @@ class Follower:
         if delivery.offset is not None:
             self.offset, self._last_id = delivery.offset, delivery.message_id
         self._read_at_s, self._has_news = self._clock_s(), True
-        envelope = self._read(delivery)
+        envelope = self._read(delivery, said=self._announcer.echoes.heard(delivery))
         if envelope is not None:
             self._known.statistics.apply(envelope)
             self._notice(envelope)
@@ -316,10 +316,10 @@ class Follower:
                 self._known.reservations.counted(report.mirror, selector=selector, up_to_sequence=seen)
         self._report()
 
-    def _read(self, delivery: Delivery) -> Envelope | None:
-        """Read a delivery into the view; count what cannot be used."""
+    def _read(self, delivery: Delivery, *, said: Envelope | None = None) -> Envelope | None:
+        """Read a delivery into the view, by what we know to have ``said`` by it; count what cannot be used."""
         try:
-            envelope = read_envelope(delivery, vhost=self._vhost)
+            envelope = read_envelope(delivery, vhost=self._vhost, said=said)
             heard_s = self.hearing.heard() if isinstance(envelope.event, LoadReported) else 0.0
             self._known.view.apply(envelope, heard_s=heard_s)
         except UnknownEventTypeError:

@@ -7,8 +7,8 @@ give the same figures in whatever order they come and however often (see ``selec
 
 from __future__ import annotations
 
-from itertools import groupby
-from sys import intern
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -21,6 +21,8 @@ from selection.view.tallies import SECONDS_PER_DAY, DumpedTally, Tally
 VERSION: Final = 1
 ALL: Final = ""
 _NS_PER_DAY: Final = SECONDS_PER_DAY * 1_000_000_000
+_path_of = attrgetter("path")  # in C: half the cost of a loop
+_country_of = attrgetter("country")
 
 
 class UnusableStatisticsError(ValueError):
@@ -91,16 +93,10 @@ class Statistics:
         self.sent_bytes = sent_bytes
 
     def _granted(self, notice: DownloadsGranted) -> None:
-        """Count grants, those of one day at once: they are a batch of a tenth of a second."""
-        for day, granted_then in groupby(notice.grants, _granted_on):
-            files, countries, grants = self.files.of_day(day), self.countries.of_day(day), list(granted_then)
-            for granted in grants:
-                path, country = granted.path, granted.country
-                if path in files:
-                    files[path] += 1
-                else:
-                    files[intern(path)] = 1  # one string for all its days
-                countries[country] = countries.get(country, 0) + 1
+        """Count grants, those of one day at once: a selector under load says thousands a second."""
+        for day, grants in _by_day(notice.grants):
+            self.files.count(day, map(_path_of, grants))
+            self.countries.count(day, map(_country_of, grants))
             self.mirrors.add(day, notice.mirror, len(grants))
             self.site.add(day, ALL, len(grants))
 
@@ -110,8 +106,11 @@ class Statistics:
                 self.sent_bytes.add(download.at_ns // _NS_PER_DAY, report.mirror, download.sent_bytes)
 
 
-def _granted_on(granted: Granted) -> int:
-    return granted.granted_at_ns // _NS_PER_DAY
+def _by_day(grants: Sequence[Granted]) -> Iterator[tuple[int, Sequence[Granted]]]:
+    """Part grants by day; those of a batch are nearly always of one."""
+    days = {granted.granted_at_ns // _NS_PER_DAY for granted in grants}
+    for day in days:
+        yield day, grants if len(days) == 1 else [each for each in grants if each.granted_at_ns // _NS_PER_DAY == day]
 
 
 _decoder = msgspec.msgpack.Decoder(tuple[int, list[DumpedTally], Tracks])

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from enum import Enum
 from itertools import islice
+from sys import intern
 from typing import Final, NamedTuple, TypeVar
 
 from msgspec import Struct
@@ -83,6 +84,15 @@ class Tally:
         """Count."""
         figures = self.of_day(day)
         figures[key] = figures.get(key, 0) + count
+
+    def count(self, day: int, keys: Iterable[str]) -> None:
+        """Count each of some keys once, as often as it is among them."""
+        figures = self.of_day(day)
+        for key, count in Counter(keys).items():
+            if key in figures:
+                figures[key] += count
+            else:
+                figures[intern(key)] = count  # one string for all its days
 
     def sums(self, key: str, today: int) -> Sums:
         """Sum up a key's figures, as they are on a day."""

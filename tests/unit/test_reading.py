@@ -82,6 +82,23 @@ def test_bytes_that_are_no_event_are_unreadable() -> None:
         read_envelope(delivered(envelope(OFFLINE, mirror_source(ANA)), user_id="guest", body=b"\xc1"), vhost=VHOST)
 
 
+@pytest.mark.parametrize("user_id", ["guest", "dist.example.ana", "dist.example.bob", ""])
+def test_who_knows_what_the_bytes_say_believes_no_other_speaker_by_that(user_id: str) -> None:
+    written = envelope(OFFLINE, mirror_source(ANA))
+    delivery = delivered(written, user_id=user_id, body=b"not looked at")
+    if user_id in ("guest", "dist.example.ana"):
+        assert read_envelope(delivery, vhost=VHOST, said=written) is written
+    else:
+        with pytest.raises(ForgedEventError):
+            read_envelope(delivery, vhost=VHOST, said=written)
+
+
+def test_who_knows_what_the_bytes_say_believes_them_at_their_own_address_alone() -> None:
+    written = envelope(OFFLINE, mirror_source(ANA))
+    with pytest.raises(ForgedEventError):
+        read_envelope(delivered(written, user_id="guest", routing_key="mirror.bob.offline"), vhost=VHOST, said=written)
+
+
 def test_an_event_of_a_newer_version_is_told_from_rubbish() -> None:
     written = delivered(envelope(OFFLINE, mirror_source(ANA)), user_id="guest")
     newer = delivered(

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from events.schemas.fields import TRACEPARENT_LENGTH_MAX
-from events.trace import RANDOM_BYTES, SPAN_ID_BYTES, TraceContext, child, continued, parse, root
+from events.trace import (
+    RANDOM_BYTES,
+    SPAN_ID_BYTES,
+    TRACE_ID_BYTES,
+    TraceContext,
+    child,
+    continued,
+    parse,
+    root,
+    root_of,
+)
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 SPAN_ID = "b7ad6b7169203331"
@@ -77,6 +87,13 @@ def test_the_wrong_number_of_dice_is_an_error_of_ours() -> None:
 def test_no_text_breaks_the_reader_and_what_it_reads_is_written_well_formed(text: str) -> None:
     found = parse(text)
     assert found is None or parse(found.traceparent) == found
+
+
+@given(st.binary(min_size=TRACE_ID_BYTES, max_size=TRACE_ID_BYTES))
+@example(bytes(TRACE_ID_BYTES))
+@example(b"\x01" * SPAN_ID_BYTES + bytes(SPAN_ID_BYTES))
+def test_trace_that_its_id_begins_has_the_latter_half_for_its_span(trace_id: bytes) -> None:
+    assert root_of(trace_id) == root(trace_id + trace_id[-SPAN_ID_BYTES:]).traceparent
 
 
 @given(contexts, spans)

@@ -20,6 +20,7 @@ from events.schemas.fields import MIRRORS_MAX
 from events.trace import parse
 from selection.answering import announcer as announcing
 from selection.answering.announcer import Announcer
+from selection.answering.echoes import Echoes
 from selection.answering.waiting import BATCH_MAX, Waiting
 
 ANA, BOB = MirrorName("ana"), MirrorName("bob")
@@ -178,7 +179,7 @@ def new_waiting() -> Waiting:
     def envelope(number: int, event: DownloadsGranted) -> Envelope:
         return Envelope(source="selector/s", epoch=1, sequence=number, time_ns=0, traceparent="", event=event)
 
-    return Waiting(SELECTOR, envelope)
+    return Waiting(SELECTOR, envelope, Echoes())
 
 
 async def test_batch_that_is_full_is_followed_by_the_next() -> None:
