@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
+from distributary import processes
 from distributary.errors import CommandError
 from distributary.processes import CHILD, run_processes
 from distributary.selector_process import READY, told
@@ -84,7 +85,10 @@ async def family(site: Site) -> AsyncGenerator[Family]:
             await asyncio.wait([running])
 
 
-async def test_killed_process_comes_back_and_the_others_answer_meanwhile(site: Site) -> None:
+async def test_killed_process_comes_back_and_the_others_answer_meanwhile(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "RESTART_AFTER_S", 3.0)  # so that the next answer is not of the new one, unready yet
     await site.said.published("a.iso")
     await site.said.serving("ana", "a.iso")
     async with family(site) as selectors:
