@@ -12,7 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from msgspec import structs
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from events.codec import decode
 from events.envelope import Envelope
@@ -30,12 +30,13 @@ from events.schemas import (
     WithdrawMode,
 )
 from master import catalogue
-from master.catalogue import NOTHING, Change, Wish
+from master.catalogue import NOTHING, Change, Entered, Wish
+from master.checksums import NO_CHECKSUMS
 from master.hashing import Fingerprint, Source
 from master.mirrors import KeyEpochs, Mirror, MirrorState, OpenInvitation
 from master.pieces import ONE_PIECE, Pieces
 from master.store.catalogue import Channel, Copy
-from master.store.engine import open_engine
+from master.store.engine import open_engine, upgrade
 from master.store.store import Store, StoredOutbox, Transaction, open_store
 from master.store.tables import Base
 
@@ -305,3 +306,26 @@ async def test_migrations_lead_to_the_tables_that_the_code_knows(database_url: s
         found = await connection.run_sync(differences)
     await engine.dispose()
     assert found == []
+
+
+async def test_a_file_of_an_older_database_is_said_as_it_was(database_url: str) -> None:
+    engine = open_engine(database_url)
+    async with engine.begin() as connection:
+        await connection.run_sync(lambda each: upgrade(each, "v0002"))
+        await connection.execute(
+            text(
+                "INSERT INTO files (path, generation, size_bytes, sha256, media_type, tags, networks, published_at_ns,"
+                " source_path, inode, mtime_ns, hashed_at_ns)"
+                " VALUES ('a.iso', 1, 5, :sha256, 'text/plain', '[]', '[]', 1, '/srv/a.iso', 1, 1, 1)"
+            ),
+            {"sha256": WISH.sha256},
+        )
+    await engine.dispose()
+    async with open_store(database_url) as store:
+        async with store.changing() as transaction:
+            (standing,) = await transaction.catalogue.standings()
+            assert standing.file is not None
+            assert (standing.file.pieces, standing.file.checksums) == (ONE_PIECE, NO_CHECKSUMS)
+            await transaction.journal.record([Entered(ORIGIN_CHANNEL, standing.file)])
+        (envelope,) = await said(store)
+    assert isinstance(envelope.event, FilePublished)

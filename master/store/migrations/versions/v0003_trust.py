@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from master.store.migrations.defaults import no_bytes
+
 revision = "v0003"
 down_revision = "v0002"
 branch_labels = None
@@ -17,7 +19,7 @@ depends_on = None
 def upgrade() -> None:
     """Add columns with what held so far, and the table of revocations."""
     _add("files", sa.Column("piece_bytes", sa.BigInteger, nullable=False, server_default="0"))
-    _add("files", sa.Column("piece_digests", sa.LargeBinary, nullable=False, server_default=""))
+    _add("files", sa.Column("piece_digests", sa.LargeBinary, nullable=False, server_default=no_bytes(op.get_bind())))
     _add("channels", sa.Column("address_policy", sa.String(16), nullable=False, server_default="strict"))
     _add("mirrors", sa.Column("key_epoch", sa.Integer, nullable=False, server_default="1"))
     _add("mirrors", sa.Column("oldest_epoch", sa.Integer, nullable=False, server_default="1"))

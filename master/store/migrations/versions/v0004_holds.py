@@ -8,6 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from master.store.migrations.defaults import no_bytes
+
 revision = "v0004"
 down_revision = "v0003"
 branch_labels = None
@@ -17,8 +19,8 @@ depends_on = None
 def upgrade() -> None:
     """Add columns with what held so far, and the tables of holds."""
     _add("files", sa.Column("access_mode", sa.String(16), nullable=False, server_default="public"))
-    _add("files", sa.Column("md5", sa.LargeBinary, nullable=False, server_default=""))
-    _add("files", sa.Column("sha1", sa.LargeBinary, nullable=False, server_default=""))
+    _add("files", sa.Column("md5", sa.LargeBinary, nullable=False, server_default=no_bytes(op.get_bind())))
+    _add("files", sa.Column("sha1", sa.LargeBinary, nullable=False, server_default=no_bytes(op.get_bind())))
     _add("mirrors", sa.Column("rule", sa.JSON))
     op.create_table(
         "holds",
