@@ -206,7 +206,7 @@ class Redirector:
             grant,
             file,
             address=visitor.address,
-            country=visitor.place.country,
+            country=visitor.whereabouts.country,
             granted_at_ns=int(now_s * NS_PER_S),
             rejected=chosen.rejected,
             traceparent=traceparent,

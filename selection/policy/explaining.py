@@ -96,7 +96,7 @@ def _preferred(case: Case, qualified: Sequence[Mirror], rejected: dict[MirrorNam
     if case.current is not None:
         current = [mirror for mirror in qualified if case.current >> mirror.number & 1]
         qualified = _kept(qualified, current, rejected, lambda _: Rejection(RejectReason.NOT_CURRENT))
-    continent = case.visitor.place.continent
+    continent = case.visitor.whereabouts.continent
     spent = case.shares.spent(continent, now_s=case.standing.now_s)
     unspent = [mirror for mirror in qualified if not spent >> mirror.number & 1]
 
@@ -192,13 +192,13 @@ def _access(case: Case, _mirror: Mirror) -> Rejection | None:
 def _reach(case: Case, mirror: Mirror) -> Rejection | None:
     if mirror.profile is None:
         return None
-    place = case.visitor.place
     reaches = (mirror.profile.reach, mirror.ruled.reach)
-    if is_in_reach(reaches, country=place.country, continent=place.continent):
-        is_taken = all(_takes_address(reach, case.visitor) for reach in reaches)
-        return None if is_taken else Rejection(RejectReason.NOT_FOR_PLACE, "not from this network")
-    where = ", ".join(filter(None, (place.country, place.continent))) or "an unknown place"
-    return Rejection(RejectReason.NOT_FOR_PLACE, f"not from {where}")
+    for place in (case.visitor.whereabouts, case.visitor.place):
+        if not is_in_reach(reaches, country=place.country, continent=place.continent):
+            where = ", ".join(filter(None, (place.country, place.continent))) or "an unknown place"
+            return Rejection(RejectReason.NOT_FOR_PLACE, f"not from {where}")
+    is_taken = all(_takes_address(reach, case.visitor) for reach in reaches)
+    return None if is_taken else Rejection(RejectReason.NOT_FOR_PLACE, "not from this network")
 
 
 def _takes_address(reach: Reach, visitor: Visitor) -> bool:

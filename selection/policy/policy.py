@@ -127,7 +127,7 @@ class Policy:
     def sent(self, mirror: Mirror, visitor: Visitor, *, now_s: float) -> None:
         """Take note that a visitor was sent to a mirror: it counts for the mirror's share of his continent."""
         self._eligible.catch_up(now_s)  # a cap may be new
-        self._terrain.shares.note(mirror.number, visitor.place.continent, now_s=now_s)
+        self._terrain.shares.note(mirror.number, visitor.whereabouts.continent, now_s=now_s)
 
     def _field(self, file: PublishedFile, visitor: Visitor, now_s: float) -> _Field:
         """Find whom a visitor may be sent to, and in which order."""
@@ -169,6 +169,8 @@ class Policy:
             servers ^= servers & short
         if self._terrain.is_uneven:
             servers &= ~self._terrain.closed_to(visitor.address)
+        if visitor.home is not None:
+            servers &= self._rankings.of(visitor.home).in_reach
         if visitor.asked_not or visitor.only is not None or visitor.secure is not None:
             servers = self._wanted(servers, visitor)
         return servers
@@ -194,7 +196,7 @@ class Policy:
         eligible = self._eligible
         pools = (servers & eligible.willing, servers & eligible.sparing)
         shares = self._terrain.shares
-        if shares.is_capped and (spent := shares.spent(visitor.place.continent, now_s=now_s)):
+        if shares.is_capped and (spent := shares.spent(visitor.whereabouts.continent, now_s=now_s)):
             pools = _parted(pools, ~spent)
         if file.tags and self._is_sticky(file):
             pools = _parted(pools, self._current(file))

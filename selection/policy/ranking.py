@@ -65,6 +65,11 @@ class Ranking:
         sets = sum(_SET_BYTES + int(upto.bit_length() / _BITS_PER_BYTE) for upto in self._upto)
         return RANKING_BYTES + sets + sum(table.size_bytes for table in self.tables.values())
 
+    @property
+    def in_reach(self) -> int:
+        """The mirrors that take visitors from here at all."""
+        return self._upto[-1] if self._upto else 0
+
     def nearest(self, candidates: int, neighbours: int) -> tuple[int, int]:
         """Find the best group with a candidate: its index, and the candidates in it; 0 for them where none has any.
 

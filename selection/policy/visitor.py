@@ -15,8 +15,9 @@ NOBODY: Final[AbstractSet[MirrorName]] = frozenset()
 class Visitor(NamedTuple):
     """A visitor.
 
-    ``secure``: by https alone (True), by plain http alone (False), or as it comes. ``asked_not``: the mirrors that have
-    just sent him back. ``only``: the one mirror that he asks for.
+    ``place`` is where mirrors are to be near to. ``secure``: by https alone (True), by plain http alone (False), or as
+    it comes. ``asked_not``: the mirrors that have just sent him back. ``only``: the one mirror that he asks for.
+    ``home`` is where he is, when he asks as if he were elsewhere: who takes no visitors from there takes not him.
     """
 
     address: IPAddress
@@ -24,3 +25,9 @@ class Visitor(NamedTuple):
     secure: bool | None = None
     asked_not: AbstractSet[MirrorName] = NOBODY
     only: MirrorName | None = None
+    home: Place | None = None
+
+    @property
+    def whereabouts(self) -> Place:
+        """Where he is, whatever he asks as."""
+        return self.place if self.home is None else self.home

@@ -43,7 +43,8 @@ _SAID_BY_PROXIES: Final = (FORWARDED_FOR, FORWARDED_PROTO, "X-Forwarded-Host", "
 class Asked:
     """What a request says of its visitor. Links and access are for the address that he has.
 
-    ``?fromip=`` and ``?country=`` are where he would rather be: they change which mirrors are near, and nothing else.
+    ``?fromip=`` and ``?country=`` are where he would rather be: they change which mirrors are near, and let nobody have
+    what is not for where he is.
     ``ticket`` is what he takes along once he is admitted.
     """
 
@@ -77,19 +78,25 @@ class Reception:
         """Read a visitor's request."""
         address = self.address(request)
         asked_not = asked_not_of(request.query.getall("not", []), hops_max=self.hops_max)
+        elsewhere = self._elsewhere(request)
+        place = self.places.place_of(address)
         visitor = Visitor(
             address=address,
-            place=self._place(request, address),
+            place=place if elsewhere is None else elsewhere,
+            home=None if elsewhere is None else place,
             secure=self._secure(request),
             asked_not=frozenset(asked_not),
             only=_only(request.query.getall("mirror", [])),
         )
         return Asked(visitor=visitor, asker=asker_of(request, address), asked_not=asked_not)
 
-    def _place(self, request: web.Request, address: IPAddress) -> Place:
+    def _elsewhere(self, request: web.Request) -> Place | None:
+        """Give the place that he asks as if he were in, if he does."""
         if country := request.query.get("country"):
             return place_from([Finding(country=_country(country))])
-        return self.places.place_of(_elsewhere(request.query.get("fromip")) or address)
+        if address := request.query.get("fromip"):
+            return self.places.place_of(_address(address))
+        return None
 
     def _secure(self, request: web.Request) -> bool | None:
         """Tell whether links have to be secure: as he asks, or as he came."""
@@ -122,9 +129,7 @@ def _country(text: str) -> str:
     return code
 
 
-def _elsewhere(text: str | None) -> IPAddress | None:
-    if not text:
-        return None
+def _address(text: str) -> IPAddress:
     try:
         return normalise(text)
     except ValueError:

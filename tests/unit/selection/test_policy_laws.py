@@ -84,6 +84,7 @@ VISITORS = st.builds(
     secure=st.sampled_from([None, None, None, True, False]),
     asked_not=st.frozensets(st.sampled_from(NAMES).map(MirrorName), max_size=2),
     only=st.sampled_from([None, None, None, MirrorName("ana"), MirrorName("nobody")]),
+    home=st.none() | PLACES,
 )
 
 
