@@ -131,7 +131,7 @@ class Master:
         joining = Joining(store, self._provisioner, secret=config.secret, wake=wake)
         serving, proxies = self._serving, parse_proxies(config.proxies)
         downloads = Downloads(store, slots=config.slots, wake=self.connection.wake, clock_s=time.time)
-        publisher = Publisher(store, holding, checksums=config.checksums, wake=self.connection.wake)
+        publisher = Publisher(store, holding, checksums=config.checksums, wake=wake)
         withdrawing = Withdrawing(store, self._running, wake=wake)
         routes = Routes(
             files=FileRoutes(publisher, withdrawing, channels),

@@ -16,7 +16,7 @@ import structlog
 from events.names import Digest
 from master.heard import Heard
 from master.holding import release
-from master.holds import Hold, HoldState
+from master.holds import Hold, HoldState, Tally
 from master.store.store import Store, uncut
 
 LOOK_AFTER_S: Final = 0.1  # what changes together is looked at once, and nobody notices the wait
@@ -63,10 +63,7 @@ class Releasing:
 
     async def release_due(self) -> int:
         """Release each hold whose condition is met; give how many."""
-        due = await self._due()
-        for hold in due:
-            await self._release(hold)
-        return len(due)
+        return sum([await self._release(hold) for hold in await self._due()])
 
     async def _due(self) -> list[Hold]:
         async with self._store.reading() as transaction:
@@ -77,23 +74,23 @@ class Releasing:
         if not waiting:
             return []
         async with self._store.reading() as transaction:
-            return [
-                hold
-                for hold in waiting
-                if hold.condition is not None and (await transaction.holds.tally(hold.number)).meets(hold.condition)
-            ]
+            return [hold for hold in waiting if _is_met(hold, await transaction.holds.tally(hold.number))]
 
-    async def _release(self, hold: Hold) -> None:
-        """Release one hold, unless a person changed it meanwhile."""
+    async def _release(self, hold: Hold) -> bool:
+        """Release one hold, unless that is not due any more: a person changed it, or a mirror lost what counted."""
         async with self._store.changing() as transaction:
-            now = await transaction.holds.hold(hold.number)
-            if now != hold:
-                return
             tally = await transaction.holds.tally(hold.number)
+            if await transaction.holds.hold(hold.number) != hold or not _is_met(hold, tally):
+                return False
             turns = await release(transaction, await transaction.holds.paths(hold.number))
         log.info(
             "hold.released", hold=hold.number, condition=str(hold.condition), files=len(turns), mirrors=tally.complete
         )
+        return True
+
+
+def _is_met(hold: Hold, tally: Tally) -> bool:
+    return hold.condition is not None and tally.meets(hold.condition)
 
 
 def _waits(hold: Hold) -> bool:

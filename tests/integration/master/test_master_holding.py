@@ -255,6 +255,28 @@ async def test_a_mirror_that_is_removed_is_waited_for_no_longer(memory_theatre: 
         await desk.until(lambda: ("+iso", "a.iso") in places(desk))
 
 
+async def test_what_is_published_at_once_is_waited_for_no_longer(memory_theatre: Theatre, tmp_path: Path) -> None:
+    tree = tmp_path / "v1"
+    tree.mkdir()
+    for name in ("a.iso", "b.iso"):
+        (tree / name).write_bytes(name.encode())
+    async with memory_theatre.desk() as desk:
+        await desk.done("PUT", f"{API}/channels/iso", {})
+        await desk.join("ana", "iso")
+        _, held, _ = await desk.publish(tree, wait="1")
+        sha256 = Digest(bytes.fromhex(held["sha256"]))
+        await say(
+            desk, "ana",
+            ReplicaReady(mirror=ANA, sha256=sha256, size_bytes=5, path=held_path(FilePath("v1/b.iso")), generation=1),
+        )  # fmt: skip
+        async with asyncio.timeout(DEADLINE_S):
+            while [file["copies"] for file in (await desk.done("GET", f"{API}/holds"))["holds"][0]["files"]] != [0, 1]:
+                pass
+        (tree / "a.iso").write_bytes(b"in a hurry")
+        await desk.publish(tree / "a.iso", **{"as": "v1/a.iso"})
+        await desk.until(lambda: ("+iso", "v1/b.iso") in places(desk))
+
+
 async def test_publishing_at_once_and_withdrawing_end_what_is_held(memory_theatre: Theatre, tmp_path: Path) -> None:
     source = tmp_path / "a.iso"
     source.write_bytes(b"new")
