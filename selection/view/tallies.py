@@ -8,7 +8,7 @@ oldest months, then years, and at last small figures: those are added up under `
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from datetime import date
 from enum import Enum
 from itertools import islice
@@ -20,7 +20,7 @@ from msgspec import Struct
 OTHERS: Final = "-"  # no path, mirror or country is called so
 SECONDS_PER_DAY: Final = 86_400
 CELLS_MAX: Final = 1_000_000  # figures in one tally, 50 MB beside the keys; ten thousand files a day for three months
-CUT_AT_ONCE: Final = 10_000  # some milliseconds
+AT_ONCE: Final = 10_000  # some milliseconds
 _MONTHS_PER_YEAR: Final = 12
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 _LAST_DAY: Final = date.max.toordinal() - _EPOCH_ORDINAL
@@ -118,15 +118,35 @@ class Tally:
         months = ((month // _MONTHS_PER_YEAR, n) for month, n in self.months(key).items())
         return _added(self._of(Span.YEAR, key), months)
 
-    def largest(self, first_day: int, last_day: int, *, count: int) -> list[tuple[str, int]]:
-        """Give the keys with the largest figures over some days that are kept, largest first."""
-        found: Counter[str] = Counter()
-        for day, figures in self._buckets[Span.DAY].items():
-            if first_day <= day <= last_day:
-                found.update(figures)
-        least = sorted(found.values(), reverse=True)[:count][-1:]  # of numbers alone: keys take ten times as long
-        large = [(key, figure) for key, figure in found.items() if figure >= least[0]]
-        return sorted(large, key=lambda each: (-each[1], each[0]))[:count]
+    def parts(self, first_day: int, last_day: int) -> Iterator[list[tuple[str, int]]]:
+        """Give the figures of some days that are kept, in parts that take some milliseconds.
+
+        What is added between two parts may be missing, and so may a day that became part of its month meanwhile.
+        """
+        days = self._buckets[Span.DAY]
+        for day in [day for day in days if first_day <= day <= last_day]:
+            figures = iter(days.get(day, {}).copy().items())  # a dict that grew cannot be gone on with
+            while part := list(islice(figures, AT_ONCE)):
+                yield part
+
+    def largest(self, first_day: int, last_day: int, *, count: int) -> Generator[None, None, list[tuple[str, int]]]:
+        """Find the keys with the largest figures over some days that are kept, in steps of some milliseconds.
+
+        Returns:
+            Keys and figures, the largest figure first, and by key where figures are equal.
+        """
+        found: dict[str, int] = {}
+        for part in self.parts(first_day, last_day):
+            for key, figure in part:
+                found[key] = found.get(key, 0) + figure
+            yield
+        best: list[tuple[int, str]] = []
+        figures = iter(found.items())
+        while some := list(islice(figures, AT_ONCE)):
+            least = best[-1][0] if len(best) == count else 0
+            best = sorted([*best, *((-figure, key) for key, figure in some if -figure <= least)])[:count]
+            yield
+        return [(key, -figure) for figure, key in best]
 
     def tidy(self, today: int, *, days_kept: int) -> bool:
         """Let a day that is over become part of its month, or do another step; tell whether one was due.
@@ -192,7 +212,7 @@ class Tally:
     def _cut(self) -> bool:
         """Add up small figures, where even one for each key is too many: of some keys those below the middle."""
         ever = self._buckets[Span.EVER][0]
-        some = list(islice(ever.items(), CUT_AT_ONCE))
+        some = list(islice(ever.items(), AT_ONCE))
         middle = sorted(count for _, count in some)[len(some) // 2]
         for key, count in some:
             del ever[key]

@@ -26,13 +26,13 @@ from selection.answering.surface.openapi import DOCUMENT
 from selection.answering.surface.replying import json_reply, turned_away
 from selection.answering.surface.schemas import Subject
 from selection.answering.surface.shortfalls import Shortfalls
-from selection.answering.surface.turns import Turns
+from selection.answering.surface.turns import Turns, in_steps
 from selection.view.fleet import FleetView
 from selection.view.statistics import Statistics
 from selection.view.tallies import date_of
 
 PREFIX: Final = "/-/api/v1"
-DAYS_MAX: Final = 31  # ten thousand files a day are added up in a tenth of a second
+DAYS_MAX: Final = 31  # ten thousand files a day are added up in a tenth of a second, in steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +101,8 @@ class Api:
             first, last = _wanted_days(request, today)
             limit = _wanted_limit(request)
             async with self.turns.turn_of(request):
-                told = largest_of(self.statistics, subject, first, last, limit=limit, may_tell=may_tell)
-                return json_reply(told, request)
+                work = largest_of(self.statistics, subject, first, last, limit=limit, may_tell=may_tell)
+                return json_reply(await in_steps(work), request)
         if not may_tell(key):
             raise unknown()
         return json_reply(history_of(self.statistics, subject, key, today=today), request)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Generator
 from datetime import date
 from itertools import islice
 from typing import Final
 
 from events.names import FilePath
-from events.schemas.fields import MIRRORS_MAX
 from selection.answering.surface.mirrorbits import Counts, PeriodCount
 from selection.answering.surface.pages import Served
 from selection.answering.surface.schemas import FigureTold, HistoryTold, LargestTold, Subject
@@ -64,14 +64,14 @@ def served_by(statistics: Statistics, *, today: int) -> dict[str, Served]:
     """Give what each mirror served today and this month, of those that served anything."""
     first = date_of(today).replace(day=1).toordinal() - _EPOCH_ORDINAL
     downloads, sent = statistics.mirrors, statistics.sent_bytes
-    of_day, of_month = dict(_all(downloads, today, today)), dict(_all(downloads, first, today))
-    bytes_of_day, bytes_of_month = dict(_all(sent, today, today)), dict(_all(sent, first, today))
+    of_day, of_month = _all(downloads, today, today), _all(downloads, first, today)
+    bytes_of_day, bytes_of_month = _all(sent, today, today), _all(sent, first, today)
     return {
         name: Served(
-            today=of_day.get(name, 0),
-            today_bytes=bytes_of_day.get(name, 0),
-            month=of_month.get(name, 0),
-            month_bytes=bytes_of_month.get(name, 0),
+            today=of_day[name],
+            today_bytes=bytes_of_day[name],
+            month=of_month[name],
+            month_bytes=bytes_of_month[name],
         )
         for name in of_month.keys() | bytes_of_month.keys()
     }
@@ -104,19 +104,23 @@ def largest_of(
     *,
     limit: int,
     may_tell: Callable[[str], bool],
-) -> LargestTold:
-    """Give the keys with the most downloads over some days, of those that may be told."""
+) -> Generator[None, None, LargestTold]:
+    """Find the keys with the most downloads over some days, of those that may be told, in steps of milliseconds."""
     tally = _tally(statistics, subject)
     days = (first.toordinal() - _EPOCH_ORDINAL, last.toordinal() - _EPOCH_ORDINAL)
-    found = tally.largest(*days, count=_LOOKED_AT_MAX)
+    found = yield from tally.largest(*days, count=_LOOKED_AT_MAX)
     told = (FigureTold(key=key, downloads=count) for key, count in found if may_tell(key))
     return LargestTold(
         by=subject.value, first=first.isoformat(), last=last.isoformat(), figures=list(islice(told, limit))
     )
 
 
-def _all(tally: Tally, first: int, last: int) -> list[tuple[str, int]]:
-    return tally.largest(first, last, count=MIRRORS_MAX)
+def _all(tally: Tally, first: int, last: int) -> Counter[str]:
+    """Add up all figures of some days: for tallies of few keys, as mirrors are."""
+    found: Counter[str] = Counter()
+    for part in tally.parts(first, last):
+        found.update(dict(part))
+    return found
 
 
 def _tally(statistics: Statistics, subject: Subject) -> Tally:

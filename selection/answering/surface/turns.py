@@ -8,10 +8,10 @@ times as long as it took, and those who ask meanwhile wait, a bounded number of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import hdrs, web
 
@@ -21,6 +21,8 @@ from selection.answering.surface.asking import is_local
 REST_FACTOR: Final = 3  # who asks without end costs a quarter of a core
 WAITING_MAX: Final = 64  # at some 30 ms each, rests included, two seconds in a fleet of a few hundred
 RETRY_AFTER_S: Final = 5
+
+_T = TypeVar("_T")
 
 
 class Turns:
@@ -60,6 +62,17 @@ class Turns:
         finally:
             ended_s = clock()
             self._rested_s = ended_s + REST_FACTOR * (ended_s - began_s)
+
+
+async def in_steps(work: Generator[None, None, _T]) -> _T:
+    """Do work that yields every few milliseconds, with visitors let in between."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: _T = end.value
+            return result
+        await asyncio.sleep(0)
 
 
 def _busy() -> ApiError:

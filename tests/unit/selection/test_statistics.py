@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Generator
 from datetime import date
 from typing import Final, TypeAlias
 
@@ -21,6 +22,7 @@ from events.schemas import (
     Granted,
     SelectorCameOnline,
 )
+from selection.view import tallies
 from selection.view.numbers import EPOCHS_MAX, SOURCES_MAX, Counted
 from selection.view.statistics import ALL, Statistics, UnusableStatisticsError
 from selection.view.tallies import OTHERS, SECONDS_PER_DAY, Sums, Tally, date_of, day_of, month_of
@@ -208,7 +210,47 @@ def test_largest_of_some_days_come_first_and_ties_by_name() -> None:
     tally = Tally()
     for day, key, count in ((TODAY, "a", 1), (TODAY - 1, "b", 2), (TODAY, "c", 1), (TODAY - 9, "a", 50)):
         tally.add(day, key, count)
-    assert tally.largest(TODAY - 1, TODAY, count=2) == [("b", 2), ("a", 1)]
+    assert largest(tally, TODAY - 1, TODAY, count=2) == [("b", 2), ("a", 1)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abcdefg"), st.integers(1, 3))), st.integers(1, 8))
+def test_largest_are_found_in_steps_as_at_once(added: list[tuple[int, str, int]], count: int) -> None:
+    tally, wanted = Tally(), Counter[str]()
+    for days_ago, key, figure in added:
+        tally.add(TODAY - days_ago, key, figure)
+        wanted.update({key: figure} if days_ago < 3 else {})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tallies, "AT_ONCE", 2)
+        found = largest(tally, TODAY - 2, TODAY, count=count)
+    assert found == sorted(wanted.items(), key=lambda each: (-each[1], each[0]))[:count]
+
+
+def test_largest_are_found_while_more_is_counted_and_days_become_part_of_their_month(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tallies, "AT_ONCE", 2)
+    tally = Tally()
+    for day in (TODAY - 1, TODAY):
+        for key in "abcde":
+            tally.add(day, key, 1)
+    steps = tally.largest(TODAY - 1, TODAY, count=9)
+    next(steps)
+    tally.add(TODAY - 1, "f", 1)
+    tally.tidy(TODAY, days_kept=0)
+    tally.tidy(TODAY, days_kept=0)
+    assert finished(steps) == [(key, 1) for key in "abcde"]
+
+
+def largest(tally: Tally, first_day: int, last_day: int, *, count: int) -> list[tuple[str, int]]:
+    return finished(tally.largest(first_day, last_day, count=count))
+
+
+def finished(steps: Generator[None, None, list[tuple[str, int]]]) -> list[tuple[str, int]]:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
 
 
 @pytest.mark.parametrize("dumped", [b"", b"\xc1", b"\x93\x02\x90\x80", b"\x93\x01\x90\x80", b"\x80"])
