@@ -50,6 +50,7 @@ from selection.view.fleet import FleetView
 from selection.view.statistics import Statistics
 
 NOBODY_LEFT_RETRY_AFTER_S: Final = 30  # downloads end, mirrors report each few seconds
+LONG_FOLDER: Final = 100  # written in some milliseconds; the longest page takes twenty
 STARTING_RETRY_AFTER_S: Final = 5  # a log of a million entries is read in less than a minute, most in a second
 
 
@@ -184,7 +185,9 @@ class Endpoint:
             raise unknown()
         if accepts(request.headers.get(hdrs.ACCEPT, ""), JSON):
             return json_reply(told, request)
-        return page_reply(folder_page(told))
+        is_long = len(told.folders) + len(told.files) > LONG_FOLDER
+        async with self.turns.turn_of(request) if is_long else nullcontext():
+            return page_reply(folder_page(told))
 
     async def _fleet(self, request: web.Request) -> web.Response:
         """Tell of the fleet."""

@@ -13,6 +13,7 @@ from aiohttp.test_utils import make_mocked_request
 from edge.errors import ApiError
 from selection.answering.surface import turns as turns_module
 from selection.answering.surface.turns import REST_FACTOR, Turns
+from selection.answering.web import LONG_FOLDER
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -52,6 +53,20 @@ async def test_one_too_many_is_refused_and_room_comes_back(monkeypatch: pytest.M
             raise LookupError
     async with turns.turn_of(strangers()):
         pass
+
+
+async def test_pages_of_long_folders_take_turns_and_those_of_short_ones_do_not(
+    memory_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(LONG_FOLDER + 1):
+        await memory_site.said.published(f"long/{number:03}.iso")
+    await memory_site.said.published("short/a.iso")
+    await memory_site.said.serving("ana", "short/a.iso")
+    monkeypatch.setattr(turns_module, "WAITING_MAX", 0)
+    async with memory_site.selector() as selector:
+        await selector.until_chosen("short/a.iso", "ana")
+        pages = {folder: await selector.visit(folder, headers=STRANGER) for folder in ("/", "/short/", "/long/")}
+        assert {folder: page.status for folder, page in pages.items()} == {"/": 200, "/short/": 200, "/long/": 503}
 
 
 @pytest.mark.parametrize("target", [*LONG, *LONG_TOO])
