@@ -117,9 +117,14 @@ class DrawTable:
 
 def draw_from(numbers: list[int], weights: Weights, dice: Dice) -> int:
     """Draw one of a few, each by its weight."""
+    numbers.sort(key=weights.order.__getitem__)
+    return draw_ordered(numbers, weights, dice)
+
+
+def draw_ordered(numbers: Sequence[int], weights: Weights, dice: Dice) -> int:
+    """Draw one of a few that are in the order of their names."""
     if len(numbers) == 1:
         return numbers[0]
-    numbers.sort(key=weights.order.__getitem__)
     of = weights.of
-    sums = list(accumulate([of[number] for number in numbers]))
+    sums = [*accumulate([of[number] for number in numbers])]
     return numbers[bisect_right(sums, dice() * sums[-1])]

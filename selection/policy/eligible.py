@@ -15,7 +15,7 @@ from typing import Final
 from events.names import MirrorName
 from events.schemas import Profile
 from selection.policy.drawing import Weights
-from selection.policy.reservations import Reservations
+from selection.policy.reservations import Account, Reservations
 from selection.policy.rules import Rules
 from selection.policy.standing import Standing
 from selection.policy.terrain import Terrain
@@ -35,24 +35,32 @@ class _Attitude(Enum):
     WILLING = 2
 
 
+_NONE: Final = _Attitude.NONE  # a name less to look up
+
+
 @dataclass(slots=True)
 class _Entry:
     """What is remembered of one mirror.
 
     Attributes:
+        number: the mirror's.
+        account: what is spoken for there.
         is_present: it counts as online, as long as it reports.
         room: the slots that its last report leaves free; 0 while it does not count as online.
         due_s: when it falls silent.
         is_awaited: its silence is waited for.
+        gladly: how gladly it takes visitors while it has room for any.
         digits: the binary digits of its quota left.
         factor: its weight for each free slot.
     """
 
     name: MirrorName
+    number: int
+    account: Account
     is_present: bool = False
     room: int = 0
     quota_bytes: int | None = None
-    is_sparing: bool = False
+    gladly: _Attitude = _Attitude.WILLING
     due_s: float = _NEVER_S
     is_awaited: bool = False
     digits: int = UNLIMITED
@@ -83,6 +91,7 @@ class Eligible:
         self.numbers: dict[MirrorName, int] = {}
         self.version = 0
         self._entries: list[_Entry] = []
+        self._by_account: dict[int, _Entry] = {}
         self._changes, self._reserved = view.changes, reservations.changes
         self._standing = Standing(view, reservations, rules, now_s=0.0)  # asked for nothing that depends on the time
         self._seen = self._seen_roster = self._seen_reserved = -1
@@ -103,7 +112,7 @@ class Eligible:
         entry = self._entries[number]
         if entry.quota_bytes is None:
             return True
-        return entry.quota_bytes - self._reservations.of(entry.name).size_bytes >= size_bytes
+        return entry.quota_bytes - entry.account.size_bytes >= size_bytes
 
     def _look_around(self, now_s: float) -> None:
         """Ask the criteria of those of which something changed, and of those who woke or fell silent."""
@@ -128,7 +137,9 @@ class Eligible:
         known = len(self._entries)
         for number in range(known, max(numbers, default=NOBODY) + 1):
             name = self._view.by_number(number).name
-            self._entries.append(_Entry(name))
+            entry = _Entry(name, number, self._reservations.account(name))
+            self._entries.append(entry)
+            self._by_account[entry.account.number] = entry
             self.numbers[name] = number
         self.weights.grow(len(self._entries))
         for number in numbers | set(range(known, len(self._entries))):
@@ -156,9 +167,9 @@ class Eligible:
         entry.due_s = due_s
         entry.room = standing.room(mirror) if is_online else 0
         entry.quota_bytes = report.quota_left_bytes if report else None
-        entry.is_sparing = report is not None and report.sparing
+        entry.gladly = _Attitude.SPARING if report is not None and report.sparing else _Attitude.WILLING
         self._terrain.set_capacity(number, entry.factor * standing.slots(mirror))
-        self._recount(number, entry)
+        self._recount(entry)
 
     def _survey(self, number: int, mirror: Mirror, entry: _Entry) -> None:
         """Work out of a mirror's profile and the site's rules what no load report changes."""
@@ -175,31 +186,33 @@ class Eligible:
         changed = self._reserved.since(self._seen_reserved) if self._seen_reserved >= 0 else None
         self._seen_reserved = self._reserved.version
         if changed is None:
-            for number, entry in enumerate(self._entries):
-                self._recount(number, entry)
+            for entry in self._entries:
+                self._recount(entry)
             return
-        for account in changed:
-            number = self.numbers.get(self._reservations.name_of(account))
-            if number is not None:
-                self._recount(number, self._entries[number])
+        for number in changed:
+            entry = self._by_account.get(number)
+            if entry is not None:  # or it is looked at when it is met in the view
+                self._recount(entry)
 
-    def _recount(self, number: int, entry: _Entry) -> None:
+    def _recount(self, entry: _Entry) -> None:
         """Work out what is left of a mirror's slots and quota. It is done for each grant, and mostly changes no set."""
-        reserved = self._reservations.of(entry.name)
-        free = entry.room - reserved.grants
-        if free <= 0:
-            self.weights.put(number, 0)
-            attitude = _Attitude.NONE
+        free, number = entry.room - entry.account.grants, entry.number
+        if free > 0:
+            weight, attitude = free * entry.factor, entry.gladly
         else:
-            self.weights.put(number, free * entry.factor)
-            attitude = _Attitude.SPARING if entry.is_sparing else _Attitude.WILLING
+            weight, attitude = 0, _NONE
+        self.weights.put(number, weight)
         if attitude is not entry.attitude:
             self._sort_in(entry, self.weights.bits[number], attitude)
+        if entry.quota_bytes is not None or entry.digits != UNLIMITED:
+            self._recount_quota(entry)
+
+    def _recount_quota(self, entry: _Entry) -> None:
         digits = UNLIMITED
         if entry.quota_bytes is not None:
-            digits = max(0, entry.quota_bytes - reserved.size_bytes).bit_length()
+            digits = max(0, entry.quota_bytes - entry.account.size_bytes).bit_length()
         if digits != entry.digits:
-            self._shift(entry, self.weights.bits[number], digits)
+            self._shift(entry, self.weights.bits[entry.number], digits)
 
     def _sort_in(self, entry: _Entry, bit: int, attitude: _Attitude) -> None:
         """Put a mirror into the set that it belongs to now."""

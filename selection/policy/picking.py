@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from selection.policy.answers import ANSWERS_KEPT, Answer, Question, answer_bytes
 from selection.policy.drawing import (
     FEW,
     THROWS_FIRST,
@@ -12,6 +13,7 @@ from selection.policy.drawing import (
     Dice,
     DrawTable,
     draw_from,
+    draw_ordered,
 )
 from selection.policy.eligible import NOBODY, Eligible
 from selection.policy.ranking import NEIGHBOURS, Ranking, Rankings
@@ -51,6 +53,33 @@ class Picker:
                 return number
             pool ^= bits[number]
         return NOBODY
+
+    def draw_near(self, near: tuple[int, ...], dice: Dice, size_bytes: int) -> int:
+        """Draw one of the near-equals of an answer; nobody: the one that was drawn has too little quota left."""
+        number = draw_ordered(near, self._weights, dice)
+        return number if self._eligible.can_serve(number, size_bytes) else NOBODY
+
+    def answer(self, ranking: Ranking, question: Question) -> Answer:
+        """Give what does not depend on the dice, as it was found before or anew."""
+        answer = ranking.answers.get(question)
+        if answer is None:
+            if len(ranking.answers) >= ANSWERS_KEPT:
+                self._rankings.grew(-sum(known.size_bytes for known in ranking.answers.values()))
+                ranking.answers.clear()
+            pools, neighbours, wanted = question
+            best = tuple(self.best(pools, ranking, neighbours=neighbours, count=wanted + 1))
+            answer = Answer(self._few(question, ranking), best, answer_bytes(question))
+            ranking.answers[question] = answer
+            self._rankings.grew(answer.size_bytes)
+        return answer
+
+    def _few(self, question: Question, ranking: Ranking) -> tuple[int, ...]:
+        """Give the mirrors that are drawn from, by name, where they are few."""
+        nearest = (ranking.nearest(pool, question.neighbours)[1] for pool in question.pools)
+        first = next(filter(None, nearest), 0)
+        if first.bit_count() > FEW:
+            return ()
+        return tuple(sorted(self._weights.numbers_in(first), key=self._weights.order.__getitem__))
 
     def best(self, pools: Sequence[int], ranking: Ranking, *, neighbours: int, count: int) -> list[int]:
         """Give the best few of some pools, without dice. In a group begin where the place says, not with the same."""

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from events.names import ORIGIN, MirrorName
 from selection.access.networks import has_access
+from selection.policy.answers import Answer, Question
 from selection.policy.choice import Choice, RejectReason
 from selection.policy.eligible import NOBODY, Eligible
 from selection.policy.explaining import Case, choose, rejection_of
@@ -38,7 +39,6 @@ from selection.view.fleet import FleetView
 from selection.view.roster import Mirror
 
 _Field: TypeAlias = tuple[tuple[int, ...], Ranking, int]  # pools, each to be used up before the next; order; neighbours
-OTHERS_KEPT: Final = 1024  # the files of a release from the places of the world; some 3 MB at 10,000 mirrors
 
 
 class Pick(NamedTuple):
@@ -69,7 +69,7 @@ class Policy:
         self._eligible = Eligible(view, reservations, rules, self._terrain)
         self._rankings = Rankings(self._terrain.atlas)
         self._picker = Picker(self._eligible, self._terrain, self._rankings)
-        self._others: dict[tuple[object, ...], tuple[int, ...]] = {}
+        self._changes = view.changes
 
     def standing(self, *, now_s: float) -> Standing:
         """Give how the mirrors fare, whoever asks."""
@@ -79,10 +79,15 @@ class Policy:
         """Choose a mirror and up to ``count`` others: what ``pick`` and ``others`` give, for little more than one."""
         if file.access.networks and not has_access(file.access, visitor.address):
             return _NO_ACCESS
-        field = self._field(file, visitor, now_s)
-        number = self._drawn(field, file, visitor, rng)
-        others = self._besides(field, number, count)
-        return Offer(True, None if number == NOBODY else self._view.by_number(number), others)  # noqa: FBT003 - a keyword costs as much as an "&"
+        pools, ranking, neighbours = field = self._field(file, visitor, now_s)
+        answer = self._picker.answer(ranking, Question(pools, neighbours, count))
+        number = NOBODY
+        if answer.near and not file.tags:
+            number = self._picker.draw_near(answer.near, rng.random, file.size_bytes)
+        if number == NOBODY and answer.best:
+            number = self._drawn(field, file, visitor, rng)
+        mirror = None if number == NOBODY else self._view.by_number(number)
+        return Offer(True, mirror, self._besides(answer, number, count))  # noqa: FBT003 - a keyword costs as much as an "&"
 
     def pick(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Random) -> Pick:
         """Choose a mirror for a visitor, fast and without reasons: one of the first group of ``explain``."""
@@ -105,8 +110,9 @@ class Policy:
         besides: Mirror | None = None,
     ) -> tuple[Mirror, ...]:
         """Give the best mirrors for a visitor ``besides`` the one that was picked, best first and without dice."""
-        number = NOBODY if besides is None else besides.number
-        return self._besides(self._field(file, visitor, now_s), number, count)
+        pools, ranking, neighbours = self._field(file, visitor, now_s)
+        answer = self._picker.answer(ranking, Question(pools, neighbours, count))
+        return self._besides(answer, NOBODY if besides is None else besides.number, count)
 
     def may_return(self, file: PublishedFile, visitor: Visitor, name: MirrorName, *, now_s: float) -> Mirror | None:
         """Give a mirror that keeps a place for this visitor and this file, if it can serve him still.
@@ -131,9 +137,14 @@ class Policy:
 
     def _field(self, file: PublishedFile, visitor: Visitor, now_s: float) -> _Field:
         """Find whom a visitor may be sent to, and in which order."""
-        self._eligible.catch_up(now_s)
-        pools = self._pools(self._servers(file, visitor), file, visitor, now_s)
-        return pools, self._rankings.of(visitor.place), self._neighbours(visitor)
+        eligible, terrain = self._eligible, self._terrain
+        eligible.catch_up(now_s)
+        servers = self._servers(file, visitor)
+        pools = (servers & eligible.willing, servers & eligible.sparing)
+        if terrain.shares.is_capped or file.tags:
+            pools = self._preferred(pools, file, visitor, now_s)
+        neighbours = terrain.neighbours(visitor.address) if terrain.has_neighbours else 0
+        return pools, self._rankings.of(visitor.place), neighbours
 
     def _drawn(self, field: _Field, file: PublishedFile, visitor: Visitor, rng: Random) -> int:
         """Draw the mirror that a visitor is sent to."""
@@ -146,18 +157,18 @@ class Policy:
                     return number
         return NOBODY
 
-    def _besides(self, field: _Field, besides: int, count: int) -> tuple[Mirror, ...]:
-        """Give the best few but one."""
-        pools, ranking, neighbours = field
-        question = (ranking, ranking.version, pools, neighbours, count)
-        numbers = self._others.get(question)
-        if numbers is None:
-            if len(self._others) >= OTHERS_KEPT:
-                self._others.clear()
-            numbers = tuple(self._picker.best(pools, ranking, neighbours=neighbours, count=count + 1))
-            self._others[question] = numbers
-        by_number = self._view.by_number
-        return tuple([by_number(number) for number in numbers if number != besides][:count])
+    def _besides(self, answer: Answer, besides: int, count: int) -> tuple[Mirror, ...]:
+        """Give the best few but one, as they are now."""
+        version = self._changes.version
+        if answer.version != version:
+            answer.others.clear()
+            answer.version = version
+        others = answer.others.get(besides)
+        if others is None:
+            by_number = self._view.by_number
+            others = tuple([by_number(number) for number in answer.best if number != besides][:count])
+            answer.others[besides] = others
+        return others
 
     def _neighbours(self, visitor: Visitor) -> int:
         return self._terrain.neighbours(visitor.address) if self._terrain.has_neighbours else 0
@@ -191,10 +202,10 @@ class Policy:
         number = self._eligible.numbers.get(name)
         return 0 if number is None else 1 << number
 
-    def _pools(self, servers: int, file: PublishedFile, visitor: Visitor, now_s: float) -> tuple[int, ...]:
-        """Part the eligible ones of some mirrors into pools, each to be used up before the next."""
-        eligible = self._eligible
-        pools = (servers & eligible.willing, servers & eligible.sparing)
+    def _preferred(
+        self, pools: tuple[int, ...], file: PublishedFile, visitor: Visitor, now_s: float
+    ) -> tuple[int, ...]:
+        """Part pools further by what is asked of mirrors only while others can serve."""
         shares = self._terrain.shares
         if shares.is_capped and (spent := shares.spent(visitor.whereabouts.continent, now_s=now_s)):
             pools = _parted(pools, ~spent)

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from typing import Final
 
 from selection.places.place import KEY_WITHOUT_ASN, Place
+from selection.policy.answers import Answer, Question
 from selection.policy.atlas import OUT_OF_REACH, OWN_NETWORK, Atlas, Locale, locale_of
 from selection.policy.drawing import DrawTable
 
@@ -44,10 +45,11 @@ class Ranking:
     Attributes:
         version: that of the atlas that it tells of.
         tables: those of its groups that were drawn in, by the group's index.
+        answers: what was found in it, by question.
         turn: a number of the place's own, to begin with other mirrors here than elsewhere.
     """
 
-    __slots__ = ("_levels", "_locale", "_upto", "tables", "turn", "version")
+    __slots__ = ("_levels", "_locale", "_upto", "answers", "tables", "turn", "version")
 
     def __init__(self, atlas: Atlas, locale: Locale, *, turn: int = 0) -> None:
         levels = atlas.levels(locale)
@@ -57,13 +59,15 @@ class Ranking:
         self._upto = [int(levels.translate(_UP_TO[level]), 2) for level in self._levels]
         self.version = atlas.changes.version
         self.tables: dict[int, DrawTable] = {}
+        self.answers: dict[Question, Answer] = {}
         self.turn = turn
 
     @property
     def size_bytes(self) -> int:
-        """Estimate how much memory it takes, its tables too."""
+        """Estimate how much memory it takes, its tables and answers too."""
         sets = sum(_SET_BYTES + int(upto.bit_length() / _BITS_PER_BYTE) for upto in self._upto)
-        return RANKING_BYTES + sets + sum(table.size_bytes for table in self.tables.values())
+        made = sum(table.size_bytes for table in self.tables.values())
+        return RANKING_BYTES + sets + made + sum(answer.size_bytes for answer in self.answers.values())
 
     @property
     def in_reach(self) -> int:
@@ -108,6 +112,7 @@ class Ranking:
             if level != OUT_OF_REACH:
                 self._insert(bit, level)
         self.tables.clear()
+        self.answers.clear()
         self.version = atlas.changes.version
 
     def _insert(self, bit: int, level: int) -> None:
@@ -129,6 +134,7 @@ class Rankings:
         self._atlas = atlas
         self._bytes_max = bytes_max
         self._kept: OrderedDict[int, Ranking] = OrderedDict()
+        self._changes = atlas.changes
         self.size_bytes = 0
 
     def __len__(self) -> int:
@@ -144,13 +150,13 @@ class Rankings:
         ranking = self._kept.get(key)
         if ranking is None:
             return self._make(key, locale_of(place, asn=asn))
-        if ranking.version != self._atlas.changes.version:
+        if ranking.version != self._changes.version:
             return self._renew(key, ranking, locale_of(place, asn=asn))
         self._kept.move_to_end(key)
         return ranking
 
     def grew(self, more_bytes: int) -> None:
-        """Take note that a ranking takes more memory; those that were not asked for lately make room."""
+        """Take note that a ranking takes more memory, or less; those that were not asked for lately make room."""
         self.size_bytes += more_bytes
         while self.size_bytes > self._bytes_max and len(self._kept) > 1:
             _, oldest = self._kept.popitem(last=False)

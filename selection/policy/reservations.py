@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from events.names import MirrorName, SelectorName
 from selection.view.changes import Changes
@@ -23,90 +23,91 @@ class Reserved(NamedTuple):
     size_bytes: int
 
 
-class _Grant(NamedTuple):
-    sequence: int
-    size_bytes: int
-    expires_s: float
-
-
+_Grant: TypeAlias = tuple[int, int, float]  # its sequence, the bytes, and when its visitor can no longer come
 NOTHING: Final = Reserved(0, 0)
 
 
 @dataclass(slots=True)
-class _Account:
-    """The uncounted grants for one mirror, by selector, the oldest first, and what its reports have counted."""
+class Account:
+    """What is spoken for at one mirror. Whoever keeps an account reads it there: it stays the mirror's.
+
+    Attributes:
+        number: its number in ``Reservations.changes``.
+        grants: how many are uncounted.
+        size_bytes: the bytes of those.
+        uncounted: the grants themselves by selector, the oldest first.
+        counted: up to which sequence of each selector the mirror's reports have counted.
+    """
 
     number: int
-    grants: dict[SelectorName, deque[_Grant]] = field(default_factory=dict[SelectorName, deque[_Grant]])
+    grants: int = 0
+    size_bytes: int = 0
+    uncounted: dict[SelectorName, deque[_Grant]] = field(default_factory=dict[SelectorName, deque[_Grant]])
     counted: dict[SelectorName, int] = field(default_factory=dict[SelectorName, int])
-    reserved: Reserved = NOTHING
 
-    def add(self, selector: SelectorName, grant: _Grant) -> None:
-        grants = self.grants.get(selector)
-        if grants is None:
-            grants = self.grants[selector] = deque()
-        grants.append(grant)
-        self.reserved = Reserved(self.reserved.grants + 1, self.reserved.size_bytes + grant.size_bytes)
-
-    def drop(self, gone: _Grant) -> None:
-        self.reserved = Reserved(self.reserved.grants - 1, self.reserved.size_bytes - gone.size_bytes)
+    def drop_oldest(self, grants: deque[_Grant]) -> None:
+        """Let go of the oldest grant of a selector."""
+        _, size_bytes, _ = grants.popleft()
+        self.grants -= 1
+        self.size_bytes -= size_bytes
 
 
 class Reservations:
     """The uncounted grants for each mirror. Of its own a selector makes no more than a mirror has slots.
 
-    ``changes`` tells whose reservations changed lately, by a number that is theirs here alone (``name_of``).
+    ``changes`` tells whose reservations changed lately, by the number of their account.
     """
 
     def __init__(self) -> None:
-        self._accounts: dict[MirrorName, _Account] = {}
-        self._names: list[MirrorName] = []
+        self._accounts: dict[MirrorName, Account] = {}
         self.changes = Changes()
-
-    def name_of(self, number: int) -> MirrorName:
-        """Name a mirror that ``changes`` tells of."""
-        return self._names[number]
 
     def add(
         self, mirror: MirrorName, *, selector: SelectorName, sequence: int, size_bytes: int, expires_s: float
     ) -> None:
         """Note a grant. Its ``sequence`` is that of the selector's event that tells of it, and never falls."""
-        account = self._account(mirror)
-        if sequence > account.counted.get(selector, -1):
-            account.add(selector, _Grant(sequence, size_bytes, expires_s))
-            self.changes.note(account.number)
+        account = self._accounts.get(mirror) or self.account(mirror)
+        if sequence <= account.counted.get(selector, -1):
+            return
+        grants = account.uncounted.get(selector)
+        if grants is None:
+            grants = account.uncounted[selector] = deque()
+        grants.append((sequence, size_bytes, expires_s))
+        account.grants += 1
+        account.size_bytes += size_bytes
+        self.changes.note(account.number)
 
     def counted(self, mirror: MirrorName, *, selector: SelectorName, up_to_sequence: int) -> None:
         """Drop what a mirror's load report counts of a selector's grants."""
-        account = self._account(mirror)
+        account = self.account(mirror)
         account.counted[selector] = max(up_to_sequence, account.counted.get(selector, -1))
-        grants = account.grants.get(selector)
-        if not grants or grants[0].sequence > up_to_sequence:
+        grants = account.uncounted.get(selector)
+        if not grants or grants[0][0] > up_to_sequence:
             return
-        while grants and grants[0].sequence <= up_to_sequence:
-            account.drop(grants.popleft())
+        while grants and grants[0][0] <= up_to_sequence:
+            account.drop_oldest(grants)
         self.changes.note(account.number)
 
     def expire(self, now_s: float) -> None:
         """Drop the grants whose visitors can no longer come."""
         for account in self._accounts.values():
-            if not account.reserved.grants:
+            before = account.grants
+            if not before:
                 continue
-            before = account.reserved
-            for grants in account.grants.values():
-                while grants and grants[0].expires_s <= now_s:
-                    account.drop(grants.popleft())
-            if account.reserved != before:
+            for grants in account.uncounted.values():
+                while grants and grants[0][2] <= now_s:
+                    account.drop_oldest(grants)
+            if account.grants != before:
                 self.changes.note(account.number)
 
     def of(self, mirror: MirrorName) -> Reserved:
         """Give what is spoken for at a mirror."""
         account = self._accounts.get(mirror)
-        return account.reserved if account else NOTHING
+        return Reserved(account.grants, account.size_bytes) if account else NOTHING
 
-    def _account(self, mirror: MirrorName) -> _Account:
+    def account(self, mirror: MirrorName) -> Account:
+        """Give a mirror's account."""
         account = self._accounts.get(mirror)
         if account is None:
-            account = self._accounts[mirror] = _Account(len(self._names))
-            self._names.append(mirror)
+            account = self._accounts[mirror] = Account(len(self._accounts))
         return account

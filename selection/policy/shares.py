@@ -41,17 +41,16 @@ class _Continent:
 
 
 class Shares:
-    """The caps of mirrors, by number, and who was sent how many visitors. Clocks that go back stand still here."""
+    """The caps of mirrors, by number, and who was sent how many visitors. Clocks that go back stand still here.
+
+    ``is_capped`` tells whether any mirror has a cap.
+    """
 
     def __init__(self) -> None:
         self._caps: dict[int, int] = {}
         self._continents: dict[str, _Continent] = {}
         self._step = 0
-
-    @property
-    def is_capped(self) -> bool:
-        """Tell whether any mirror has a cap."""
-        return bool(self._caps)
+        self.is_capped = False
 
     def cap(self, number: int, percent: int) -> None:
         """Set a mirror's largest share; 100: no limit."""
@@ -59,6 +58,7 @@ class Shares:
             self._caps[number] = percent
         elif self._caps.pop(number, None) is not None and not self._caps:
             self._continents.clear()
+        self.is_capped = bool(self._caps)
 
     def note(self, number: int, continent: str, *, now_s: float) -> None:
         """Note that a visitor was sent to a mirror."""

@@ -1,0 +1,44 @@
+"""What was found for one question about a ranking, for the next visitor who asks the same. Pure.
+
+On a release day many ask for files that the same mirrors hold, from the same places: while no mirror fills up or frees
+itself the question is the same. An answer says what does not depend on the dice, and is right for as long as its
+ranking is, since the question names every set that it depends on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from selection.view.roster import Mirror
+
+ANSWERS_KEPT: Final = 8  # for each ranking: files that other mirrors hold, mirrors that fill up
+_ANSWER_BYTES: Final = 1000
+_BITS_PER_BYTE: Final = 7.5  # CPython keeps 30 bits in 4 bytes
+
+
+class Question(NamedTuple):
+    """The mirrors to choose from, each pool to be used up before the next; who is near the visitor; how many others."""
+
+    pools: tuple[int, ...]
+    neighbours: int
+    wanted: int
+
+
+@dataclass(slots=True)
+class Answer:
+    """The near-equals, where they are few, by name; and the ``best`` few of all, one more than are asked for.
+
+    ``others`` has the mirrors of ``best`` without the one of a number, as they were at a version of the view.
+    """
+
+    near: tuple[int, ...]
+    best: tuple[int, ...]
+    size_bytes: int
+    version: int = -1
+    others: dict[int, tuple[Mirror, ...]] = field(default_factory=dict[int, tuple[Mirror, ...]])
+
+
+def answer_bytes(question: Question) -> int:
+    """Estimate how much memory a question and its answer take."""
+    return _ANSWER_BYTES + int(sum(pool.bit_length() for pool in question.pools) / _BITS_PER_BYTE)
