@@ -34,14 +34,14 @@ def verdict_of(status: int, headers: Mapping[str, str]) -> Verdict:
         return Verdict(Outcome.SENT_ON, ((LOCATION, location),))
     if not refuses:
         return SITE_SILENT
-    challenge = headers.get(WWW_AUTHENTICATE)
-    passed_on = () if challenge is None else ((WWW_AUTHENTICATE, challenge),)
+    challenge = headers.get(WWW_AUTHENTICATE, "")
+    passed_on = ((WWW_AUTHENTICATE, challenge),) if challenge and challenge.isprintable() else ()
     return Verdict(Outcome.LOGIN_NEEDED if status == HTTPStatus.UNAUTHORIZED else Outcome.REFUSED, passed_on)
 
 
 def _is_web_address(location: str) -> bool:
     """Tell whether a browser may be sent there: to a page by HTTP, whole or from the root of the files' own site."""
-    if not location.isascii() or not location.isprintable():
+    if not location.isascii() or not location.isprintable() or "\\" in location:  # browsers take it for a slash
         return False
     try:
         parts = urlsplit(location)

@@ -31,6 +31,7 @@ def test_success_admits(status: int) -> None:
             Verdict(Outcome.LOGIN_NEEDED, (("WWW-Authenticate", 'Basic realm="x"'),)),
             id="with a challenge",
         ),
+        pytest.param(401, {"WWW-Authenticate": "x\udcff"}, Verdict(Outcome.LOGIN_NEEDED), id="with no text"),
         pytest.param(401, {"location": LOGIN}, Verdict(Outcome.SENT_ON, (("Location", LOGIN),)), id="401, log in"),
         pytest.param(
             403, {"Location": "/login"}, Verdict(Outcome.SENT_ON, (("Location", "/login"),)), id="403, log in"
@@ -52,6 +53,8 @@ def test_refusal_carries_on_what_the_site_wants(status: int, headers: dict[str, 
         pytest.param(302, "data:text/html,x", id="redirect to no page"),
         pytest.param(302, "login", id="redirect relative to the file"),
         pytest.param(302, "https://[", id="redirect to no address"),
+        pytest.param(302, "/\\evil.example/login", id="redirect that browsers take elsewhere"),
+        pytest.param(302, "//evil.example/login", id="redirect without a scheme"),
         pytest.param(304, "", id="not modified"),
     ],
 )
