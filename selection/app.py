@@ -24,6 +24,7 @@ from selection.answering.heads import Heads
 from selection.answering.lane import RedirectLane
 from selection.answering.redirector import Office, Redirector
 from selection.answering.web import Endpoint
+from selection.collector import calm_collector
 from selection.config import SelectorConfig
 from selection.following.follower import Follower, Known
 from selection.following.snapshot import site_of
@@ -49,9 +50,9 @@ async def run(config: SelectorConfig, *, on_ready: Callable[[str], None]) -> Non
         AccessRefusedError: the broker does not let us in, or read the log (then in an exception group).
         OSError: the address cannot be listened on, or the folder of the state not be used.
     """
-    with open_places(config.geoip_files, config.places_file) as places:
+    with open_places(config.geoip_files, config.places_file) as places, calm_collector() as keep:
         broker = RabbitBroker(config.broker)
-        await run_on(broker, config, connection=broker, places=places, on_ready=on_ready)
+        await run_on(broker, config, connection=broker, places=places, on_ready=on_ready, on_known=keep)
 
 
 async def run_on(
@@ -61,13 +62,18 @@ async def run_on(
     connection: AbstractAsyncContextManager[object] | None = None,
     places: PlaceFiles,
     on_ready: Callable[[str], None],
+    on_known: Callable[[], None] = lambda: None,
 ) -> None:
-    """Do the same on any adapter of the broker; entering ``connection`` connects it, None: it is connected."""
+    """Do the same on any adapter of the broker; entering ``connection`` connects it, None: it is connected.
+
+    Calls ``on_known`` when much is known that will stay: what a snapshot tells, and then what the log does.
+    """
     announcer = Announcer(broker, config.name, clock_ns=time.time_ns)
     site = _site_asker(config)
     gatekeeper = Gatekeeper(ticket_key=config.ticket_key, site=site)
     snapshots = _snapshots(config)
     restored = snapshots.restore(days_kept=config.statistics_days)
+    on_known()
     follower, endpoint = _joined(
         broker, announcer, config, gatekeeper=gatekeeper, places=places, snapshots=snapshots, restored=restored
     )
@@ -84,6 +90,7 @@ async def run_on(
             tasks.create_task(places.run(), name="watch-places")
             tasks.create_task(snapshots.run(restored, follower.mark), name="write-snapshots")
             await follower.caught_up.wait()
+            on_known()
             log.info("selector.ready", url=base_url, selector=config.name)
             on_ready(base_url)
     finally:
