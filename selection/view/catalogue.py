@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from events.names import HELD_PREFIX, ORIGIN_CHANNEL, FilePath
+from events.names import HELD_PREFIX, FilePath
 from events.schemas import FilePublished, FileWithdrawn
 from selection.view.contents import Contents
 from selection.view.file import Digests, Pieces, PublishedFile
@@ -73,15 +73,17 @@ class Catalogue:
                 return
             number = files.add(event.path)
         channel = memberships.channel_id(event.channel)
-        row = memberships.find(files.row.cells[number], channel)
-        rank = Rank(event.generation, event.channel_sequence, sequence)
+        first = files.row.cells[number]
+        row = memberships.find(first, channel) if first else 0
+        rank = event.generation, event.channel_sequence, sequence
         if row and not memberships.is_newer(rank, row):
             return
         content = self._contents.need(event.sha256) if published else 0
         self._put(number, row, channel, rank, content)
-        if event.channel == ORIGIN_CHANNEL:
+        if not channel:
             self._list(number, event if published else None, content)
-        self._enter(number)
+        if channel or row or first:  # else it is in no channel yet
+            self._enter(number)
         if not published:
             self._withdrawn.add((number, channel))
         if is_whole and self._withdrawn:
@@ -190,7 +192,8 @@ class Catalogue:
         files = self._files
         content = files.content.cells[number]
         files.enter(number, self._memberships.holding(files.row.cells[number], content) if content else ())
-        self.watches.changed(number)
+        if self.watches:
+            self.watches.changed(number)
 
     def _forget_withdrawn(self) -> None:
         """Forget the withdrawals that nothing older can follow."""

@@ -61,30 +61,36 @@ class Slots:
     thing: begin at ``hash & mask``, go on by ones, end at a cell of 0.
     """
 
-    __slots__ = ("_hash_of", "_used", "cells", "mask")
+    __slots__ = ("_hash_of", "_room", "cells", "mask")
 
     def __init__(self, hash_of: Callable[[int], int]) -> None:
         self._hash_of = hash_of
         self._reset(_SLOTS_MIN)
 
-    def fill(self, numbers: Iterable[int]) -> None:
-        """Hold these numbers, and no others."""
-        wanted = list(numbers)
+    def fill(self, numbers: Iterable[int], count: int) -> None:
+        """Hold these numbers, so many, and no others."""
         size = _SLOTS_MIN
-        while _is_full(len(wanted), size):
+        while _room_in(size) <= count:  # one more than these has its place, too
             size *= 2
         self._reset(size)
-        self._used = len(wanted)
-        for number in wanted:
-            self._settle(number)
+        self._room -= count
+        cells, mask, hash_of = self.cells, self.mask, self._hash_of
+        for number in numbers:
+            place = hash_of(number) & mask
+            while cells[place]:
+                place = (place + 1) & mask
+            cells[place] = number
 
-    def put(self, number: int) -> None:
-        """Put a number in that is not there; its thing is."""
-        self._used += 1
-        if _is_full(self._used, self.mask + 1):
-            self.fill([*filter(None, self.cells), number])
-        else:
-            self._settle(number)
+    def put(self, number: int, hashed: int) -> None:
+        """Put a number in that is not there; ``hashed`` is the hash of its thing."""
+        if not self._room:  # no list is made of what is there: it would be the largest thing in memory
+            self.fill(filter(None, self.cells), _room_in(self.mask + 1))
+        self._room -= 1
+        cells, mask = self.cells, self.mask
+        place = hashed & mask
+        while cells[place]:
+            place = (place + 1) & mask
+        cells[place] = number
 
     def drop(self, number: int) -> None:
         """Take a number out; its thing is still there. What lies behind moves up, so that no search ends too early."""
@@ -92,7 +98,7 @@ class Slots:
         hole = self._hash_of(number) & mask
         while cells[hole] != number:
             hole = (hole + 1) & mask
-        self._used -= 1
+        self._room += 1
         place = hole
         while other := cells[place := (place + 1) & mask]:
             home = self._hash_of(other) & mask
@@ -101,19 +107,12 @@ class Slots:
                 hole = place
         cells[hole] = 0
 
-    def _settle(self, number: int) -> None:
-        cells, mask = self.cells, self.mask
-        place = self._hash_of(number) & mask
-        while cells[place]:
-            place = (place + 1) & mask
-        cells[place] = number
-
     def _reset(self, size: int) -> None:
         self.cells = array("I", bytes(4 * size))
         self.mask = size - 1
-        self._used = 0
+        self._room = _room_in(size)
 
 
-def _is_full(used: int, size: int) -> bool:
+def _room_in(size: int) -> int:
     wanted, of = _FULL_FRACTION
-    return used * of > size * wanted
+    return size * wanted // of

@@ -6,20 +6,22 @@ mirror number n; whole trees are usually on the same mirrors, so equal sets are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from struct import Struct
 from typing import Final
 
-from msgspec import Struct
+import msgspec
 
 from events.names import SHA256_BYTES, Digest
 from selection.view.columns import Cells, Column, Slots
 from selection.view.holders import HolderSets, HolderSetsDump
 
 _SHIFT: Final = 5
+_NARROW_MAX: Final = 255  # what the narrowest column holds
+_EACH_DIGEST: Final = Struct(f"{SHA256_BYTES}s")
 assert 1 << _SHIFT == SHA256_BYTES  # noqa: S101 - the module is wrong where it does not hold
 
 
-class ContentsDump(Struct, array_like=True):
+class ContentsDump(msgspec.Struct, array_like=True):
     """The contents, as a snapshot has them."""
 
     digests: bytes
@@ -52,14 +54,21 @@ class Contents:
         cells, mask = slots.cells, slots.mask
         place = hash(sha256) & mask
         while number := cells[place]:
-            if digests.startswith(sha256, number << _SHIFT):
+            if digests[number << _SHIFT : number + 1 << _SHIFT] == sha256:
                 return number
             place = (place + 1) & mask
         return 0
 
     def need(self, sha256: Digest) -> int:
         """Give the number of a content; one that nobody spoke of yet is given its number."""
-        return self.find(sha256) or self._add(sha256)
+        slots, digests = self._slots, self.digests
+        cells, mask = slots.cells, slots.mask
+        place = hash(sha256) & mask
+        while number := cells[place]:  # as in ``find``
+            if digests[number << _SHIFT : number + 1 << _SHIFT] == sha256:
+                return number
+            place = (place + 1) & mask
+        return self._add(sha256)
 
     def digest(self, number: int) -> Digest:
         """Give the digest of a content."""
@@ -71,39 +80,59 @@ class Contents:
 
     def hold(self, sha256: Digest, bit: int, mirror: int) -> bool:
         """Note that a mirror holds a content; tell whether that is new. ``bit`` is that of its number."""
-        slots, digests = self._slots, self.digests
+        slots, digests, sets = self._slots, self.digests, self.sets
         cells, mask = slots.cells, slots.mask
         place = hash(sha256) & mask
         while number := cells[place]:  # as in ``find``: a call more for each fact is felt
-            if digests.startswith(sha256, number << _SHIFT):
+            if digests[number << _SHIFT : number + 1 << _SHIFT] == sha256:
                 break
             place = (place + 1) & mask
         else:
             number = self._add(sha256)
-        held = self.held.cells[number]
-        before = self.sets.values[held]
+        held_cells, values = self.held.cells, sets.values
+        held = held_cells[number]
+        before = values[held]
         after = before | bit
         if after == before:
             return False
-        now = self.sets.step(held, after, mirror)
+        now = sets.memo.get((held, mirror), 0)
+        if now and values[now] == after:
+            uses = sets.uses
+            uses[now] += 1
+            if held:
+                uses[held] -= 1
+                if not uses[held]:
+                    sets.release(held)
+        else:
+            now = sets.step(held, after, mirror)
         try:
-            self.held.cells[number] = now
+            held_cells[number] = now
         except OverflowError:
             self.held.put(number, now)
         if number in self.watched:
             self.watched_version += 1
         return True
 
-    def hold_all(self, sha256s: Iterable[Digest], bit: int, mirror: int) -> tuple[set[int], int]:
-        """Note that a mirror holds these contents; give them, and count those that are new."""
-        listed, added = set[int](), 0
-        held, values = self.held, self.sets.values
-        for sha256 in sha256s:
-            number = self.find(sha256)
-            if not (number and values[held.cells[number]] & bit):
+    def hold_all(self, joined: bytes, bit: int, mirror: int) -> tuple[list[int], int]:
+        """Note that a mirror holds contents, given by their digests one after the other.
+
+        Gives their numbers, and how many of them it holds only now.
+        """
+        slots, digests, values = self._slots, self.digests, self.sets.values
+        cells, mask, held_cells = slots.cells, slots.mask, self.held.cells
+        listed: list[int] = []
+        added = 0
+        for (sha256,) in _EACH_DIGEST.iter_unpack(joined):
+            place = hash(sha256) & mask
+            while number := cells[place]:  # as in ``find``
+                if digests[number << _SHIFT : number + 1 << _SHIFT] == sha256:
+                    break
+                place = (place + 1) & mask
+            if not (number and values[held_cells[number]] & bit):
                 added += self.hold(sha256, bit, mirror)
+                cells, mask, held_cells = slots.cells, slots.mask, self.held.cells
                 number = number or self.find(sha256)
-            listed.add(number)
+            listed.append(number)
         return listed, added
 
     def release(self, number: int, bit: int, mirror: int) -> bool:
@@ -127,7 +156,11 @@ class Contents:
 
     def use(self, number: int) -> None:
         """Note that the catalogue names a content once more."""
-        self.uses.put(number, self.uses.cells[number] + 1)
+        uses = self.uses.cells
+        if uses[number] < _NARROW_MAX:
+            uses[number] += 1
+        else:
+            self.uses.put(number, uses[number] + 1)
 
     def disuse(self, number: int) -> None:
         """Note that the catalogue names a content once less."""
@@ -153,7 +186,8 @@ class Contents:
         self.sets.load(dumped.sets)
         idle = [not (held or uses) for held, uses in zip(self.held.cells, self.uses.cells, strict=True)]
         self._free = [number for number, is_idle in enumerate(idle) if number and is_idle]
-        self._slots.fill(number for number, is_idle in enumerate(idle) if not is_idle)
+        taken = (number for number, is_idle in enumerate(idle) if not is_idle)
+        self._slots.fill(taken, len(idle) - 1 - len(self._free))
 
     def _add(self, sha256: Digest) -> int:
         if self._free:
@@ -162,9 +196,9 @@ class Contents:
         else:
             number = len(self.uses.cells)
             self.digests += sha256
-            self.held.append(0)
-            self.uses.append(0)
-        self._slots.put(number)
+            self.held.cells.append(0)
+            self.uses.cells.append(0)
+        self._slots.put(number, hash(sha256))
         return number
 
     def _drop_if_idle(self, number: int) -> None:

@@ -63,18 +63,14 @@ class Files:
         self.published_at_ns = Column()
         self.kind = Column()
         self.channels = Column()
+        self._kind = Kind("", (), PUBLIC)
         self.kinds: Interned[Kind] = Interned(Kind("", (), PUBLIC))
         self.channel_sets: Interned[tuple[ChannelName, ...]] = Interned(())
         self.details: dict[int, Details] = {}
         self.pieces_bytes = 0
         self._slots = Slots(self._hash_of)
         self._free: list[int] = []
-        for column in self.columns():
-            column.append(0)
-
-    def columns(self) -> tuple[Column, ...]:
-        """Give the columns, in an order that stays."""
-        return (
+        self._columns = (
             self.row,
             self.content,
             self.generation,
@@ -83,6 +79,8 @@ class Files:
             self.kind,
             self.channels,
         )
+        for column in self._columns:
+            column.append(0)
 
     def find(self, path: FilePath) -> int:
         """Give the number of a path, or 0."""
@@ -103,9 +101,9 @@ class Files:
         else:
             number = len(self.paths)
             self.paths.append(path)
-            for column in self.columns():
+            for column in self._columns:
                 column.cells.append(0)
-        self._slots.put(number)
+        self._slots.put(number, hash(path))
         return number
 
     def remove(self, number: int) -> None:
@@ -116,13 +114,22 @@ class Files:
 
     def publish(self, number: int, event: FilePublished, content: int) -> None:
         """Note what is published under a path."""
-        self.content.put(number, content)
-        self.generation.put(number, event.generation)
-        self.size_bytes.put(number, event.size_bytes)
-        self.published_at_ns.put(number, event.published_at_ns)
-        kind = Kind(event.media_type, event.tags, event.access)
-        self.kind.put(number, self.kinds.exchange(self.kind.cells[number], kind))
-        self._detail(number, event)
+        try:
+            self.content.cells[number] = content
+            self.generation.cells[number] = event.generation
+            self.size_bytes.cells[number] = event.size_bytes
+            self.published_at_ns.cells[number] = event.published_at_ns
+        except OverflowError:  # one has to be wider
+            self.content.put(number, content)
+            self.generation.put(number, event.generation)
+            self.size_bytes.put(number, event.size_bytes)
+            self.published_at_ns.put(number, event.published_at_ns)
+        kind = self._kind_of(event)
+        held = self.kind.cells[number]
+        if self.kinds.values[held] is not kind:
+            self.kind.put(number, self.kinds.exchange(held, kind))
+        if event.md5 or event.sha1 or event.piece_digests or number in self.details:
+            self._detail(number, event)
 
     def withdraw(self, number: int) -> None:
         """Note that nothing is published under a path."""
@@ -132,7 +139,9 @@ class Files:
 
     def enter(self, number: int, channels: tuple[ChannelName, ...]) -> None:
         """Note which channels hold what is published under a path."""
-        self.channels.put(number, self.channel_sets.exchange(self.channels.cells[number], channels))
+        held = self.channels.cells[number]
+        if self.channel_sets.values[held] != channels:
+            self.channels.put(number, self.channel_sets.exchange(held, channels))
 
     def channels_of(self, number: int) -> tuple[ChannelName, ...]:
         """Give the channels that hold what is published under a path."""
@@ -161,6 +170,13 @@ class Files:
         """Give what few ask for."""
         return self.details.get(number, NO_DETAILS)
 
+    def _kind_of(self, event: FilePublished) -> Kind:
+        """Give the kind of a publication: mostly that of the one before."""
+        kind = self._kind
+        if event.media_type != kind.media_type or event.tags != kind.tags or event.access != kind.access:
+            kind = self._kind = Kind(event.media_type, event.tags, event.access)
+        return kind
+
     def _detail(self, number: int, event: FilePublished | None) -> None:
         known = self.details.pop(number, None)
         if known is not None:
@@ -177,7 +193,7 @@ class Files:
         """Give all that cannot be derived, as ``load`` takes it."""
         return FilesDump(
             _SEPARATOR.join(self.paths),
-            [column.dump() for column in self.columns()],
+            [column.dump() for column in self._columns],
             self.kinds.dump(),
             self.channel_sets.dump(),
             self.details,
@@ -186,13 +202,14 @@ class Files:
     def load(self, dumped: FilesDump) -> None:
         """Take what ``dump`` gave."""
         self.paths = cast("list[FilePath]", dumped.paths.split(_SEPARATOR))
-        for column, cells in zip(self.columns(), dumped.columns, strict=True):
+        for column, cells in zip(self._columns, dumped.columns, strict=True):
             column.load(cells)
         self.kinds.load(*dumped.kinds)
         self.channel_sets.load(*dumped.channel_sets)
         self.details = dumped.details
         self._free = [number for number, path in enumerate(self.paths) if number and not path]
-        self._slots.fill(number for number, path in enumerate(self.paths) if path)
+        taken = (number for number, path in enumerate(self.paths) if path)
+        self._slots.fill(taken, len(self.paths) - 1 - len(self._free))
         self.pieces_bytes = sum(len(details.pieces.piece_digests) for details in self.details.values())
 
     def _hash_of(self, number: int) -> int:

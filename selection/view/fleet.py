@@ -133,7 +133,7 @@ class FleetView:
             return
         if isinstance(event, ReplicaReady):
             told = self._told_by_name.get(event.mirror) or self._told(event.mirror)
-            self._replicas.ready(told, event, sequence=sequence, track=track)
+            self._replicas.ready(told, event, sequence, track)
         elif not self._is_void(envelope):
             self._fold(event, sequence=sequence, track=track)
 
@@ -160,7 +160,9 @@ class FleetView:
         They follow a channel that holds it, hold its content, and have acted on the last withdrawal of its path from
         each channel that holds it and that they follow.
         """
-        servers = self.followers(file) & self._replicas.holders(file.sha256)
+        contents = self._contents
+        held = contents.held.cells[contents.find(file.sha256)]
+        servers = self.followers(file) & contents.sets.values[held]
         if servers and file.path in self._acknowledgements.withdrawals:
             for channel in file.channels:
                 servers &= self._acknowledgements.acted(file.path, channel) | ~self._roster.followers(channel)

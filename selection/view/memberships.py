@@ -6,20 +6,15 @@ A fact is ranked by ``(generation, channel_sequence, sequence)``; the highest ra
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TypeAlias
 
 from msgspec import Struct
 
 from events.names import ORIGIN_CHANNEL, ChannelName
 from selection.view.columns import Cells, Column
 
-
-class Rank(NamedTuple):
-    """What decides which of two facts about one file in one channel holds."""
-
-    generation: int
-    channel_sequence: int
-    sequence: int
+# What decides which of two facts about one file in one channel holds: generation, channel sequence and sequence.
+Rank: TypeAlias = tuple[int, int, int]
 
 
 class MembershipsDump(Struct, array_like=True):
@@ -86,12 +81,13 @@ class Memberships:
             for column, value in zip(self.columns(), (channel, *rank, content, first), strict=True):
                 column.put(row, value)
             return row
+        generation, channel_sequence, sequence = rank
         row = len(self.channel.cells)
         try:
             self.channel.cells.append(channel)
-            self.generation.cells.append(rank.generation)
-            self.channel_sequence.cells.append(rank.channel_sequence)
-            self.sequence.cells.append(rank.sequence)
+            self.generation.cells.append(generation)
+            self.channel_sequence.cells.append(channel_sequence)
+            self.sequence.cells.append(sequence)
             self.content.cells.append(content)
             self.next.cells.append(first)
         except OverflowError:  # one has to be wider; the others may have theirs already
@@ -102,16 +98,14 @@ class Memberships:
 
     def is_newer(self, rank: Rank, row: int) -> bool:
         """Tell whether a fact goes before that of a row."""
-        generation = self.generation.cells[row]
-        if rank.generation != generation:
-            return rank.generation > generation
-        return rank > (generation, self.channel_sequence.cells[row], self.sequence.cells[row])
+        return rank > (self.generation.cells[row], self.channel_sequence.cells[row], self.sequence.cells[row])
 
     def rank(self, row: int, rank: Rank) -> None:
         """Set the rank of a row."""
-        self.generation.put(row, rank.generation)
-        self.channel_sequence.put(row, rank.channel_sequence)
-        self.sequence.put(row, rank.sequence)
+        generation, channel_sequence, sequence = rank
+        self.generation.put(row, generation)
+        self.channel_sequence.put(row, channel_sequence)
+        self.sequence.put(row, sequence)
 
     def before(self, floor: int) -> set[int]:
         """Give the rows whose facts the master said under its sequence ``floor``."""
@@ -140,7 +134,8 @@ class Memberships:
     def holding(self, first: int, content: int) -> tuple[ChannelName, ...]:
         """Give the channels, but ``origin``, that hold a content under a file's path, by name."""
         names, channels, contents, following = self.channels, self.channel.cells, self.content.cells, self.next.cells
-        row, found = first, list[ChannelName]()
+        row = first
+        found: list[ChannelName] = []
         while row:
             if contents[row] == content and channels[row]:
                 found.append(names[channels[row]])

@@ -35,6 +35,10 @@ class Watches:
         self._contents = contents
         self._watches: dict[tuple[ChannelName, frozenset[Tag]], _Watch] = {}
 
+    def __len__(self) -> int:
+        """Count the questions."""
+        return len(self._watches)
+
     def holders(self, channel: ChannelName, tags: AbstractSet[Tag]) -> int:
         """Give the mirrors that hold every such file, as a bit set: all bits where there is no such file."""
         key = channel, frozenset(tags)

@@ -1,17 +1,18 @@
 """Paths in order, while they come and go: a page of a list must not cost a sort of all of it. Pure.
 
-Short sorted runs, each wholly before the next: to add or drop a path moves a thousand at most, to find one takes two
-binary searches.
+Short sorted runs, each wholly before the next: to drop a path moves a thousand at most, to find one takes two binary
+searches. Paths that came lately wait until somebody asks, or until they are many, and are put into the runs together.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from events.names import FilePath
 
+NEW_MAX: Final = 5000  # put into the runs in some milliseconds
 RUN_MAX: Final = 1000  # moved in a microsecond; half a million paths are a thousand runs
 
 
@@ -21,33 +22,25 @@ class Paths:
     def __init__(self) -> None:
         self._runs: list[list[FilePath]] = []
         self._lasts: list[FilePath] = []
+        self._new: list[FilePath] = []
 
     @classmethod
     def of(cls, paths: Sequence[FilePath]) -> Paths:
         """Make a set of paths that are in order."""
         made = cls()
-        size = RUN_MAX // 2
-        made._runs = [list(paths[start : start + size]) for start in range(0, len(paths), size)]
+        made._runs = _runs_of(paths)
         made._lasts = [run[-1] for run in made._runs]
         return made
 
     def add(self, path: FilePath) -> None:
         """Put a path in that is not there."""
-        if not self._runs:
-            self._runs, self._lasts = [[path]], [path]
-            return
-        place = min(bisect_left(self._lasts, path), len(self._runs) - 1)
-        run = self._runs[place]
-        insort(run, path)
-        if len(run) > RUN_MAX:
-            half = len(run) // 2
-            self._runs[place : place + 1] = [run[:half], run[half:]]
-            self._lasts.insert(place, run[half - 1])
-            place += 1
-        self._lasts[place] = self._runs[place][-1]
+        self._new.append(path)
+        if len(self._new) > NEW_MAX:
+            self._settle()
 
     def drop(self, path: FilePath) -> None:
         """Take a path out that is there."""
+        self._settle()
         place = bisect_left(self._lasts, path)
         run = self._runs[place]
         del run[bisect_left(run, path)]
@@ -58,14 +51,40 @@ class Paths:
 
     def after(self, path: str) -> Iterator[FilePath]:
         """Give the paths after this one (which need not be there), in order."""
+        self._settle()
         for place in range(bisect_left(self._lasts, path), len(self._runs)):
             run = self._runs[place]
             yield from run[bisect_right(run, path) :]
 
     def first(self, path: str) -> FilePath | None:
         """Give the first path that is this one or comes after it."""
+        self._settle()
         place = bisect_left(self._lasts, path)
         if place == len(self._runs):
             return None
         run = self._runs[place]
         return run[bisect_left(run, path)]
+
+    def _settle(self) -> None:
+        """Put the new paths into the runs, all of those that one run takes at once."""
+        if not self._new:
+            return
+        new, self._new = sorted(self._new), []
+        runs, lasts = self._runs, self._lasts
+        start = 0
+        while start < len(new):
+            place = bisect_left(lasts, new[start])
+            if place >= len(runs) - 1:  # the last run takes all that follows
+                place, end = max(0, len(runs) - 1), len(new)
+            else:
+                end = bisect_right(new, lasts[place])
+            run = [*(runs[place] if runs else ()), *new[start:end]]
+            run.sort()
+            pieces = _runs_of(run) if len(run) > RUN_MAX else [run]
+            runs[place : place + 1], lasts[place : place + 1] = pieces, [piece[-1] for piece in pieces]
+            start = end
+
+
+def _runs_of(paths: Sequence[FilePath]) -> list[list[FilePath]]:
+    size = RUN_MAX // 2
+    return [list(paths[start : start + size]) for start in range(0, len(paths), size)]

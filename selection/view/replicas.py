@@ -11,7 +11,6 @@ not kept (a mirror takes it in the moment in which it says the first page).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from msgspec import Struct
@@ -47,11 +46,9 @@ class Inventory(Struct):
         self.weight += 1 + len(sha256s) - (0 if known is None else 1 + len(known) // SHA256_BYTES)
         self.pages[page] = b"".join(sha256s)
 
-    def digests(self) -> Iterator[Digest]:
-        """Give all contents."""
-        for joined in self.pages.values():
-            for start in range(0, len(joined), SHA256_BYTES):
-                yield Digest(joined[start : start + SHA256_BYTES])
+    def joined(self) -> bytes:
+        """Give the digests of all contents, one after the other."""
+        return b"".join(self.pages.values())
 
 
 class Told(Struct):
@@ -103,7 +100,7 @@ class Replicas:
         said = self.of(number).declined.get(sha256)
         return said[1] if said else None
 
-    def ready(self, told: Told, event: ReplicaReady, *, sequence: int, track: SequenceTrack) -> None:
+    def ready(self, told: Told, event: ReplicaReady, sequence: int, track: SequenceTrack) -> None:
         """Fold that a mirror holds a content; ``sequence`` is the mirror's, and ``track`` has noted it."""
         if (
             told.since
@@ -202,10 +199,10 @@ class Replicas:
         told.losses = {sha256: said for sha256, said in told.losses.items() if said[0] > as_of}
         told.declined = {sha256: said for sha256, said in told.declined.items() if said[0] > as_of}
         told.pending = {key: pages for key, pages in told.pending.items() if key[0] > as_of}
-        listed, added = self._contents.hold_all(inventory.digests(), told.bit, told.number)
+        listed, added = self._contents.hold_all(inventory.joined(), told.bit, told.number)
         told.copies += added
-        if told.copies > len(listed):
-            self._hold_no_others(told, listed)
+        if told.copies > len(known := set(listed)):
+            self._hold_no_others(told, known)
         for sha256, fact in told.since.items():
             (self._hold if fact & 1 else self._release)(told, sha256)
 
