@@ -18,6 +18,7 @@ from events.errors import UnspeakableEventError
 from events.grants import KEY_BYTES
 from events.names import MirrorName
 from events.schemas import EVERYBODY, Location, MirrorCameOnline, Profile, Reach
+from events.schemas.fields import CONTINENTS
 from mirror.keeping.eviction import Marks
 from mirror.operating.promises import Promises
 from mirror.serving.periods import RESET_DAY_MAX, Calendar, zone_of
@@ -32,7 +33,6 @@ PORT_MAX: Final = 65_535
 _LIKE: Final = "write it like https://files.example.org"
 _PLAIN_URL = re.compile(r"[^\s\x00-\x20\x7f\"<>\\^`{|}]+")
 _COUNTRY = re.compile("[A-Z]{2}")
-_CONTINENTS: Final = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
 
 
 class Family(Enum):
@@ -247,8 +247,8 @@ class MirrorConfig:
             for code in codes
             if not _COUNTRY.fullmatch(code)
         ]
-        unknown = [code for code in self.reach.continents_only if code not in _CONTINENTS]
-        return found + [f"continents_only: {code!r}: use {', '.join(_CONTINENTS)}" for code in unknown]
+        unknown = [code for code in self.reach.continents_only if code not in CONTINENTS]
+        return found + [f"continents_only: {code!r}: use {', '.join(CONTINENTS)}" for code in unknown]
 
     def _bounds_problems(self) -> list[str]:
         checks = {

@@ -7,11 +7,10 @@ import click
 from distributary.answers import inside, text, words
 from distributary.cli.command import Command
 from distributary.cli.invocation import current
-from distributary.cli.types import Listed
+from distributary.cli.types import Codes, Listed
 from distributary.client import JsonObject, segment
 from distributary.errors import UsageError
-
-WEIGHT_MAX = 10_000
+from events.schemas.fields import CONTINENTS, WEIGHT_PERCENT_MAX
 
 
 @click.command(cls=Command, name="edit")
@@ -20,7 +19,7 @@ WEIGHT_MAX = 10_000
 @click.option(
     "--weight",
     "weight_percent",
-    type=click.IntRange(1, WEIGHT_MAX),
+    type=click.IntRange(1, WEIGHT_PERCENT_MAX),
     metavar="PERCENT",
     help="How often it is drawn among mirrors that are as near: 50 is half as often as its free slots say.",
 )
@@ -31,9 +30,11 @@ WEIGHT_MAX = 10_000
     metavar="PERCENT",
     help="The largest share of a continent's visitors that it is sent while others can serve them.",
 )
-@click.option("--countries-only", type=Listed(upper=True), help="Only visitors from these, like de,at; none: no rule.")
-@click.option("--countries-excluded", type=Listed(upper=True), help="No visitors from these.")
-@click.option("--continents-only", type=Listed(upper=True), help="Only visitors from these, like eu,na.")
+@click.option("--countries-only", type=Codes("country"), help="Only visitors from these, like de,at; none: no rule.")
+@click.option("--countries-excluded", type=Codes("country"), help="No visitors from these.")
+@click.option(
+    "--continents-only", type=Codes("continent", known=CONTINENTS), help="Only visitors from these, like eu,na."
+)
 @click.option("--networks-only", type=Listed(), help="Only visitors in these networks, like 192.0.2.0/24.")
 def command(mirror: str, **options: object) -> None:
     """Rule which visitors MIRROR is sent, beside what its operator offers. What is not named stays as it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from enum import Enum
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -141,9 +142,6 @@ class Listed(click.ParamType[tuple[str, ...]]):
 
     name = "list"
 
-    def __init__(self, *, upper: bool = False) -> None:
-        self._upper = upper
-
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """Take it apart."""
         if isinstance(value, tuple):
@@ -153,7 +151,26 @@ class Listed(click.ParamType[tuple[str, ...]]):
             return ()
         if not all(words):
             self.fail(f"{value!r}: write it like a,b, or none", param, ctx)
-        return tuple(word.upper() if self._upper else word for word in words)
+        return tuple(words)
+
+
+class Codes(Listed):
+    """Several codes of two letters, in either case: countries, or one of the ``known``."""
+
+    name = "codes"
+
+    def __init__(self, what: str, *, known: Collection[str] = ()) -> None:
+        self._what = what
+        self._known = known
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Take it apart; a usage error tells which codes there are."""
+        codes = tuple(word.upper() for word in super().convert(value, param, ctx))
+        like = f"use {', '.join(self._known)}" if self._known else "write two letters, like PT"
+        for code in codes:
+            if not (code in self._known if self._known else _COUNTRY.fullmatch(code)):
+                self.fail(f"{code!r} is no {self._what}: {like}", param, ctx)
+        return codes
 
 
 class Words(click.ParamType[str]):

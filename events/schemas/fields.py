@@ -45,8 +45,9 @@ INVENTORY_PAGE_MAX: Final = 10_000  # digests; speakers write 1,000
 INVENTORY_PAGES_MAX: Final = 1_000_000
 DOWNLOADS_MAX: Final = 1000  # in one report; speakers write 400
 GRANTS_MAX: Final = 1000  # in one notice; speakers write 400
+CONTINENTS: Final = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
 WEIGHT_PERCENT_MAX: Final = 10_000  # a mirror a hundred times as strong as its slots say
-CONTINENTS_MAX: Final = 7
+CONTINENTS_MAX: Final = len(CONTINENTS)
 COUNTRIES_MAX: Final = 300  # ISO 3166-1 has 249
 SLOTS_MAX: Final = 1_000_000  # no server holds more connections
 RETRY_AFTER_S_MAX: Final = 366 * 24 * 3600
@@ -92,7 +93,7 @@ Url: TypeAlias = Annotated[str, Meta(pattern=r"^https?://[!-~]+$(?!\n)", max_len
 Country: TypeAlias = Annotated[str, Meta(pattern=r"^([A-Z]{2})?$(?!\n)")]
 CountryCode: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)")]
 Countries: TypeAlias = Annotated[tuple[CountryCode, ...], Meta(max_length=COUNTRIES_MAX)]
-ContinentCode: TypeAlias = Annotated[str, Meta(pattern=r"^(AF|AN|AS|EU|NA|OC|SA)$(?!\n)")]
+ContinentCode: TypeAlias = Annotated[str, Meta(pattern=rf"^({'|'.join(CONTINENTS)})$(?!\n)")]
 Continents: TypeAlias = Annotated[tuple[ContinentCode, ...], Meta(max_length=CONTINENTS_MAX)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], Meta(max_length=NETWORKS_MAX)]
 AutonomousSystem: TypeAlias = Annotated[int, Meta(ge=0, le=2**32 - 1)]

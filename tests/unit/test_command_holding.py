@@ -185,6 +185,23 @@ def test_a_rule_names_what_changes_and_nothing_else(run: Run, master: Master) ->
     ]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--countries-only", "deu", "'DEU' is no country: write two letters, like PT"),
+        ("--countries-excluded", "d1", "'D1' is no country"),
+        ("--continents-only", "eu,xx", "'XX' is no continent: use AF, AN, AS, EU, NA, OC, SA"),
+        ("--networks-only", "192.0.2.0/24,", "write it like a,b, or none"),
+    ],
+)
+def test_a_rule_for_a_place_that_is_none_is_wrong_usage(
+    run: Run, master: Master, option: str, value: str, said: str
+) -> None:
+    result = run("mirror", "edit", "ana", option, value)
+    assert (result.exit_code, master.asked) == (ExitCode.USAGE, [])
+    assert said in result.stderr
+
+
 def test_a_rule_is_one_sentence() -> None:
     reach = {"countries_only": [], "countries_excluded": ["US"], "networks_only": ["192.0.2.0/24"]}
     assert rule_sentence({"enabled": True, "weight_percent": 100, "share_percent_max": 40, "reach": reach}) == (
