@@ -134,7 +134,7 @@ class FleetView:
         if isinstance(event, ReplicaReady):
             told = self._told_by_name.get(event.mirror) or self._told(event.mirror)
             self._replicas.ready(told, event, sequence, track)
-        elif not self._is_void(envelope):
+        elif sequence >= self._floor or not self._is_void(envelope):
             self._fold(event, sequence=sequence, track=track)
 
     @property
@@ -354,7 +354,7 @@ class FleetView:
 
     def _is_whole(self, track: SequenceTrack) -> bool:
         """Tell whether all that the master said since its last restatement was heard."""
-        return track.is_whole_after(max(0, self._floor - 1))
+        return track.is_whole_after(self._floor - 1 if self._floor else 0)
 
     def _begin_epoch(self, envelope: Envelope, track: SequenceTrack | None) -> SequenceTrack | None:
         """Let a source's new epoch end its older ones; None: this is one of those."""

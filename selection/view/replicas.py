@@ -102,20 +102,16 @@ class Replicas:
 
     def ready(self, told: Told, event: ReplicaReady, sequence: int, track: SequenceTrack) -> None:
         """Fold that a mirror holds a content; ``sequence`` is the mirror's, and ``track`` has noted it."""
-        if (
-            told.since
-            or told.pending
-            or track.gaps
-            or track.first > told.as_of + 1
-            or told.losses
-            or told.declined
-            or told.copies >= CONTENTS_MAX
-        ):
+        as_of, copies = told.as_of, told.copies
+        if told.since or told.pending or track.gaps or track.first > as_of + 1 or copies >= CONTENTS_MAX:
             self.apply(told, event, sequence=sequence, track=track)
-        elif sequence > told.as_of:  # by far the most
+        elif sequence > as_of:  # by far the most
             told.folded = sequence
-            if self._contents.hold(event.sha256, told.bit, told.number):
-                told.copies += 1
+            sha256 = event.sha256
+            if told.losses or told.declined:
+                _forget_reasons(told, sha256, sequence)
+            if self._contents.hold(sha256, told.bit, told.number):
+                told.copies = copies + 1
 
     def apply(self, told: Told, event: ReplicaReady | ReplicaLost, *, sequence: int, track: SequenceTrack) -> None:
         """Fold any fact about one content."""
