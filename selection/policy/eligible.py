@@ -35,7 +35,7 @@ class _Attitude(Enum):
     WILLING = 2
 
 
-_NONE: Final = _Attitude.NONE  # a name less to look up
+_NONE, _SPARING, _WILLING = _Attitude  # a name less to look up
 
 
 @dataclass(slots=True)
@@ -47,7 +47,6 @@ class _Entry:
         account: what is spoken for there.
         is_present: it counts as online, as long as it reports.
         room: the slots that its last report leaves free; 0 while it does not count as online.
-        due_s: when it falls silent.
         is_awaited: its silence is waited for.
         gladly: how gladly it takes visitors while it has room for any.
         digits: the binary digits of its quota left.
@@ -61,7 +60,6 @@ class _Entry:
     room: int = 0
     quota_bytes: int | None = None
     gladly: _Attitude = _Attitude.WILLING
-    due_s: float = _NEVER_S
     is_awaited: bool = False
     digits: int = UNLIMITED
     factor: int = 0
@@ -84,7 +82,7 @@ class Eligible:
     """
 
     def __init__(self, view: FleetView, reservations: Reservations, rules: Rules, terrain: Terrain) -> None:
-        self._view, self._reservations, self._rules, self._terrain = view, reservations, rules, terrain
+        self._view, self._reservations, self._terrain = view, reservations, terrain
         self.willing = self.sparing = 0
         self.short_of = [0] * (UNLIMITED + 1)
         self.weights = Weights()
@@ -119,7 +117,7 @@ class Eligible:
         changed = self._changes.since(self._seen) if self._seen >= 0 else None
         is_roster_new = self._view.roster_version != self._seen_roster
         self._seen, self._seen_roster = self._changes.version, self._view.roster_version
-        woken = [*self._silent] if now_s < self._now_s else []  # the clock was taken back
+        woken = [*self._silent] if self._silent and now_s < self._now_s else []  # the clock was taken back
         self._now_s = now_s
         if changed is None:
             changed = [*range(len(self._entries)), *(mirror.number for mirror in self._view.mirrors())]
@@ -153,22 +151,25 @@ class Eligible:
 
     def _weigh(self, number: int) -> None:
         """Take up a mirror's last load report."""
-        mirror, entry, standing = self._view.by_number(number), self._entries[number], self._standing
-        report = mirror.load.report if mirror.load else None
-        due_s = standing.silent_from_s(mirror)
-        if due_s < self._now_s:
-            self._silent.add(number)
+        mirror, entry = self._view.by_number(number), self._entries[number]
+        load, due_s = mirror.load, self._standing.silent_from_s(mirror)
+        if load is None:
+            slots = room = 0
+            entry.quota_bytes, entry.gladly = None, _WILLING
         else:
+            report = load.report
+            slots, room = self._standing.slots_and_room(report)
+            entry.quota_bytes, entry.gladly = report.quota_left_bytes, _SPARING if report.sparing else _WILLING
+        is_silent = due_s < self._now_s
+        if is_silent:
+            self._silent.add(number)
+        elif self._silent:
             self._silent.discard(number)
-        is_online = entry.is_present and report is not None and due_s >= self._now_s
-        if is_online and not entry.is_awaited:
+        entry.room = room if entry.is_present and not is_silent else 0
+        if entry.is_present and not (is_silent or entry.is_awaited or load is None):
             entry.is_awaited = True
             heappush(self._dues, (due_s, number))
-        entry.due_s = due_s
-        entry.room = standing.room(mirror) if is_online else 0
-        entry.quota_bytes = report.quota_left_bytes if report else None
-        entry.gladly = _Attitude.SPARING if report is not None and report.sparing else _Attitude.WILLING
-        self._terrain.set_capacity(number, entry.factor * standing.slots(mirror))
+        self._terrain.set_capacity(number, entry.factor * slots)
         self._recount(entry)
 
     def _survey(self, number: int, mirror: Mirror, entry: _Entry) -> None:

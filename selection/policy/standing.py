@@ -32,14 +32,17 @@ class Standing:
 
     def room(self, mirror: Mirror) -> int:
         """Count the slots under the threshold that nobody had when the mirror last reported; 0 without a report."""
-        if mirror.load is None:
-            return 0
-        report = mirror.load.report
-        return max(0, self._usable_slots(report) - report.active - report.reserved)
+        return self.slots_and_room(mirror.load.report)[1] if mirror.load else 0
 
     def slots(self, mirror: Mirror) -> int:
         """Count all slots under the threshold; 0 without a report."""
         return 0 if mirror.load is None else self._usable_slots(mirror.load.report)
+
+    def slots_and_room(self, report: LoadReported) -> tuple[int, int]:
+        """Count all slots under the threshold, and those of them that nobody had."""
+        usable = self._usable_slots(report)
+        taken = report.active + report.reserved
+        return usable, usable - taken if usable > taken else 0
 
     def has_idle_slot(self, name: MirrorName) -> bool:
         """Tell whether a slot under the threshold has no transfer, whoever it may be reserved for."""
