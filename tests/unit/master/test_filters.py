@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from events.names import FilePath, Tag
@@ -68,26 +68,27 @@ def test_globs_match_whole_paths(glob: str, path: str, expected: bool) -> None:
     assert matches(glob, path) is expected
 
 
-def _matches_plainly(glob: str, path: str) -> bool:
-    """Say the same by trying everything: exponential, and obviously right."""
+def _matches_plainly(glob: str, path: str, *, before: str = "/") -> bool:
+    """Say the same by trying everything: exponential, and obviously right. ``before`` stands before the glob."""
     if not glob:
         return not path
-    if glob.startswith("**/") and _matches_plainly(glob[3:], path):
+    if glob.startswith("**/") and before == "/" and _matches_plainly(glob[3:], path):
         return True
     if glob.startswith("**"):
-        rest = glob.lstrip("*") if not glob.startswith("**/") else glob[2:]
-        return any(_matches_plainly(rest, path[start:]) for start in range(len(path) + 1))
+        rest = glob.lstrip("*")
+        return any(_matches_plainly(rest, path[start:], before="*") for start in range(len(path) + 1))
     if glob.startswith("*"):
         reach = path.find("/") if "/" in path else len(path)
-        return any(_matches_plainly(glob[1:], path[start:]) for start in range(reach + 1))
+        return any(_matches_plainly(glob[1:], path[start:], before="*") for start in range(reach + 1))
     fits = bool(path) and (path[0] == glob[0] or (glob[0] == "?" and path[0] != "/"))
-    return fits and _matches_plainly(glob[1:], path[1:])
+    return fits and _matches_plainly(glob[1:], path[1:], before=glob[0])
 
 
 @given(
     glob=st.lists(st.sampled_from(["a", "b", "?", "*", "/"]), max_size=9).map("".join),
     path=st.text("ab/", max_size=9),
 )
+@example(glob="a**/", path="a")
 def test_globs_match_what_trying_everything_matches(glob: str, path: str) -> None:
     assert matches(glob, path) == _matches_plainly(glob, path)
 
