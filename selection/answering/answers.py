@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from events.names import MirrorName
+from events.names import MirrorName, unheld_path
 from events.schemas import Location
 from selection.answering.redirector import Explanation
 from selection.answering.surface.schemas import (
@@ -96,7 +96,7 @@ def _declined(shortfall: Shortfall) -> DeclinedTold | None:
         return None
     return DeclinedTold(
         files=shortfall.declined,
-        path=event.path,
+        path=unheld_path(event.path),
         reason=event.reason.value,
         text=event.reason.text,
         detail=event.detail,

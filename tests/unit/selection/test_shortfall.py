@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from events.names import FilePath, MirrorName
+from events.names import HELD_PREFIX, FilePath, MirrorName
 from events.schemas import DeclineReason, ReplicaDeclined
 from selection.answering import answers
 from selection.answering.surface.shortfalls import FILES_AT_ONCE, Shortfalls, count_all
@@ -29,10 +29,10 @@ def told(story: Story) -> list[dict[str, object]]:
     return [{key: each[key] for key in ("wanted", "missing", "declined")} for each in mirrors]
 
 
-def decline(kit: Kit, story: Story, path: str) -> None:
+def decline(kit: Kit, story: Story, path: str, *, prefix: str = "") -> None:
     """Let ana say that she cannot fetch a file."""
     event = ReplicaDeclined(
-        mirror=MirrorName("ana"), sha256=kit.content(path), path=FilePath(path), generation=1,
+        mirror=MirrorName("ana"), sha256=kit.content(path), path=FilePath(prefix + path), generation=1,
         reason=DeclineReason.DISK_FULL, detail="6 GB are given", retry_after_s=1.0,
     )  # fmt: skip
     story.mirror("ana", event)
@@ -55,6 +55,14 @@ def test_what_a_mirror_declined_and_still_lacks_is_told_with_an_example(kit: Kit
     story.ready("ana", "c.iso")
     declined = {"files": 1, "path": "b.iso", "reason": "disk_full", "text": "the mirror's disk is full"}
     assert told(story) == [{"wanted": 4, "missing": 2, "declined": {**declined, "detail": "6 GB are given"}}]
+
+
+def test_what_was_declined_while_it_was_held_is_told_by_the_path_that_visitors_know(kit: Kit, story: Story) -> None:
+    story.published("b.iso")
+    story.serving("ana")
+    decline(kit, story, "b.iso", prefix=HELD_PREFIX)
+    (mirror,) = told(story)
+    assert cast("dict[str, object]", mirror["declined"])["path"] == "b.iso"
 
 
 async def test_count_in_slices_is_the_same_and_serves_all_who_wait_for_it(story: Story) -> None:
