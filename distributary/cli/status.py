@@ -15,7 +15,9 @@ from distributary.client import Api, JsonObject
 from distributary.errors import CommandError
 from distributary.exits import ExitCode
 
-RESTING: Final = frozenset({"paused", "closed", "draining"})  # as their operators want it: nothing is to be mended
+RESTING: Final = frozenset(
+    {"paused", "closed", "draining", "disabled"}
+)  # as somebody wants it: nothing is to be mended
 
 
 @click.command(cls=Command, name="status")

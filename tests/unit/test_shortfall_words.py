@@ -122,8 +122,8 @@ def test_list_of_mirrors_tells_what_each_lacks() -> None:
     assert "could not fetch a.iso" in told
 
 
-@pytest.mark.parametrize("state", ["paused", "closed", "draining"])
-def test_check_is_not_degraded_by_a_mirror_that_rests_as_its_operator_wants(
+@pytest.mark.parametrize("state", ["paused", "closed", "draining", "disabled"])
+def test_check_is_not_degraded_by_a_mirror_that_rests_as_somebody_wants(
     monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     stand_in(monkeypatch, {**WHOLE, "mirror": "ana"}, {**WHOLE, "state": state, "reason": "its operator's words"})
