@@ -12,13 +12,18 @@ import pytest
 from events.names import MirrorName
 from events.schemas import EVERYBODY, Location, MirrorCameOnline, MirrorRuled, Profile, Reach
 from selection.places.place import Place
+from selection.policy import answers
 from selection.policy.atlas import Atlas, spot_of
+from selection.policy.eligible import Eligible
 from selection.policy.networks import NetworkTable
+from selection.policy.picking import Picker
 from selection.policy.policy import Policy
 from selection.policy.ranking import Rankings
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.policy.shares import SAMPLE_MIN, Shares
+from selection.policy.terrain import Terrain
+from selection.view.fleet import FleetView
 
 if TYPE_CHECKING:
     from conftest import Kit, Question, Story
@@ -212,6 +217,21 @@ def test_rankings_never_take_more_memory_than_they_may_and_those_asked_for_last_
         assert rankings.size_bytes <= 20_000
     assert 1 < len(rankings) < len(places)
     assert rankings.of(places[-1]) is rankings.of(places[-1])
+
+
+def test_answers_of_a_place_are_bounded_and_their_memory_is_that_of_its_ranking() -> None:
+    atlas, rules = Atlas(near_km=200.0), Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3)
+    view, reservations = FleetView(), Reservations()
+    rankings = Rankings(atlas)
+    terrain = Terrain(rules)
+    picker = Picker(Eligible(view, reservations, rules, terrain), terrain, rankings)
+    ranking = rankings.of(IN_PORTO)
+    for wanted in range(3 * answers.ANSWERS_KEPT + 2):
+        question = answers.Question((0, 0), 0, wanted)
+        assert picker.answer(ranking, question) is picker.answer(ranking, question)
+        assert len(ranking.answers) <= answers.ANSWERS_KEPT
+        assert rankings.size_bytes == ranking.size_bytes
+    assert len(ranking.answers) == 2
 
 
 def test_ranking_of_which_a_mirror_moved_is_that_of_an_atlas_where_it_always_stood_there() -> None:
