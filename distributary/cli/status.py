@@ -15,9 +15,8 @@ from distributary.client import Api, JsonObject
 from distributary.errors import CommandError
 from distributary.exits import ExitCode
 
-RESTING: Final = frozenset(
-    {"paused", "closed", "draining", "disabled"}
-)  # as somebody wants it: nothing is to be mended
+# As its operator or the site wants it: nothing is to be mended.
+RESTING: Final = frozenset({"paused", "closed", "draining", "disabled"})
 
 
 @click.command(cls=Command, name="status")
