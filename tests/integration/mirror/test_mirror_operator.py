@@ -108,8 +108,9 @@ async def test_a_pause_ends_by_itself(stage: Stage, desk: Desk) -> None:
 
 
 async def test_outside_of_its_hours_a_mirror_is_closed(stage: Stage, desk: Desk) -> None:
-    now = time.gmtime(time.time() + 2 * 3600)
-    stage.reconfigure(hours=f"{now.tm_hour:02}:{now.tm_min:02}-{now.tm_hour:02}:{(now.tm_min + 1) % 60:02}")
+    opens_s = time.time() + 2 * 3600
+    opens, closes = (time.strftime("%H:%M", time.gmtime(moment_s)) for moment_s in (opens_s, opens_s + 60))
+    stage.reconfigure(hours=f"{opens}-{closes}")
     async with stage.running():
         (said, *_) = await stage.log.until(AvailabilityChanged)
         assert said.availability is Availability.CLOSED
