@@ -108,7 +108,7 @@ class Slots:
         cells[hole] = 0
 
     def _reset(self, size: int) -> None:
-        self.cells = array("I", bytes(4 * size))
+        self.cells = array("I", (0,)) * size  # exactly as large, and nothing beside it meanwhile
         self.mask = size - 1
         self._room = _room_in(size)
 

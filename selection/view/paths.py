@@ -6,13 +6,14 @@ searches. Paths that came lately wait until somebody asks, or until they are man
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 from events.names import FilePath
 
-NEW_MAX: Final = 5000  # put into the runs in some milliseconds
+NEW_MAX: Final = 1000  # put into the runs in a millisecond or two
+FEW_MAX: Final = 4  # one by one they are faster in their places than by sorting the run
 RUN_MAX: Final = 1000  # moved in a microsecond; half a million paths are a thousand runs
 
 
@@ -71,18 +72,30 @@ class Paths:
             return
         new, self._new = sorted(self._new), []
         runs, lasts = self._runs, self._lasts
+        if not runs:
+            runs.append([])
+            lasts.append(new[0])
         start = 0
         while start < len(new):
             place = bisect_left(lasts, new[start])
             if place >= len(runs) - 1:  # the last run takes all that follows
-                place, end = max(0, len(runs) - 1), len(new)
+                place, end = len(runs) - 1, len(new)
             else:
                 end = bisect_right(new, lasts[place])
-            run = [*(runs[place] if runs else ()), *new[start:end]]
-            run.sort()
-            pieces = _runs_of(run) if len(run) > RUN_MAX else [run]
-            runs[place : place + 1], lasts[place : place + 1] = pieces, [piece[-1] for piece in pieces]
+            self._extend(place, new[start:end])
             start = end
+
+    def _extend(self, place: int, new: list[FilePath]) -> None:
+        """Put paths into one run; cut it where it grew too long."""
+        run = self._runs[place]
+        if len(new) > FEW_MAX:
+            run = run + new  # in place it would keep room for more
+            run.sort()
+        else:
+            for path in new:
+                insort(run, path)
+        pieces = _runs_of(run) if len(run) > RUN_MAX else [run]
+        self._runs[place : place + 1], self._lasts[place : place + 1] = pieces, [piece[-1] for piece in pieces]
 
 
 def _runs_of(paths: Sequence[FilePath]) -> list[list[FilePath]]:
