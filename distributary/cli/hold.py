@@ -20,7 +20,10 @@ def command() -> None:
 
 @command.command(name="ls")
 def ls() -> None:
-    """List the held files, how many mirrors have each, and when they are released."""
+    """List what is held.
+
+    How many mirrors have each file, and when it is released.
+    """
     invocation = current()
     holds = objects(invocation.master().get("/-/api/v1/holds"), "holds")
     output = invocation.output

@@ -15,7 +15,7 @@ from distributary.units import format_size
 
 
 @click.command(cls=Command, name="release")
-@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--all", "everything", is_flag=True, help="All that is held.")
 def command(paths: Sequence[str], *, everything: bool) -> None:
     """Release what is held for each PATH of the catalogue: a file, or all files in a folder.
