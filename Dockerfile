@@ -15,6 +15,7 @@ COPY broker broker/
 COPY distributary distributary/
 COPY edge edge/
 COPY events events/
+COPY history history/
 COPY master master/
 COPY mirror mirror/
 COPY selection selection/

@@ -72,6 +72,18 @@ class _Batch:
     grants: list[Grant] = field(default_factory=list[Grant])
 
 
+def report_of(name: MirrorName, slots: Slots, grants_seen: Mapping[SelectorName, int], now_s: float) -> LoadReported:
+    """Say how a played mirror fares."""
+    return LoadReported(
+        mirror=name,
+        slots=slots.visits.slots,
+        active=slots.visits.active + slots.kept(now_s),
+        reserved=slots.reserved(now_s),
+        transmit_bytes_per_second=0,
+        grants_seen=dict(grants_seen),
+    )
+
+
 @dataclass(slots=True)
 class _Mirror:
     """A mirror, with the visitors that it serves."""
@@ -89,14 +101,7 @@ class _Mirror:
 
     def report(self, now_s: float) -> LoadReported:
         """Say how it fares."""
-        return LoadReported(
-            mirror=self.name,
-            slots=SLOTS,
-            active=self.slots.visits.active + self.slots.kept(now_s),
-            reserved=self.slots.reserved(now_s),
-            transmit_bytes_per_second=0,
-            grants_seen=dict(self.grants_seen),
-        )
+        return report_of(self.name, self.slots, self.grants_seen, now_s)
 
 
 class _Selector:

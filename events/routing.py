@@ -23,6 +23,7 @@ from events.schemas import (
     ChannelDefined,
     ChannelFollowed,
     ChannelRemoved,
+    DecisionsRecorded,
     DownloadsGranted,
     DownloadsReported,
     Event,
@@ -47,6 +48,7 @@ from events.schemas import (
     ReplicaReady,
     SelectorCameOnline,
     SourceBanned,
+    StandingRecorded,
     SubscriptionGranted,
     SubscriptionRevoked,
     tag_of,
@@ -106,6 +108,10 @@ def address_of(event: Event) -> Address:  # noqa: C901, PLR0911, PLR0912 - one c
             return Address(LOAD, f"mirror.{event.mirror}.load", load_source(event.mirror))
         case DownloadsGranted():
             return Address(GRANTS, f"grant.{event.mirror}.granted", selector_source(event.selector))
+        case StandingRecorded():
+            return Address(GRANTS, f"selector.{event.selector}.standing", selector_source(event.selector))
+        case DecisionsRecorded():
+            return Address(GRANTS, f"selector.{event.selector}.decisions", selector_source(event.selector))
         case SelectorCameOnline():
             return Address(GRANTS, f"selector.{event.selector}.online", selector_source(event.selector))
         case EventUnreadable():

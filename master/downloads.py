@@ -26,12 +26,12 @@ from events.grants import Grant, IPAddress
 from events.names import ORIGIN, Digest
 from events.revocation import revokes
 from events.schemas import Download, DownloadOutcome, Event, GrantClaimed, GrantsRevoked
+from events.schemas.fields import NS_PER_S
 from events.trace import TraceContext
 from master.errors import StoreError
 from master.store.store import Store, uncut
 
 ABORTED_BY_VISITOR: Final = "the visitor's connection ended"
-NS_PER_S: Final = 1_000_000_000
 
 log = structlog.stdlib.get_logger()
 

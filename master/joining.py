@@ -20,6 +20,7 @@ from broker.provision import Provisioned
 from events.grants import KEY_EPOCH_MAX
 from events.names import ChannelName, MirrorName
 from events.schemas import MirrorInvited, MirrorLeft, Profile, SubscriptionGranted, SubscriptionRevoked
+from events.schemas.fields import NS_PER_S
 from events.trace import TraceContext
 from master.channels import found
 from master.errors import ConflictError, ForbiddenError, GoneError, InvalidRequestError, NotFoundError
@@ -32,7 +33,6 @@ TOKEN_BYTES: Final = 32
 EXPIRES_IN_S_DEFAULT: Final = 86_400
 EXPIRES_IN_S_MAX: Final = 30 * 86_400  # an invitation that lies about for longer is found by somebody else
 
-_NS_PER_S: Final = 1_000_000_000
 
 log = structlog.stdlib.get_logger()
 
@@ -88,12 +88,12 @@ class Joining:
         async with self._store.changing(trace=trace) as transaction:
             for channel in channels:
                 found(await transaction.catalogue.channel(channel), channel)
-            expires_at_s = transaction.now_ns // _NS_PER_S + expires_in_s
+            expires_at_s = transaction.now_ns // NS_PER_S + expires_in_s
             invitation = OpenInvitation(
                 mirror=name,
                 secret_hash=token_hash(secret),
                 channels=tuple(sorted(set(channels))),
-                expires_at_ns=expires_at_s * _NS_PER_S,
+                expires_at_ns=expires_at_s * NS_PER_S,
                 used=False,
             )
             await transaction.fleet.put_invitation(invitation)

@@ -15,6 +15,7 @@ import structlog
 
 from events.names import ORIGIN_CHANNEL
 from events.schemas import CatalogueRestated, Event, LogOpened, SubscriptionGranted
+from events.schemas.fields import NS_PER_S
 from master.mirrors import FIRST_KEY, Mirror
 from master.store.store import Store, Transaction, uncut
 
@@ -22,7 +23,6 @@ from master.store.store import Store, Transaction, uncut
 RESTATED_EVERY: Final = timedelta(days=7)
 LOOK_EVERY_S: Final = 3600.0  # the wall clock decides, which a machine that slept has moved
 
-_NS_PER_S: Final = 1_000_000_000
 
 log = structlog.stdlib.get_logger()
 
@@ -83,7 +83,7 @@ async def say_again_to(transaction: Transaction, mirrors: Sequence[Mirror]) -> N
 
 
 async def _is_due(transaction: Transaction) -> bool:
-    age_s = (transaction.now_ns - await transaction.restated_at_ns()) / _NS_PER_S
+    age_s = (transaction.now_ns - await transaction.restated_at_ns()) / NS_PER_S
     return age_s >= RESTATED_EVERY.total_seconds()
 
 

@@ -17,7 +17,7 @@ from events.grants import Grant, IPAddress
 from events.names import ORIGIN, Digest, FilePath, MirrorName
 from events.revocation import revokes
 from events.schemas import GrantsRevoked
-from events.schemas.fields import TEXT_LENGTH_MAX
+from events.schemas.fields import NS_PER_S, TEXT_LENGTH_MAX
 from events.terms import finish_by_s, last_start_by_s
 from events.trace import TraceContext
 from master.downloads import Outgoing
@@ -28,7 +28,6 @@ REVOCATIONS_MAX: Final = 1000  # each request is compared with all of them, in s
 CUT_REASON: Final = "the grant was revoked"
 
 _NUMBERS: Final = "revocations"
-_NS_PER_S: Final = 1_000_000_000
 
 log = structlog.stdlib.get_logger()
 
@@ -126,7 +125,7 @@ async def _revocation(transaction: Transaction, order: Order) -> GrantsRevoked:
     if order.mirror not in (None, ORIGIN) and await transaction.fleet.mirror(order.mirror) is None:
         raise NotFoundError("mirror_unknown", f"no mirror {order.mirror}", hint="see them all: distributary mirror ls")
     sha256, size_bytes = await _content(transaction, order.path)
-    start_by_s_max = last_start_by_s(transaction.now_ns / _NS_PER_S)
+    start_by_s_max = last_start_by_s(transaction.now_ns / NS_PER_S)
     return GrantsRevoked(
         revocation=await transaction.journal.advance(_NUMBERS, 1),
         start_by_s_max=start_by_s_max,

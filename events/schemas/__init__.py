@@ -8,6 +8,16 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias, get_args
 
+from events.schemas.decisions import (
+    Decision,
+    DecisionOutcome,
+    DecisionsRecorded,
+    Figures,
+    Seen,
+    SelectionRules,
+    StandingRecorded,
+    Whereabouts,
+)
 from events.schemas.downloads import (
     Download,
     DownloadOutcome,
@@ -82,9 +92,10 @@ FleetEvent: TypeAlias = (
     | QuotaReached
     | LoadReported
 )
+DecisionEvent: TypeAlias = StandingRecorded | DecisionsRecorded
 DownloadEvent: TypeAlias = DownloadsGranted | DownloadsReported | GrantClaimed | GrantsRevoked
 SystemEvent: TypeAlias = LogOpened | CatalogueRestated | SelectorCameOnline | EventUnreadable
-Event: TypeAlias = CatalogueEvent | FleetEvent | DownloadEvent | SystemEvent
+Event: TypeAlias = CatalogueEvent | FleetEvent | DownloadEvent | DecisionEvent | SystemEvent
 
 EVENT_TYPES: Final[tuple[type[Event], ...]] = get_args(Event)
 TAGS: Final[dict[str, type[Event]]] = {str(kind.__struct_config__.tag): kind for kind in EVENT_TYPES}
@@ -110,6 +121,10 @@ __all__ = [
     "ChannelDefined",
     "ChannelFollowed",
     "ChannelRemoved",
+    "Decision",
+    "DecisionEvent",
+    "DecisionOutcome",
+    "DecisionsRecorded",
     "DeclineReason",
     "Download",
     "DownloadEvent",
@@ -118,6 +133,7 @@ __all__ = [
     "DownloadsReported",
     "Event",
     "EventUnreadable",
+    "Figures",
     "FilePublished",
     "FileWithdrawn",
     "Filter",
@@ -145,12 +161,16 @@ __all__ = [
     "ReplicaDeclined",
     "ReplicaLost",
     "ReplicaReady",
+    "Seen",
+    "SelectionRules",
     "SelectorCameOnline",
     "SourceBanned",
     "SourceFault",
+    "StandingRecorded",
     "SubscriptionGranted",
     "SubscriptionRevoked",
     "SystemEvent",
+    "Whereabouts",
     "WithdrawMode",
     "tag_of",
 ]

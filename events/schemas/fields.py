@@ -25,6 +25,7 @@ from events.names import (
 )
 
 INTEGER_MAX: Final = 2**63 - 1
+NS_PER_S: Final = 1_000_000_000
 TIMESTAMP_S_MAX: Final = 2**32 - 1  # a grant's token has four bytes for each of its moments
 MD5_BYTES: Final = 16
 SHA1_BYTES: Final = 20
@@ -45,6 +46,9 @@ INVENTORY_PAGE_MAX: Final = 10_000  # digests; speakers write 1,000
 INVENTORY_PAGES_MAX: Final = 1_000_000
 DOWNLOADS_MAX: Final = 1000  # in one report; speakers write 400
 GRANTS_MAX: Final = 1000  # in one notice; speakers write 400
+DECISIONS_MAX: Final = 1000  # in one record; speakers write 400
+DETOURS_MAX: Final = 64  # a selector sends a visitor to no more mirrors in a row than hops_max, 3 by default
+MESSAGE_ID_LENGTH_MAX: Final = 128  # a source's name and two numbers
 CONTINENTS: Final = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
 WEIGHT_PERCENT_MAX: Final = 10_000  # a mirror a hundred times as strong as its slots say
 CONTINENTS_MAX: Final = len(CONTINENTS)

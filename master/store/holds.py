@@ -10,12 +10,13 @@ from sqlalchemy import Exists, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName, held_path
+from events.schemas.fields import NS_PER_S
 from master.holds import Condition, Hold, HoldState, Tally, parse_condition
 from master.store.statements import portions
 from master.store.tables import FileRow, HeldFileRow, HoldRow, MembershipRow, ReplicaRow, SubscriptionRow
 
 _SEPARATOR: Final = ","  # in no name of a channel
-REMEMBERED_NS: Final = 24 * 3600 * 1_000_000_000  # whoever waits for a release asks within seconds
+REMEMBERED_NS: Final = 24 * 3600 * NS_PER_S  # whoever waits for a release asks within seconds
 
 
 class HoldTables:

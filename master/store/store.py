@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from broker.relay import OutboxError, Pending
+from events.schemas.fields import NS_PER_S
 from events.trace import TraceContext
 from master.errors import StoreError
 from master.store.catalogue import CatalogueTables
@@ -29,7 +30,6 @@ LOG_GENERATION: Final = "log_generation"
 RESTATED_AT_NS: Final = "restated_at_ns"
 
 _NS_PER_MS: Final = 1_000_000
-_NS_PER_S: Final = 1_000_000_000
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class Store:
             fleet=FleetTables(session),
             heard=HeardTables(session, epoch=self._epoch),
             holds=HoldTables(session, now_ns=now_ns),
-            revocations=RevocationTables(session, now_s=now_ns // _NS_PER_S),
+            revocations=RevocationTables(session, now_s=now_ns // NS_PER_S),
             journal=Journal(session, epoch=self._epoch, now_ns=now_ns, trace=trace),
             now_ns=now_ns,
         )

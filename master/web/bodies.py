@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_network
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -18,6 +18,7 @@ from events.schemas.fields import (
     CHANNELS_MAX,
     MEDIA_TYPES_MAX,
     NETWORKS_MAX,
+    NS_PER_S,
     SLOTS_MAX,
     TAGS_MAX,
     URL_LENGTH_MAX,
@@ -40,8 +41,6 @@ from master.errors import InvalidRequestError
 from master.joining import EXPIRES_IN_S_DEFAULT
 from master.mirrors import Rule
 from master.store.catalogue import Channel
-
-_NS_PER_S: Final = 1_000_000_000
 
 _Body = TypeVar("_Body", bound=Struct)
 
@@ -287,4 +286,4 @@ def networks_of(texts: Sequence[str]) -> tuple[str, ...]:
 
 def rfc3339(time_ns: int) -> str:
     """Write a moment."""
-    return datetime.fromtimestamp(time_ns / _NS_PER_S, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(time_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -13,8 +13,8 @@ from edge.errors import ApiError
 from edge.files import NOTHING, Content, ContentGoneError, asked_under
 from edge.lane import LaneRequest
 from edge.ranges import Conditions, Part
-from edge.visitors import FORWARDED_FOR, ForwardedForError, IPNetwork, believes, parse_address, visitor_address
-from events.grants import TOKEN_LENGTH, IPAddress
+from edge.visitors import FORWARDED_FOR, ForwardedForError, Proxies
+from events.grants import TOKEN_LENGTH
 from mirror.serving.external import External
 from mirror.serving.nginx import REQUEST_FIELD
 from mirror.serving.traffic import RefusedError
@@ -36,7 +36,7 @@ class Express:
     def __init__(self, counter: Counter, external: External) -> None:
         self._counter = counter
         self._external = external
-        self._proxies = _Proxies(counter.proxies)
+        self._proxies = Proxies(counter.proxies)
 
     def __call__(self, request: LaneRequest) -> bytes | None:
         """Let nginx send; None where that is not all there is to it."""
@@ -45,7 +45,8 @@ class Express:
         if found is None or not name:
             return None
         try:
-            due = self._counter.due(found[1].decode("ascii"), found[2].decode("ascii"), self._visitor_of(request))
+            address = self._proxies.visitor(request.peer, request.values(_FORWARDED_FOR))
+            due = self._counter.due(found[1].decode("ascii"), found[2].decode("ascii"), address)
             part = _part_of(request, due.content)
             visit = self._admitted(due, part) if part.stop > part.start else None
             return None if visit is None else _STATUS_LINE + self._external.hand_over(name, due.content, visit).written
@@ -58,13 +59,6 @@ class Express:
         is_one = len(names) == 1 and names[0] not in self._external and self._proxies.have(request.peer)
         return names[0] if is_one else ""
 
-    def _visitor_of(self, request: LaneRequest) -> IPAddress:
-        """Give the visitor's address; of a proxy that we believe, one address is all that counts."""
-        forwarded = request.values(_FORWARDED_FOR)
-        if len(forwarded) == 1 and forwarded[0] and "," not in forwarded[0]:
-            return parse_address(forwarded[0])
-        return visitor_address(request.peer, forwarded, self._counter.proxies)
-
     def _admitted(self, due: Due, part: Part) -> Visit | None:
         try:
             return self._counter.traffic.admit_booked(due.grant, asked=part, address=due.address)
@@ -72,22 +66,6 @@ class Express:
             if not self._external.hear():
                 raise
             return self._counter.traffic.admit_booked(due.grant, asked=part, address=due.address)
-
-
-class _Proxies:
-    """Our own proxies; there is one, most often, and it asks most often."""
-
-    def __init__(self, networks: tuple[IPNetwork, ...]) -> None:
-        self._networks = networks
-        self._last = ""
-
-    def have(self, peer: str) -> bool:
-        """Tell whether one of them is at the other end."""
-        if peer != self._last:
-            if not believes(peer, self._networks):
-                return False
-            self._last = peer
-        return True
 
 
 def _part_of(request: LaneRequest, content: Content) -> Part:

@@ -14,6 +14,7 @@ from broker.relay import message_of
 from events.envelope import Envelope, load_source
 from events.names import MirrorName, SelectorName
 from events.schemas import LoadReported
+from events.schemas.fields import NS_PER_S
 from mirror.serving.traffic import Traffic
 
 GAP_S_MIN: Final = 0.25  # four reports a second follow a crowd closely enough; more only cost the broker
@@ -115,7 +116,7 @@ class LoadReporter:
             mirror=self._mirror,
             slots=slots.visits.slots,
             active=self._traffic.slots_taken,
-            reserved=slots.reserved(self._clock_ns() / 1_000_000_000),
+            reserved=slots.reserved(self._clock_ns() / NS_PER_S),
             transmit_bytes_per_second=self._rate,
             quota_left_bytes=quota.left_bytes,
             grants_seen=self._grants_seen(),

@@ -7,13 +7,13 @@ from typing import ClassVar, Final, Protocol
 from edge.ranges import Part
 from events.grants import Grant, IPAddress
 from events.schemas import Download, DownloadOutcome
+from events.schemas.fields import NS_PER_S
 from mirror.serving.bookkeeper import Bookkeeper
 from mirror.serving.slots import PeerSlots, Slots
 from mirror.state.traces import Traces
 
 VISITOR_LEFT: Final = "the visitor left"
 MIRROR_STOPPED: Final = "the mirror stopped"
-NS_PER_S: Final = 1_000_000_000
 
 
 class Admitting(Protocol):

@@ -24,12 +24,12 @@ from broker.port import Message
 from broker.relay import OutboxError, Pending, message_of
 from events.envelope import Envelope, mirror_source
 from events.names import MirrorName
+from events.schemas.fields import NS_PER_S
 from mirror.state import tables
 from mirror.state.traces import Said
 
 BUSY_TIMEOUT_S: Final = 5.0  # somebody may look into the file with sqlite3
 FILE_MODE: Final = 0o600  # it holds the keys that open links; nginx's workers may come into this folder
-NS_PER_S: Final = 1_000_000_000
 NS_PER_MS: Final = 1_000_000
 _ROWS_MAX: Final = 500  # in one statement; SQLite takes 32,766 parameters
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
 from typing import Final
 
 from edge.lane import LaneRequest
-from edge.visitors import ForwardedForError, IPNetwork, believes, came_by_https, parse_address, visitor_address
+from edge.visitors import ForwardedForError, IPNetwork, Proxies, came_by_https
 from events.errors import InvalidNameError
 from events.grants import IPAddress
 from events.names import FilePath
@@ -24,7 +23,6 @@ from selection.places.geo import Places
 from selection.policy.visitor import Visitor
 from selection.view.fleet import FleetView
 
-PEERS_KEPT: Final = 1024  # of those connected now; whether one is a proxy of ours
 _FOUND: Final = b"HTTP/1.1 302 Found\r\n"
 _ALTERING: Final = re.compile(
     rb"\n(?:if-none-match:|if-modified-since:|traceparent:|accept:[^\r]*(?:application/json|metalink))"
@@ -47,9 +45,8 @@ class RedirectLane:
         proxies: Sequence[IPNetwork],
         is_ready: Callable[[], bool],
     ) -> None:
-        self._redirector, self._view, self._places, self._proxies = redirector, view, places, proxies
+        self._redirector, self._view, self._places, self._proxies = redirector, view, places, Proxies(proxies)
         self._is_ready = is_ready
-        self._believes = lru_cache(maxsize=PEERS_KEPT)(partial(believes, proxies=proxies))
 
     def __call__(self, request: LaneRequest) -> bytes | None:
         """Redirect a visitor, or leave him to aiohttp."""
@@ -69,15 +66,9 @@ class RedirectLane:
 
     def _visitor(self, request: LaneRequest) -> tuple[IPAddress, bool | None]:
         """Give the visitor's address, and True where he came by https."""
-        if not self._believes(request.peer):
-            return parse_address(request.peer), None
         forwarded_for, protos = request.values(_FORWARDED_FOR), request.values(_FORWARDED_PROTO)
-        if len(forwarded_for) == 1 and forwarded_for[0] and "," not in forwarded_for[0]:
-            address = parse_address(forwarded_for[0])  # by one proxy: nothing to read from the right
-        else:
-            address = visitor_address(request.peer, forwarded_for, self._proxies)
-        secure = protos and came_by_https(request.peer, forwarded_for, protos, self._proxies)
-        return address, True if secure else None
+        secure = protos and came_by_https(request.peer, forwarded_for, protos, self._proxies.networks)
+        return self._proxies.visitor(request.peer, forwarded_for), True if secure else None
 
 
 def _path_of(target: bytes) -> FilePath:

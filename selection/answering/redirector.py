@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Binding, Claim, Grant, IPAddress, bind
 from events.names import ORIGIN, FilePath, MirrorName, SelectorName
+from events.schemas.fields import NS_PER_S
 from selection.answering.announcer import Announcer
 from selection.answering.candour import Candour
 from selection.answering.granting import Keys, Terms, grant_for, notice_of, token_for
@@ -30,8 +31,6 @@ from selection.policy.visitor import Visitor
 from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
 from selection.view.roster import Mirror
-
-NS_PER_S: Final = 1_000_000_000
 
 
 class UnknownFileError(LookupError):

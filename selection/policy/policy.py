@@ -137,14 +137,13 @@ class Policy:
 
     def _field(self, file: PublishedFile, visitor: Visitor, now_s: float) -> _Field:
         """Find whom a visitor may be sent to, and in which order."""
-        eligible, terrain = self._eligible, self._terrain
+        eligible = self._eligible
         eligible.catch_up(now_s)
         servers = self._servers(file, visitor)
         pools = (servers & eligible.willing, servers & eligible.sparing)
-        if terrain.shares.is_capped or file.tags:
+        if self._terrain.shares.is_capped or file.tags:
             pools = self._preferred(pools, file, visitor, now_s)
-        neighbours = terrain.neighbours(visitor.address) if terrain.has_neighbours else 0
-        return pools, self._rankings.of(visitor.place), neighbours
+        return pools, self._rankings.of(visitor.place), self._neighbours(visitor)
 
     def _drawn(self, field: _Field, file: PublishedFile, visitor: Visitor, rng: Random) -> int:
         """Draw the mirror that a visitor is sent to."""

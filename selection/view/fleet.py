@@ -26,6 +26,7 @@ from events.schemas import (
     ChannelDefined,
     ChannelFollowed,
     ChannelRemoved,
+    DecisionsRecorded,
     DownloadsGranted,
     DownloadsReported,
     Event,
@@ -51,6 +52,7 @@ from events.schemas import (
     ReplicaReady,
     SelectorCameOnline,
     SourceBanned,
+    StandingRecorded,
     SubscriptionGranted,
     SubscriptionRevoked,
 )
@@ -330,6 +332,8 @@ class FleetView:
                 self._begin_anew(event)
             case (
                 MirrorInvited()
+                | StandingRecorded()
+                | DecisionsRecorded()
                 | DownloadsGranted()
                 | DownloadsReported()
                 | SelectorCameOnline()

@@ -15,12 +15,13 @@ import msgspec
 
 from events.envelope import Envelope
 from events.schemas import DownloadsGranted, DownloadsReported, Granted
+from events.schemas.fields import NS_PER_S
 from selection.view.numbers import Counted, Tracks
 from selection.view.tallies import SECONDS_PER_DAY, DumpedTally, Tally
 
 VERSION: Final = 1
 ALL: Final = ""
-_NS_PER_DAY: Final = SECONDS_PER_DAY * 1_000_000_000
+_NS_PER_DAY: Final = SECONDS_PER_DAY * NS_PER_S
 _path_of = attrgetter("path")  # in C: half the cost of a loop
 _country_of = attrgetter("country")
 

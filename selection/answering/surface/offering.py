@@ -27,10 +27,9 @@ def offers_for(file: PublishedFile, asked: Asked, office: Office) -> tuple[Offer
     Where no mirror fits that is the master, unless it has just sent him back.
     """
     policy, visitor, now_s = office.policy, asked.visitor, office.hearing.now_s
-    picked = policy.pick(file, visitor, now_s=now_s, rng=office.rng).mirror
+    _, picked, others = policy.choose(file, visitor, OFFERS_MAX - 1, now_s=now_s, rng=office.rng)
     if picked is None:
         return () if ORIGIN in asked.asked_not else (_masters(file, asked, office),)
-    others = policy.others(file, visitor, OFFERS_MAX - 1, now_s=now_s, besides=picked)
     return tuple(_mirrors(file, asked, office, mirror) for mirror in (picked, *others))
 
 

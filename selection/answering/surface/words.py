@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
+from events.schemas.fields import NS_PER_S
+
 _KILO: Final = 1000
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _ONE_DECIMAL_BELOW: Final = 100
-_NS_PER_S: Final = 1_000_000_000
 
 
 def size_text(size_bytes: int) -> str:
@@ -27,7 +28,7 @@ def count_text(count: int) -> str:
 
 def moment(at_ns: int) -> datetime:
     """Give a moment from nanoseconds since 1970, without what is less than a second."""
-    return datetime.fromtimestamp(at_ns // _NS_PER_S, tz=UTC)
+    return datetime.fromtimestamp(at_ns // NS_PER_S, tz=UTC)
 
 
 def moment_text(at: datetime) -> str:

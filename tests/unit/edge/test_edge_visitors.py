@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.visitors import ForwardedForError, came_by_https, parse_proxies, visitor_address
+from edge.visitors import ForwardedForError, Proxies, came_by_https, parse_proxies, visitor_address
 
 PROXIES = parse_proxies(["10.0.0.0/8", "2001:db8:ffff::/48"])
 
@@ -39,6 +39,17 @@ CASES: dict[str, tuple[str, list[str], str]] = {
 @pytest.mark.parametrize(("peer", "fields", "expected"), CASES.values(), ids=CASES.keys())
 def test_visitor_is_the_first_that_is_no_proxy_of_ours(peer: str, fields: list[str], expected: str) -> None:
     assert visitor_address(peer, fields, PROXIES) == ip_address(expected)
+
+
+@pytest.mark.parametrize(("peer", "fields", "expected"), CASES.values(), ids=CASES.keys())
+def test_who_remembers_his_proxies_finds_the_same_visitor(peer: str, fields: list[str], expected: str) -> None:
+    assert Proxies(PROXIES).visitor(peer, fields) == ip_address(expected)
+
+
+@pytest.mark.parametrize("entry", ["unknown", "10.0.0.2, unknown", "203.0.113.9:4711"])
+def test_who_remembers_his_proxies_reports_their_nonsense(entry: str) -> None:
+    with pytest.raises(ForwardedForError):
+        Proxies(PROXIES).visitor("10.0.0.1", [entry])
 
 
 def test_without_proxies_no_header_is_believed() -> None:

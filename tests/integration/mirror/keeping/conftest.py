@@ -15,11 +15,11 @@ import pytest
 from events.codec import decode
 from events.names import SHA256_BYTES, ChannelName, Digest, FilePath, MirrorName
 from events.schemas import FilePublished
+from events.schemas.fields import NS_PER_S
 from mirror.content.objects import Objects
 from mirror.content.parts import Part
 from mirror.content.piecemap import PieceLayout
 from mirror.keeping.quarantine import Quarantine
-from mirror.state.database import NS_PER_S
 from mirror.state.plan import Entry
 from mirror.state.store import Store
 
