@@ -96,6 +96,17 @@ class Catalogue:
             return None
         return self._files.published(number, self._contents)
 
+    def entry(self, path: FilePath) -> PublishedFile | None:
+        """Find a file that is published, or held until it will be."""
+        number = self._files.find(path)
+        return self._files.published(number, self._contents) if number else None
+
+    def everything(self) -> Iterator[PublishedFile]:
+        """Give all files that are published or held, in no order. Nothing may be folded meanwhile."""
+        for number, path in enumerate(self._files.paths):
+            if path and (file := self._files.published(number, self._contents)):
+                yield file
+
     def files(self) -> Iterator[PublishedFile]:
         """Give all published files, by path."""
         return self.after("")

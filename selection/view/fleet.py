@@ -13,7 +13,7 @@ master's facts under its ``since`` are as if never said, in whatever order facts
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from msgspec import Struct
 
@@ -85,6 +85,16 @@ class FleetDump(Struct, array_like=True, kw_only=True):
     revoked_start_by_s: int
 
 
+class Parts(NamedTuple):
+    """What a view is made of, for those who compare two of them."""
+
+    contents: Contents
+    roster: Roster
+    replicas: Replicas
+    acknowledgements: Acknowledgements
+    policies: AddressPolicies
+
+
 class FleetView:
     """What is published, which mirrors there are, who holds what and how each fares.
 
@@ -112,6 +122,11 @@ class FleetView:
     def catalogue(self) -> Catalogue:
         """Give the published files."""
         return self._catalogue
+
+    @property
+    def parts(self) -> Parts:
+        """Give what it is made of. Read only."""
+        return Parts(self._contents, self._roster, self._replicas, self._acknowledgements, self._policies)
 
     @property
     def changes(self) -> Changes:

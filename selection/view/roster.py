@@ -7,6 +7,7 @@ Both give a profile; the mirror's own holds once it has said one, since its oper
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -154,6 +155,10 @@ class Roster:
         if self._fleet is None:
             self._fleet = tuple(sorted(mirror.name for mirror in self._numbered if mirror.in_fleet))
         return tuple(self._mirrors[name] for name in self._fleet)
+
+    def known(self) -> Sequence[Mirror]:
+        """Give all mirrors that anybody spoke of, by number."""
+        return self._numbered
 
     def mirror(self, name: MirrorName) -> Mirror:
         """Give a mirror; one that nobody spoke of yet is given its number."""
