@@ -8,13 +8,13 @@ at least once, never lost. Readers drop the repetitions by the event's version.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
 
-from broker.port import AccessRefusedError, Broker, BrokerError, Message
+from broker.port import AccessRefusedError, Broker, BrokerError, Message, UnroutableError
 from events.codec import encode, encode_proven
 from events.envelope import Envelope
 from events.routing import address_of
@@ -80,11 +80,15 @@ def message_of(envelope: Envelope, *, persistent: bool = True, proven: bool = Fa
 
 
 class Relay:
-    """Publishes an outbox. ``wake`` it after each commit; it also tries again by itself after a failure."""
+    """Publishes an outbox. ``wake`` it after each commit; it also tries again by itself after a failure.
 
-    def __init__(self, outbox: Outbox, broker: Broker) -> None:
+    ``on_unroutable`` is called, after a pause, when nothing takes what is published: whoever can provisions again.
+    """
+
+    def __init__(self, outbox: Outbox, broker: Broker, *, on_unroutable: Callable[[], None] = lambda: None) -> None:
         self._outbox = outbox
         self._broker = broker
+        self._on_unroutable = on_unroutable
         self._awake = asyncio.Event()
         self._awake.set()
         self._problem = ""
@@ -118,6 +122,8 @@ class Relay:
                 await asyncio.sleep(retry_after_s)
                 retry_after_s = min(retry_after_s * 2, RETRY_AFTER_S_MAX)
                 self._awake.set()
+                if isinstance(error, UnroutableError):
+                    self._on_unroutable()
             else:
                 self._problem = ""
                 retry_after_s = RETRY_AFTER_S

@@ -73,10 +73,20 @@ class BrokerSite:
         Raises:
             SiteError: the broker did not delete it.
         """
-        self._delete(f"/api/vhosts/{quote(name, safe='')}")
-        for account in self._call("GET", "/api/users?columns=name"):
-            if account["name"].startswith(f"{name}."):
-                self._delete(f"/api/users/{quote(account['name'], safe='')}")
+        try:
+            self._delete(f"/api/vhosts/{quote(name, safe='')}")
+        finally:
+            for account in self._call("GET", "/api/users?columns=name"):
+                if account["name"].startswith(f"{name}."):
+                    self.delete_user(account["name"])
+
+    def delete_user(self, name: str) -> None:
+        """Delete a user of the broker, if there is one; its connections are closed.
+
+        Raises:
+            SiteError: the broker did not delete it.
+        """
+        self._delete(f"/api/users/{quote(name, safe='')}")
 
     @property
     def _api(self) -> SplitResult:

@@ -58,10 +58,12 @@ log = structlog.stdlib.get_logger()
 async def open_rabbitmq(config: BrokerConfig) -> AsyncGenerator[tuple[Broker, Admin]]:
     """Connect to RabbitMQ, with a connection of its own for what is declared; wait until it is there.
 
+    The latter comes first: where the virtual host or our own user is missing, it alone can make them.
+
     Raises:
         AccessRefusedError: wrong user, password or virtual host.
     """
-    async with RabbitBroker(config) as broker, RabbitAdmin(config) as admin:
+    async with RabbitAdmin(config) as admin, RabbitBroker(config) as broker:
         yield broker, admin
 
 

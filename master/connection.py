@@ -1,5 +1,7 @@
 """The master's tie to the broker: connect, provision, relay; and all of it again whenever the connection comes back.
 
+And whenever something that was provisioned turns out to be gone: the log that is read, or whatever takes what is said.
+
 The HTTP interface does not wait for it. Without a broker the master serves and publishes all the same; the outbox keeps
 what is to be said. Neither the broker's failures nor the database's end it: all of it is tried again.
 """
@@ -14,7 +16,7 @@ from typing import Final
 import structlog
 
 from broker.backoff import backoff_s
-from broker.port import AccessRefusedError, Admin, Broker, BrokerError
+from broker.port import AccessRefusedError, Admin, Broker, BrokerError, TopologyError
 from broker.relay import Outbox, Relay
 from edge.health import Check
 from master.errors import UnavailableError
@@ -90,14 +92,14 @@ class Connection:
                 Later the same refusal is tried again, since a broker that is being restored refuses, too.
         """
         self._broker = broker
-        returned = asyncio.Event()
-        async with broker.on_connected(returned.set), self._provisioner.serve_with(admin):
+        doubted = asyncio.Event()
+        async with broker.on_connected(doubted.set), self._provisioner.serve_with(admin):
             await self._provision(refusal_is_final=True)
             on_provisioned()
             while True:
-                await self._work_until(returned, broker)
-                returned.clear()
-                self._provisioned, self._problem = False, "provisioning again after a reconnection"
+                await self._work_until(doubted, broker)
+                doubted.clear()
+                self._provisioned, self._problem = False, "provisioning again"
                 await self._provision(refusal_is_final=False)
 
     async def _provision(self, *, refusal_is_final: bool) -> None:
@@ -114,15 +116,15 @@ class Connection:
             else:
                 self._provisioned = True
 
-    async def _work_until(self, returned: asyncio.Event, broker: Broker) -> None:
-        """Do all that needs a provisioned broker, until the connection was lost and came back."""
-        relay = self._relay = Relay(self._outbox, broker)
+    async def _work_until(self, doubted: asyncio.Event, broker: Broker) -> None:
+        """Do all that needs a provisioned broker, until it is doubtful whether it still is one."""
+        relay = self._relay = Relay(self._outbox, broker, on_unroutable=doubted.set)
         tasks = [
-            asyncio.create_task(returned.wait(), name="broker-returned"),
+            asyncio.create_task(doubted.wait(), name="broker-doubted"),
             asyncio.create_task(relay.run(), name="relay"),
             asyncio.create_task(self._insist(self._provisioner.remove_departed), name="remove-departed"),
             asyncio.create_task(self._insist(lambda: self._restating.run(wake=self.wake)), name="restating"),
-            asyncio.create_task(self._insist(lambda: self._following.run(broker)), name="following"),
+            asyncio.create_task(self._insist(lambda: self._follow(broker, doubted)), name="following"),
             asyncio.create_task(self._insist(lambda: self._releasing.run(wake=self.wake)), name="releasing"),
         ]
         try:
@@ -136,6 +138,14 @@ class Connection:
             for task in tasks:
                 task.cancel()
             await uncut(asyncio.wait(tasks))  # else the store could be closed under them
+
+    async def _follow(self, broker: Broker, doubted: asyncio.Event) -> None:
+        """Follow the log; where it is gone, have it provisioned."""
+        try:
+            await self._following.run(broker)
+        except TopologyError as error:
+            await self._wait_after(error, 0)
+            doubted.set()
 
     async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do some work, again and again until it succeeds."""

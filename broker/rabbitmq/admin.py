@@ -1,4 +1,8 @@
-"""``RabbitAdmin``: provisioning over AMQP, and accounts over the management API where there is one."""
+"""``RabbitAdmin``: provisioning over AMQP, and accounts over the management API where there is one.
+
+Where it is refused, the broker may be an empty one in the place of a lost one: then it makes the virtual host and the
+site's own user again, by the management API, as far as that lets it. Everybody else of the site waits for that.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,17 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from broker.config import BrokerConfig
-from broker.port import AccessRefusedError
+from broker.port import AccessRefusedError, BrokerError
 from broker.rabbitmq import declarations
 from broker.rabbitmq.management import Management
 from broker.rabbitmq.session import Session
 from broker.topology import Account, Exchange, Queue, is_stream
 from events.routing import Binding
+
+log = structlog.stdlib.get_logger()
 
 
 class RabbitAdmin:
@@ -21,7 +29,7 @@ class RabbitAdmin:
 
     def __init__(self, config: BrokerConfig, *, rng: random.Random | None = None) -> None:
         self._config = config
-        self._session = Session(config, rng=rng)
+        self._session = Session(config, rng=rng, restore=self._restored)
         self._management = Management(config) if config.management_url else None
         self._resources = AsyncExitStack()
 
@@ -94,6 +102,24 @@ class RabbitAdmin:
     async def remove_account(self, user: str) -> None:
         """Delete a user; its connections are closed at once. See ``broker.port.Admin``."""
         await self._accounts.remove_account(user)
+
+    async def _restored(self) -> bool:
+        """Make the site's ground in the node, where it is missing and we may; tell whether anything was made."""
+        if self._management is None:
+            return False
+        try:
+            made = await self._management.ensure_ground()
+        except BrokerError as error:
+            log.warning(
+                "broker.unrestorable",
+                broker=self._config.safe_url,
+                error=str(error),
+                hint="make the virtual host and the user, or give broker.management_url an administrator of the node",
+            )
+            return False
+        if made:
+            log.warning("broker.restored", broker=self._config.safe_url, made=made)
+        return bool(made)
 
     @property
     def _accounts(self) -> Management:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
 from typing import Self
 
 from broker.config import BrokerConfig
-from broker.port import PREFETCH_MAX, Fold, From, Handler, Health, Message, Start
+from broker.port import PREFETCH_MAX, Delivery, Fold, From, Handler, Health, Message, Span, Start
 from broker.rabbitmq.consumer import Consumer
-from broker.rabbitmq.declarations import exists
+from broker.rabbitmq.declarations import exists, prove_stream
 from broker.rabbitmq.follower import Follower
 from broker.rabbitmq.publisher import Publisher
 from broker.rabbitmq.session import Session
@@ -59,7 +59,31 @@ class RabbitBroker:
 
     async def follow(self, stream: str, fold: Fold, *, start: Start = From.FIRST) -> None:
         """Hand the entries of a stream to ``fold``, until cancelled. See ``broker.port.Broker.follow``."""
-        await Follower(self._session, self._config, stream, fold, start=start, rng=self._rng).run()
+        follower = Follower(self._session, self._config, stream, start=start, rng=self._rng)
+        async with aclosing(follower.batches()) as batches:
+            async for batch in batches:
+                for delivery in batch:
+                    fold(delivery)
+
+    async def span(self, stream: str) -> Span:
+        """Tell where the entries of a stream lie now. See ``broker.port.Broker.span``."""
+        end = await prove_stream(self._session, stream)
+        async with aclosing(self.read(stream, end=end)) as batches:
+            async for batch in batches:
+                return Span(first=batch[0].offset, end=end)
+        return Span(first=None, end=end)
+
+    async def read(self, stream: str, *, end: int, start: Start = From.FIRST) -> AsyncGenerator[Sequence[Delivery]]:
+        """Give the entries of a stream up to ``end``. See ``broker.port.Broker.read``."""
+        if isinstance(start, int) and start >= end:
+            return  # RabbitMQ would have us wait there for what is not asked for
+        follower = Follower(self._session, self._config, stream, start=start, rng=self._rng)
+        async with aclosing(follower.batches()) as batches:
+            async for batch in batches:
+                if inside := [delivery for delivery in batch if delivery.offset is None or delivery.offset < end]:
+                    yield inside
+                if follower.last_offset >= end - 1:
+                    return
 
     async def exists(self, queue: str) -> bool:
         """Tell whether a queue or stream is there. See ``broker.port.Broker.exists``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -17,7 +17,7 @@ from broker.handling import PROBE_TYPE
 from broker.port import DisconnectedError, TopologyError, UnansweredError
 from broker.rabbitmq.errors import InaccessibleError, port_error, translated
 from broker.rabbitmq.session import Session
-from broker.rabbitmq.subscription import OFFSET_HEADER, close_channel, subscribed, tag_of
+from broker.rabbitmq.subscription import OFFSET_HEADER, close_channel, delivery_of, subscribed, tag_of
 from broker.topology import Exchange, Queue
 from events.routing import Binding
 
@@ -115,8 +115,8 @@ async def prove_queue(session: Session, queue: str) -> None:
         await _write_probe(session, underlay, queue, secrets.token_hex(8))
 
 
-async def prove_stream(session: Session, stream: str) -> None:
-    """Write a probe to a stream and read it back.
+async def prove_stream(session: Session, stream: str) -> int:
+    """Write a probe to a stream and read it back; give its offset, which all that was confirmed before is below.
 
     Raises:
         TopologyError: it did not come back.
@@ -129,12 +129,20 @@ async def prove_stream(session: Session, stream: str) -> None:
         await _write_probe(session, underlay, stream, probe_id)
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                read: list[DeliveredMessage] = []
-                while not any(message.header.properties.message_id == probe_id for message in read):
+                while True:
                     read = await subscription.take(PROBE_PREFETCH)
                     await subscription.ack(tag_of(read[-1]), multiple=True)
+                    if (offset := _offset_of(probe_id, read)) is not None:
+                        return offset
         except TimeoutError:
             raise UnansweredError(f"{stream!r} does not give back what it took") from None
+
+
+def _offset_of(probe_id: str, messages: Sequence[DeliveredMessage]) -> int | None:
+    for message in messages:
+        if message.header.properties.message_id == probe_id:
+            return delivery_of(message).offset
+    return None
 
 
 async def _write_probe(session: Session, underlay: UnderlayChannel, queue: str, probe_id: str) -> None:

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final, NoReturn
+from typing import Final
 
 import structlog
 from aiormq.abc import ArgumentsType, DeliveredMessage
@@ -24,8 +26,8 @@ from broker.handling import is_probe
 from broker.port import (
     AccessRefusedError,
     BrokerError,
+    Delivery,
     DisconnectedError,
-    Fold,
     PositionLostError,
     Start,
     TopologyError,
@@ -38,27 +40,31 @@ from broker.rabbitmq.subscription import OFFSET_HEADER, Subscription, delivery_o
 
 # A reader that attached beyond the end waits for ever. A broker that comes up answers in less; else it costs a replay.
 PROOF_TIMEOUT_S: Final = 60.0
-FOLDS_AT_ONCE: Final = 100  # one acknowledgement and one turn for everybody else after so many
+BATCH_MAX: Final = 100  # one acknowledgement and one turn for everybody else after so many
 
 log = structlog.stdlib.get_logger()
 
 
 class Follower:
-    """Reads one stream into one fold until cancelled."""
+    """Reads one stream, a batch at a time, for as long as somebody takes them."""
 
     def __init__(
-        self, session: Session, config: BrokerConfig, stream: str, fold: Fold, *, start: Start, rng: random.Random
+        self, session: Session, config: BrokerConfig, stream: str, *, start: Start, rng: random.Random
     ) -> None:
         self._session = session
         self._config = config
         self._stream = stream
-        self._fold = fold
         self._position = Position(start, now=datetime.now(UTC))
         self._rng = rng
         self._attachments = 0
 
-    async def run(self) -> NoReturn:
-        """Read; attach again after every loss.
+    @property
+    def last_offset(self) -> int:
+        """How far it has read; -1 before anything was. What is not given out, probes, is read all the same."""
+        return self._position.last_offset
+
+    async def batches(self) -> AsyncGenerator[Sequence[Delivery]]:
+        """Give what is read, without an end; an empty batch where only probes were. Attach again after every loss.
 
         Raises:
             AccessRefusedError: this user may not read there.
@@ -69,7 +75,13 @@ class Follower:
         while True:
             attachments = self._attachments
             try:
-                await self._read_on()
+                async with self._attached() as subscription:
+                    was_careful = self._position.is_careful
+                    while self._position.is_careful is was_careful:  # careful reading ends with its work
+                        messages = await self._taken(subscription)
+                        yield self._news(messages)
+                        await subscription.ack(tag_of(messages[-1]), multiple=True)
+                        await asyncio.sleep(0)
             except (AccessRefusedError, TopologyError):
                 raise
             except BrokerError as error:
@@ -78,24 +90,29 @@ class Follower:
                 log.warning("broker.stream_lost", stream=self._stream, error=str(error), retry_after_s=wait_s)
                 await asyncio.sleep(wait_s)
 
-    async def _read_on(self) -> None:
+    @asynccontextmanager
+    async def _attached(self) -> AsyncGenerator[Subscription]:
+        """Attach where it was left: on the shared connection, or, while careful, on one of its own."""
         if not self._position.is_careful:
             try:
-                await self._attach(self._session)
+                async with self._attached_over(self._session) as subscription:
+                    yield subscription
             except UnreadableFrameError:
                 self._position.be_careful()
                 raise
             return
         async with Session(self._config, rng=self._rng) as own_session:
             try:
-                await self._attach(own_session)
+                async with self._attached_over(own_session) as subscription:
+                    yield subscription
             except UnreadableFrameError as error:
                 if (passed := self._position.pass_over(now=datetime.now(UTC))) is not None:
                     # Without a traceback: it is aio-pika's and says nothing more.
                     log.error("broker.entry_unreadable", stream=self._stream, passed=str(passed), error=str(error))  # noqa: TRY400
                 raise
 
-    async def _attach(self, session: Session) -> None:
+    @asynccontextmanager
+    async def _attached_over(self, session: Session) -> AsyncGenerator[Subscription]:
         arguments: ArgumentsType = {OFFSET_HEADER: self._position.attach_at}
         try:
             async with subscribed(
@@ -103,35 +120,28 @@ class Follower:
             ) as subscription:
                 self._attachments += 1
                 self._position.attached(now=datetime.now(UTC))
-                await self._read(subscription)
+                yield subscription
         except InaccessibleError as error:
             if not session.is_fresh:
                 raise
             raise DisconnectedError(f"the broker is coming up: {error}") from error
 
-    async def _read(self, subscription: Subscription) -> None:
-        """Read until the subscription ends, or careful reading has done its work."""
-        was_careful = self._position.is_careful
-        while self._position.is_careful is was_careful:
-            messages = await self._taken(subscription)
-            for message in messages:
-                self._take(message)
-            await subscription.ack(tag_of(messages[-1]), multiple=True)
-            await asyncio.sleep(0)
-
     async def _taken(self, subscription: Subscription) -> list[DeliveredMessage]:
         """Take what came; the entry that proves the position comes at once, if it is there."""
         try:
             async with asyncio.timeout(None if self._position.is_proved else PROOF_TIMEOUT_S):
-                return await subscription.take(FOLDS_AT_ONCE)
+                return await subscription.take(BATCH_MAX)
         except TimeoutError:
             where = f"{self._stream!r} gives nothing at offset {self._position.attach_at}"
             raise PositionLostError(f"{where}, where an entry was read: it ends before, or is another one") from None
 
-    def _take(self, message: DeliveredMessage) -> None:
-        delivery = delivery_of(message)
-        if delivery.offset is None:
-            raise TopologyError(f"{self._stream!r} is no stream")
-        is_news = self._position.is_news(delivery.offset, delivery.message_id)
-        if is_news and not is_probe(delivery.exchange, delivery.type):
-            self._fold(delivery)
+    def _news(self, messages: Sequence[DeliveredMessage]) -> list[Delivery]:
+        """Give what was not read before."""
+        news: list[Delivery] = []
+        for delivery in map(delivery_of, messages):
+            if delivery.offset is None:
+                raise TopologyError(f"{self._stream!r} is no stream")
+            is_news = self._position.is_news(delivery.offset, delivery.message_id)
+            if is_news and not is_probe(delivery.exchange, delivery.type):
+                news.append(delivery)
+        return news

@@ -1,4 +1,4 @@
-"""RabbitMQ's management HTTP API, as far as accounts need it."""
+"""RabbitMQ's management HTTP API, as far as accounts and the site's own ground in the node need it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from events.routing import EXCHANGES
 
 REQUEST_TIMEOUT_S: Final = 30.0  # 6 ms as a rule; a busy two-core machine has taken 10 s
 REFUSALS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+EVERYTHING: Final = {"configure": ".*", "write": ".*", "read": ".*"}  # what the site's own user may do in its own vhost
 
 
 class ManagementError(BrokerError):
@@ -27,7 +28,7 @@ class ManagementError(BrokerError):
 
 
 class Management:
-    """Accounts of one virtual host. ``async with Management(config)``."""
+    """One virtual host, who may use it and the accounts in it. ``async with Management(config)``."""
 
     def __init__(self, config: BrokerConfig) -> None:
         parts = urlsplit(config.management_url or "")
@@ -35,6 +36,7 @@ class Management:
         self._user = unquote(parts.username) if parts.username else config.user
         self._password = unquote(parts.password) if parts.password else config.password
         self._vhost = quote(config.vhost, safe="")
+        self._site_user, self._site_password = quote(config.user, safe=""), config.password
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -55,6 +57,26 @@ class Management:
         if self._http is not None:
             await self._http.close()
 
+    async def ensure_ground(self) -> list[str]:
+        """Make what the site stands on, where the node lacks it; tell what was made.
+
+        That is the virtual host, the site's own user with the password that the site has for it, and his leave there.
+        What is there is left alone: a user with another password is not ours to change.
+
+        Raises:
+            AccessRefusedError: only an administrator of the node may do that.
+        """
+        user, leave = f"users/{self._site_user}", f"permissions/{self._vhost}/{self._site_user}"
+        wanted: dict[str, dict[str, str]] = {
+            f"vhosts/{self._vhost}": {},
+            user: {"password": self._site_password, "tags": ""},
+            leave: EVERYTHING,
+        }
+        missing = [path for path in wanted if not await self._found("GET", path)]
+        for path in missing:
+            await self._call("PUT", path, wanted[path])
+        return missing
+
     async def ensure_account(self, user: str, password: str, account: Account) -> None:
         """Create or change a user. Topic permissions, which narrow, come first: at no moment may it do more."""
         name = quote(user, safe="")
@@ -68,11 +90,17 @@ class Management:
 
     async def remove_account(self, user: str) -> None:
         """Delete a user, if it is there; RabbitMQ closes its connections."""
+        await self._found("DELETE", f"users/{quote(user, safe='')}")
+
+    async def _found(self, method: str, path: str) -> bool:
+        """Ask about one thing; tell whether it was there."""
         try:
-            await self._call("DELETE", f"users/{quote(user, safe='')}", None)
+            await self._call(method, path, None)
         except ManagementError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
+            return False
+        return True
 
     async def _call(self, method: str, path: str, body: dict[str, object] | dict[str, str] | None) -> None:
         if self._http is None:

@@ -22,9 +22,14 @@ class Position:
     @property
     def attach_at(self) -> str | int | datetime:
         """The value for RabbitMQ's ``x-stream-offset``."""
-        if self._passed is not None and self._passed > (-1 if self._last is None else self._last):
+        if self._passed is not None and self._passed > self.last_offset:
             return self._passed + 1
         return self._attach_at if self._last is None else self._last
+
+    @property
+    def last_offset(self) -> int:
+        """How far the stream was read; -1 where nothing was."""
+        return -1 if self._last is None else self._last
 
     @property
     def prefetch(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -55,11 +55,26 @@ class _Link:
     lost: asyncio.Future[str]
 
 
-class Session:
-    """The connection of one user; see the module."""
+async def _nothing_to_restore() -> bool:
+    return False
 
-    def __init__(self, config: BrokerConfig, *, rng: random.Random | None = None) -> None:
+
+class Session:
+    """The connection of one user; see the module.
+
+    ``restore`` is asked whenever the broker refuses us, since it may be an empty one in the place of a lost one. It
+    tells whether it made something, so that trying again can help.
+    """
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        *,
+        rng: random.Random | None = None,
+        restore: Callable[[], Awaitable[bool]] = _nothing_to_restore,
+    ) -> None:
         self._config = config
+        self._restore = restore
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self._link: _Link | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -164,13 +179,12 @@ class Session:
         while True:
             try:
                 return await self._connect()
-            except VhostRefusedError as error:
+            except AccessRefusedError as error:
                 refused_since_s = refused_since_s or now_s()
-                if now_s() - refused_since_s > VHOST_PATIENCE_S:
+                patience_s = VHOST_PATIENCE_S if isinstance(error, VhostRefusedError) else 0.0
+                if not await self._restore() and now_s() - refused_since_s >= patience_s:
                     raise
                 await self._wait_after(error, tries)
-            except AccessRefusedError:
-                raise
             except BrokerError as error:
                 await self._wait_after(error, tries)
             tries += 1
@@ -206,6 +220,8 @@ class Session:
                 return await self._connect()
             except BrokerError as error:
                 # Refusals, too: a broker that boots refuses for a while, and an account can come back.
+                restored = isinstance(error, AccessRefusedError) and await self._restore()
+                tries = 0 if restored else tries
                 await self._wait_after(error, tries)
                 tries += 1
 

@@ -158,8 +158,8 @@ class Theatre:
     open_broker: app.OpenBroker
 
     @asynccontextmanager
-    async def desk(self, *, generation: int = 1) -> AsyncGenerator[Desk]:
-        """Run a master while the block is entered, following a generation of its log."""
+    async def desk(self, *, generation: int | None = 1) -> AsyncGenerator[Desk]:
+        """Run a master while the block is entered, following a generation of its log, or None of them."""
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         running = asyncio.create_task(app.run(self.config, on_ready=ready.set_result, open_broker=self.open_broker))
         try:
@@ -168,13 +168,22 @@ class Theatre:
                 await running
             async with new_session() as session, self.open_broker(self.config.broker) as (broker, _):
                 desk = Desk(url=ready.result(), session=session, broker=broker)
-                following = asyncio.create_task(broker.follow(log_stream(generation), desk.hear))
-                try:
+                async with self._hearing(desk, generation):
                     yield desk
-                finally:
-                    await _ended(following)
         finally:
             await _ended(running)
+
+
+    @asynccontextmanager
+    async def _hearing(self, desk: Desk, generation: int | None) -> AsyncGenerator[None]:
+        if generation is None:
+            yield
+            return
+        following = asyncio.create_task(desk.broker.follow(log_stream(generation), desk.hear))
+        try:
+            yield
+        finally:
+            await _ended(following)
 
 
 @dataclass(frozen=True, kw_only=True)
