@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from bench.verdict import Verdict
-from events.codec import decode, decode_proven, encode
+from events.codec import decode, encode
 from events.envelope import MASTER_SOURCE, Envelope, load_source, mirror_source
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName
+from events.proven import ProvenReader
 from events.schemas import (
     Event,
     FilePublished,
@@ -289,7 +290,7 @@ def _times() -> Times:
     while chunk := [encode(envelope) for envelope in itertools.islice(history, CHUNK)]:
         times.timed_events += len(chunk)
         times.validated_s += _fold(validated, chunk, decode)
-        times.proven_s += _fold(proven, chunk, decode_proven)
+        times.proven_s += _fold(proven, chunk, ProvenReader().decode)
     site, view = Site(REPLICAS), FleetView()
     times.events = times.timed_events * FILES // TIMED_FILES
     _apply(view, site.told(FILES))

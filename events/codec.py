@@ -1,6 +1,6 @@
 """Envelope to MessagePack and back. msgspec writes and validates; msgpack looks into what msgspec refuses.
 
-Whoever kept bytes that ``decode`` or ``encode`` had found good reads them again by ``decode_proven``, at a third of the
+Whoever kept bytes that ``decode`` or ``encode`` had found good reads them again by ``events.proven``, at a third of the
 cost. Whoever made an event of nothing but what was validated before writes it by ``encode_proven``, at a thirtieth.
 """
 
@@ -15,7 +15,6 @@ from events.envelope import Envelope, Source
 from events.errors import UnknownEventTypeError, UnreadableEventError, UnspeakableEventError
 from events.schemas import TAGS, tag_of
 from events.schemas.fields import Count, Sequence, TimeNs, Traceparent
-from events.twins import Twins
 
 CONTENT_TYPE: Final = "application/msgpack"
 
@@ -39,7 +38,6 @@ class _Outline(msgspec.Struct, frozen=True, array_like=True):
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Envelope)
 _outline_decoder = msgspec.msgpack.Decoder(_Outline)
-_proven_decoder = msgspec.msgpack.Decoder(Twins().of(Envelope))
 
 
 def encode(envelope: Envelope) -> bytes:
@@ -92,18 +90,6 @@ def decode(body: bytes) -> Envelope:
         raise UnreadableEventError(str(error)) from error
     except (RecursionError, UnicodeDecodeError) as error:
         raise UnreadableEventError(f"nested too deeply or not UTF-8: {error}") from error
-
-
-def decode_proven(body: bytes) -> Envelope:
-    """Read an envelope that was validated before it was stored. Nothing that it says is checked again.
-
-    Raises:
-        UnreadableEventError: these are no such bytes, or those of another version.
-    """
-    try:
-        return cast("Envelope", _proven_decoder.decode(body))
-    except msgspec.DecodeError as error:
-        raise UnreadableEventError(str(error)) from error
 
 
 def _too_large(body: bytes) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from events.codec import BODY_BYTES_MAX, decode, decode_proven, encode, encode_proven
+from events.codec import BODY_BYTES_MAX, decode, encode, encode_proven
 from events.errors import UnreadableEventError, UnspeakableEventError
 from events.examples import EXAMPLES
+from events.proven import ProvenReader
+from events.schemas import SelectorCameOnline
+from events.twins import Unread
 
 ONLINE = EXAMPLES["selector.online/1"]
 
@@ -15,7 +18,7 @@ ONLINE = EXAMPLES["selector.online/1"]
 @pytest.mark.parametrize("tag", sorted(EXAMPLES))
 def test_proven_bytes_say_what_the_validated_ones_say(tag: str) -> None:
     body = encode(EXAMPLES[tag])
-    proven, validated = decode_proven(body), decode(body)
+    proven, validated = ProvenReader().decode(body), decode(body)
     assert isinstance(proven.event, type(validated.event))
     assert encode(proven) == body
     assert (proven.id, proven.version, proven.traceparent) == (validated.id, validated.version, validated.traceparent)
@@ -36,4 +39,22 @@ def test_no_proof_makes_an_event_that_is_too_large_or_cannot_be_written_speakabl
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x90", b"\x96\xa1x\x01\x01\x01\xa0\x92\xafteapot.boiled/1\x01"])
 def test_bytes_that_are_no_event_at_all_are_unreadable_all_the_same(body: bytes) -> None:
     with pytest.raises(UnreadableEventError):
-        decode_proven(body)
+        ProvenReader().decode(body)
+    with pytest.raises(UnreadableEventError):
+        ProvenReader().decode_all([encode(ONLINE), body])
+
+
+def test_many_bodies_say_what_each_of_them_says() -> None:
+    reader, bodies = ProvenReader(), [encode(example) for example in EXAMPLES.values()]
+    assert reader.decode_all(bodies) == [reader.decode(body) for body in bodies]
+    assert reader.decode_all([]) == []
+
+
+def test_of_an_event_that_nobody_asked_for_the_envelope_alone_is_read() -> None:
+    reader, bodies = ProvenReader([SelectorCameOnline]), [encode(example) for example in EXAMPLES.values()]
+    for found, whole in zip(reader.decode_all(bodies), EXAMPLES.values(), strict=True):
+        assert (found.id, found.time_ns, found.traceparent) == (whole.id, whole.time_ns, whole.traceparent)
+        if isinstance(whole.event, SelectorCameOnline):
+            assert found.event.__struct_fields__ == whole.event.__struct_fields__
+        else:
+            assert isinstance(found.event, Unread)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from msgspec import to_builtins
 from msgspec.structs import replace
 
-from events.codec import decode_proven, encode
+from events.codec import encode
 from events.envelope import MASTER_SOURCE, Envelope, load_source, mirror_source
 from events.names import ORIGIN_CHANNEL, ChannelName, Digest, FilePath, MirrorName, Tag
+from events.proven import ProvenReader
 from events.schemas import (
     Access,
     CatalogueRestated,
@@ -41,6 +42,7 @@ CHANNELS = ("iso", "beta")
 REPETITIONS_MAX = 2
 
 ANA = MirrorName("ana")
+READER = ProvenReader()
 METADATA = Tag("metadata")
 
 
@@ -373,7 +375,7 @@ def test_snapshot_and_the_tail_of_the_log_make_the_view_that_the_whole_log_makes
     cut = data.draw(st.integers(0, len(arrived)))
     view = load(dump(kit.view_of(arrived[:cut])))
     for envelope in arrived[cut:]:
-        view.apply(decode_proven(encode(envelope)), heard_s=0.0)
+        view.apply(READER.decode(encode(envelope)), heard_s=0.0)
     assert seen(view, kit) == seen(kit.view_of(arrived), kit)
 
 
