@@ -40,13 +40,22 @@ async def newest_generation(directory: Directory, *, known: int = 1, ahead: int 
     Raises:
         DisconnectedError: the broker did not answer in time; ask again.
     """
-    newest = None
+    return max(await generations(directory, known=known, ahead=ahead), default=None)
+
+
+async def generations(directory: Directory, *, known: int = 1, ahead: int = GENERATIONS_AHEAD_MAX) -> list[int]:
+    """Find all generations from ``known`` on whose streams are there, the oldest first; see ``newest_generation``.
+
+    Raises:
+        DisconnectedError: the broker did not answer in time; ask again.
+    """
+    found: list[int] = []
     candidate = known
-    while candidate <= (newest or known) + ahead:
+    while candidate <= (found[-1] if found else known) + ahead:
         if await _is_sound(directory, log_stream(candidate)):
-            newest = candidate
+            found.append(candidate)
         candidate += 1
-    return newest
+    return found
 
 
 async def _is_sound(directory: Directory, stream: str) -> bool:

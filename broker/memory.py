@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -31,6 +31,7 @@ from broker.port import (
     Health,
     Message,
     Outcome,
+    Span,
     Start,
     TopologyError,
     UnroutableError,
@@ -182,6 +183,27 @@ class MemoryBroker:
                 fold(delivery)
                 place += 1
             await (asyncio.sleep(0) if place < entries.length else entries.changed.wait())
+
+    async def span(self, stream: str) -> Span:
+        """Tell where the entries of a stream lie now."""
+        self._check_read(stream)
+        await self._until_up()
+        return self._site.stream(stream).span()
+
+    async def read(self, stream: str, *, end: int, start: Start = From.FIRST) -> AsyncGenerator[Sequence[Delivery]]:
+        """Give the entries of a stream up to ``end``, some at a time."""
+        self._check_read(stream)
+        place = _place(self._site.stream(stream), start)
+        while True:
+            await self._until_up()
+            entries = self._site.stream(stream)
+            place = max(place, entries.first)
+            last = min(entries.place_of_offset(end), place + FOLDS_AT_ONCE)
+            if last <= place:
+                return
+            yield entries.after(place, limit=last - place)
+            place = last
+            await asyncio.sleep(0)
 
     async def exists(self, queue: str) -> bool:
         """Tell whether a queue or stream is there.

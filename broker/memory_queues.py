@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from broker.port import After, Delivery, PositionLostError
+from broker.port import After, Delivery, PositionLostError, Span
 
 # RabbitMQ spends offsets on its own bookkeeping, so nobody may count with them. Neither with ours.
 ENTRIES_BETWEEN_HOLES: Final = 10
@@ -101,10 +101,18 @@ class MemoryStream:
         """How many entries there have been."""
         return self.first + len(self._entries)
 
+    @property
+    def next_offset(self) -> int:
+        """Where the next entry will stand."""
+        return self.length + self.length // ENTRIES_BETWEEN_HOLES
+
+    def span(self) -> Span:
+        """Tell where the entries lie."""
+        return Span(first=self._entries[0].offset if self._entries else None, end=self.next_offset)
+
     def put(self, delivery: Delivery) -> None:
         """Append an entry."""
-        offset = self.length + self.length // ENTRIES_BETWEEN_HOLES
-        self._entries.append(replace(delivery, offset=offset))
+        self._entries.append(replace(delivery, offset=self.next_offset))
         self._written_at_s.append(asyncio.get_running_loop().time())
         self.changed.notify()
 

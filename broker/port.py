@@ -7,7 +7,7 @@ handler returns its verdict as an ``Outcome``; the adapter alone settles.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -117,6 +117,18 @@ class After:
     message_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Where the entries of a stream lie that were there when it was asked: ``first <= offset < end``.
+
+    ``first`` is the first entry's offset, None where there is no entry. Offsets have holes: an entry need not stand at
+    ``end - 1``.
+    """
+
+    first: int | None
+    end: int
+
+
 Start: TypeAlias = From | After | int | timedelta
 """``From.FIRST``, ``From.NEXT`` (only what comes now), after an entry, an offset (inclusive), or how long ago."""
 
@@ -173,6 +185,29 @@ class Broker(Protocol):
         """Hand the entries of a stream to ``fold``, in order, each once in this call, until cancelled.
 
         After a lost connection it goes on at the next offset.
+
+        Raises:
+            AccessRefusedError: this user may not read there.
+            PositionLostError: what it is to go on after is not there; entries may be missing in between.
+            TopologyError: the stream is not there (any more).
+        """
+        ...
+
+    async def span(self, stream: str) -> Span:
+        """Tell where the entries of a stream lie now. It writes a probe to find the end; no reader is given it.
+
+        Raises:
+            AccessRefusedError: this user may not read or write there.
+            DisconnectedError: nobody answered in time, or the broker takes nothing now.
+            TopologyError: the stream is not there, or broken.
+        """
+        ...
+
+    def read(self, stream: str, *, end: int, start: Start = From.FIRST) -> AsyncGenerator[Sequence[Delivery]]:
+        """Give the entries of a stream from ``start`` up to (not with) ``end``, which ``span`` told; some at a time.
+
+        No more is taken from the broker than the caller takes from here. After a lost connection it goes on at the
+        next offset. Close the generator (``contextlib.aclosing``) where it is left early.
 
         Raises:
             AccessRefusedError: this user may not read there.

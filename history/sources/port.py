@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from history.entry import Entry, Position
 
@@ -55,5 +55,20 @@ class Source(Protocol):
 
         Raises:
             SourceError: it cannot be read (any further).
+        """
+        ...
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """A source that finds a time without reading all that came in before."""
+
+    async def place_before(self, time_s: float) -> Position | None:
+        """Find a place that all before it came in before a time (since 1970); None: read from the beginning.
+
+        What came in shortly before that time may still be behind the place.
+
+        Raises:
+            SourceError: it cannot be read.
         """
         ...

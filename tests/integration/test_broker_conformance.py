@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import quote
@@ -435,6 +435,62 @@ async def test_two_readers_of_a_log_read_the_same(stage: Stage, broker: Broker) 
         assert await one.has(2) == await other.has(2) == sent
 
 
+async def read_all(broker: Broker, *, start: Start = From.FIRST, end: int | None = None) -> list[Delivery]:
+    end = (await broker.span(LOG)).end if end is None else end
+    async with asyncio.timeout(WAIT_S), aclosing(broker.read(LOG, start=start, end=end)) as batches:
+        return [delivery async for batch in batches for delivery in batch]
+
+
+async def test_a_log_that_stands_still_is_read_to_its_end_and_no_further(broker: Broker) -> None:
+    sent = await published(broker, *(message() for _ in range(150)))
+    end = (await broker.span(LOG)).end
+    await published(broker, message())
+    read = await read_all(broker, end=end)
+    assert [delivery.message_id for delivery in read] == sent
+    assert read[0].offset == (await broker.span(LOG)).first
+    assert [delivery.message_id for delivery in await read_all(broker)][:-1] == sent
+
+
+async def test_a_log_without_entries_is_read_to_its_end(broker: Broker) -> None:
+    span = await broker.span(LOG)
+    assert span.first is None
+    assert await read_all(broker, end=span.end) == []
+
+
+async def test_a_log_is_read_to_its_end_from_an_offset_inclusive(broker: Broker) -> None:
+    sent = await published(broker, *(message() for _ in range(30)))
+    read = await read_all(broker)
+    offsets = [delivery.offset or 0 for delivery in read]
+    on = [delivery.message_id for delivery in await read_all(broker, start=offsets[20])]
+    assert on == sent[20:]
+    assert await read_all(broker, start=offsets[-1] + 1) == []
+    assert await read_all(broker, start=offsets[-1] + 1000) == []
+
+
+async def test_a_log_is_read_to_its_end_after_an_entry_that_still_stands_there(broker: Broker) -> None:
+    sent = await published(broker, *(message() for _ in range(30)))
+    read = await read_all(broker)
+    on = await read_all(broker, start=After(read[20].offset or 0, read[20].message_id))
+    assert [delivery.message_id for delivery in on] == sent[21:]
+    with pytest.raises(PositionLostError):
+        await read_all(broker, start=After(read[20].offset or 0, "another message"))
+
+
+async def test_reading_that_is_left_early_holds_up_no_other(broker: Broker) -> None:
+    sent = await published(broker, *(message() for _ in range(300)))
+    async with aclosing(broker.read(LOG, end=(await broker.span(LOG)).end)) as batches:
+        first = await anext(batches)
+    assert [delivery.message_id for delivery in first] == sent[: len(first)]
+    assert len(await read_all(broker)) == 300
+
+
+async def test_a_missing_log_cannot_be_read_to_its_end(broker: Broker) -> None:
+    with pytest.raises(TopologyError):
+        await broker.span(log_stream(7))
+    with pytest.raises(TopologyError):
+        await anext(broker.read(log_stream(7), end=1))
+
+
 async def test_a_missing_log_is_an_error(broker: Broker) -> None:
     with pytest.raises(TopologyError):
         await broker.follow(log_stream(7), Inbox().fold)
@@ -599,7 +655,8 @@ async def test_an_entry_that_aio_pika_cannot_decode_stops_no_reader_of_the_log(
                 while len(inbox.ids) < 3:  # a publish beside the reader fails while the connection is ended
                     with suppress(PublishError):
                         await published(broker, message())
-    assert len(inbox.ids) == len(set(inbox.ids))
+        assert len(inbox.ids) == len(set(inbox.ids))
+        assert [delivery.message_id for delivery in await read_all(broker)][: len(inbox.ids)] == inbox.ids
 
 
 async def write_what_is_not_utf8(vhost: Vhost, monkeypatch: pytest.MonkeyPatch) -> None:
