@@ -3,10 +3,11 @@
 A mirror's weight (its free slots, times what the site makes of it) changes with each report and each grant, while
 groups may have hundreds of members. So a group's table is made from bounds, which weights rarely pass: whoever is
 drawn by his bound is taken with a chance of weight to bound, and otherwise the dice fall again. That is the weighted
-draw, without a table for each change. Weights that rise past their bound make tables anew; where too many dice fall in
-vain all candidates are looked at.
+draw, without a table for each change. Where too many dice fall in vain all candidates are looked at.
 
-Equal dice choose equal mirrors, in whatever order the mirrors became known: members are in the order of their names.
+Equal dice choose equal mirrors, in whatever order the mirrors became known and whatever they went through before:
+members are in the order of their names, a bound follows from the weight and the most that it can be, and how is drawn
+from the candidates alone. So a choice can be made again from the log (ADR 21).
 """
 
 from __future__ import annotations
@@ -22,17 +23,25 @@ from selection.view.changes import Changes
 Dice: TypeAlias = Callable[[], float]  # from 0 to under 1
 
 FEW: Final = 16  # candidates that are looked at one by one: as long as a dozen dice, and no table need be made
-THROWS_FIRST: Final = 2  # where a table is at hand: most candidates are in it, or else few are
 THROWS_MAX: Final = 8  # then looking at all is about as quick
-SLACK: Final = 4  # a bound is a quarter above the weight, and is lowered when the weight is a quarter of it
+BOUND_STEP: Final = 4  # a bound is all that the mirror has, a quarter of it, or a sixteenth
 _TABLE_BYTES: Final = 300
 _MEMBER_BYTES: Final = 12
+
+
+def bound_of(weight: int, capacity: int) -> int:
+    """Give the bound of a weight that is at most ``capacity``: it seldom changes, and is never below."""
+    quarter = capacity // BOUND_STEP
+    if weight > quarter:
+        return capacity
+    sixteenth = quarter // BOUND_STEP
+    return quarter if weight > sixteenth else sixteenth
 
 
 class Weights:
     """The weight of each mirror, by number; 0: it is not to be drawn. ``bits`` has each mirror's bit.
 
-    ``version`` counts changes of bounds, ``rises`` tells which rose.
+    ``rebounds`` tells whose bounds changed.
     """
 
     def __init__(self) -> None:
@@ -40,8 +49,7 @@ class Weights:
         self.bits: list[int] = []
         self.bounds: list[int] = []
         self.order: list[int] = []
-        self.rises = Changes()
-        self.version = 0
+        self.rebounds = Changes()
 
     def grow(self, count: int) -> None:
         """Make room for mirrors up to this number."""
@@ -61,52 +69,49 @@ class Weights:
             limit -= 1
         return found
 
-    def put(self, number: int, weight: int) -> None:
-        """Note the weight of a mirror."""
+    def put(self, number: int, weight: int, capacity: int) -> None:
+        """Note the weight of a mirror, and the most that it can be as things stand."""
         self.of[number] = weight
-        bound = self.bounds[number]
-        if not weight or weight <= bound <= weight * SLACK:
-            return
-        self.bounds[number] = weight + weight // SLACK
-        self.version += 1
-        if weight > bound:
-            self.rises.note(number)
+        bound = bound_of(weight, capacity)
+        if bound != self.bounds[number]:
+            self.bounds[number] = bound
+            self.rebounds.note(number)
 
 
 class DrawTable:
-    """The members of one group with their bounds added up. ``version``: of the rises that are known to change nothing.
+    """The members of one group with their bounds added up. ``version``: of the rebounds that it has taken up."""
 
-    The bounds of ``weights`` may be lower by now, which costs some dice; none of a member's weights may be above.
-    """
-
-    __slots__ = ("_bounds_version", "_members", "_sums", "version")
+    __slots__ = ("_members", "_sums", "version")
 
     def __init__(self, weights: Weights, members: Sequence[int]) -> None:
         self._members = array("I", members)
-        self.rebound(weights)
-        self.version = weights.rises.version
+        self._add_up(weights)
 
-    def rebound(self, weights: Weights) -> None:
-        """Take up the bounds as they are now."""
+    def refresh(self, weights: Weights, group: int) -> None:
+        """Take up the bounds of the group's members as they are now."""
+        rebounds = weights.rebounds
+        if self.version == rebounds.version:
+            return
+        numbers = rebounds.since(self.version)
+        if numbers is None or len(numbers) > len(self._members) or any(group & weights.bits[n] for n in numbers):
+            self._add_up(weights)
+        self.version = rebounds.version
+
+    def _add_up(self, weights: Weights) -> None:
         bounds = weights.bounds
         self._sums = array("Q", accumulate([bounds[number] for number in self._members]))
-        self._bounds_version = weights.version
-
-    def loosen(self, weights: Weights) -> None:
-        """Take up the bounds as they are now, if that can help: too many dice fell in vain."""
-        if self._bounds_version != weights.version:
-            self.rebound(weights)
+        self.version = weights.rebounds.version
 
     @property
     def size_bytes(self) -> int:
         """Estimate how much memory it takes."""
         return _TABLE_BYTES + _MEMBER_BYTES * len(self._members)
 
-    def throw(self, candidates: int, weights: Weights, dice: Dice, *, throws: int) -> int:
+    def throw(self, candidates: int, weights: Weights, dice: Dice) -> int:
         """Draw one of the candidates; -1: the dice fell in vain each time."""
         members, sums = self._members, self._sums
         total = sums[-1]
-        for _ in range(throws):
+        for _ in range(THROWS_MAX):
             lot = dice() * total
             at = bisect_right(sums, lot)
             number = members[at]

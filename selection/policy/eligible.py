@@ -19,6 +19,7 @@ from selection.policy.reservations import Account, Reservations
 from selection.policy.rules import Rules
 from selection.policy.standing import Standing
 from selection.policy.terrain import Terrain
+from selection.view.changes import Changes
 from selection.view.fleet import FleetView
 from selection.view.roster import Mirror, Ruling
 
@@ -47,6 +48,7 @@ class _Entry:
         account: what is spoken for there.
         is_present: it counts as online, as long as it reports.
         room: the slots that its last report leaves free; 0 while it does not count as online.
+        capacity: the largest weight that it can have; 0 while it does not count as online.
         is_awaited: its silence is waited for.
         gladly: how gladly it takes visitors while it has room for any.
         digits: the binary digits of its quota left.
@@ -58,6 +60,7 @@ class _Entry:
     account: Account
     is_present: bool = False
     room: int = 0
+    capacity: int = 0
     quota_bytes: int | None = None
     gladly: _Attitude = _Attitude.WILLING
     is_awaited: bool = False
@@ -79,6 +82,7 @@ class Eligible:
         weights: their weights in draws.
         numbers: their numbers by name.
         version: counts the changes of ``willing`` and ``sparing``.
+        figured: whose load, silence or reservations may be others than before.
     """
 
     def __init__(self, view: FleetView, reservations: Reservations, rules: Rules, terrain: Terrain) -> None:
@@ -88,6 +92,7 @@ class Eligible:
         self.weights = Weights()
         self.numbers: dict[MirrorName, int] = {}
         self.version = 0
+        self.figured = Changes()
         self._entries: list[_Entry] = []
         self._by_account: dict[int, _Entry] = {}
         self._changes, self._reserved = view.changes, reservations.changes
@@ -165,12 +170,15 @@ class Eligible:
             self._silent.add(number)
         elif self._silent:
             self._silent.discard(number)
-        entry.room = room if entry.is_present and not is_silent else 0
+        is_there = entry.is_present and not is_silent
+        entry.room = room if is_there else 0
+        entry.capacity = entry.factor * slots if is_there else 0
         if entry.is_present and not (is_silent or entry.is_awaited or load is None):
             entry.is_awaited = True
             heappush(self._dues, (due_s, number))
         self._terrain.set_capacity(number, entry.factor * slots)
         self._recount(entry)
+        self.figured.note(number)
 
     def _survey(self, number: int, mirror: Mirror, entry: _Entry) -> None:
         """Work out of a mirror's profile and the site's rules what no load report changes."""
@@ -186,14 +194,11 @@ class Eligible:
         """Count the slots and bytes that were reserved or freed."""
         changed = self._reserved.since(self._seen_reserved) if self._seen_reserved >= 0 else None
         self._seen_reserved = self._reserved.version
-        if changed is None:
-            for entry in self._entries:
-                self._recount(entry)
-            return
-        for number in changed:
+        for number in self._by_account if changed is None else changed:
             entry = self._by_account.get(number)
             if entry is not None:  # or it is looked at when it is met in the view
                 self._recount(entry)
+                self.figured.note(entry.number)
 
     def _recount(self, entry: _Entry) -> None:
         """Work out what is left of a mirror's slots and quota. It is done for each grant, and mostly changes no set."""
@@ -202,7 +207,7 @@ class Eligible:
             weight, attitude = free * entry.factor, entry.gladly
         else:
             weight, attitude = 0, _NONE
-        self.weights.put(number, weight)
+        self.weights.put(number, weight, entry.capacity)
         if attitude is not entry.attitude:
             self._sort_in(entry, self.weights.bits[number], attitude)
         if entry.quota_bytes is not None or entry.digits != UNLIMITED:

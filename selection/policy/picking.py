@@ -8,8 +8,6 @@ from typing import Final
 from selection.policy.answers import ANSWERS_KEPT, Answer, Question, answer_bytes
 from selection.policy.drawing import (
     FEW,
-    THROWS_FIRST,
-    THROWS_MAX,
     Dice,
     DrawTable,
     draw_from,
@@ -97,33 +95,15 @@ class Picker:
         return found
 
     def _draw(self, candidates: int, index: int, ranking: Ranking, dice: Dice) -> int:
-        """Draw by weight. Where a table is at hand it is tried first: most candidates are in it, or else few are."""
+        """Draw by weight: one of a few at once, one of many by the group's table."""
         weights = self._weights
-        table = ranking.tables.get(index)
-        if table is not None:
-            self._refresh(table, index, ranking)
-            number = table.throw(candidates, weights, dice, throws=THROWS_FIRST)
+        if candidates.bit_count() > FEW and index != NEIGHBOURS:
+            table = ranking.tables.get(index) or self._make_table(index, ranking)
+            table.refresh(weights, ranking.group(index))
+            number = table.throw(candidates, weights, dice)
             if number >= 0:
                 return number
-        few = weights.numbers_in(candidates, FEW + 1)
-        if len(few) <= FEW:
-            return draw_from(few, weights, dice)
-        if index != NEIGHBOURS:
-            table = table or self._make_table(index, ranking)
-            number = table.throw(candidates, weights, dice, throws=THROWS_MAX)
-            if number >= 0:
-                return number
-            table.loosen(weights)
         return draw_from(weights.numbers_in(candidates), weights, dice)
-
-    def _refresh(self, table: DrawTable, index: int, ranking: Ranking) -> None:
-        """Make sure that no weight in a table's group is above its bound."""
-        rises = self._weights.rises
-        if table.version != rises.version:
-            risen, group = rises.since(table.version), ranking.group(index)
-            if risen is None or any(group >> number & 1 for number in risen):
-                table.rebound(self._weights)
-            table.version = rises.version
 
     def _make_table(self, index: int, ranking: Ranking) -> DrawTable:
         members = sorted(self._weights.numbers_in(ranking.group(index)), key=self._weights.order.__getitem__)
