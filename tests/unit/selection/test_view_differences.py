@@ -15,6 +15,24 @@ from selection.view.snapshot import dump, load
 if TYPE_CHECKING:
     from conftest import Kit, Story
 
+CASES: list[tuple[Subject, str, Callable[[Story], object]]] = [
+    (Subject.FILE, "d.iso sha256", lambda story: story.published("d.iso")),
+    (Subject.FILE, "-/held/d.iso sha256", lambda story: story.published("-/held/d.iso")),
+    (Subject.FILE, "a.iso generation", lambda story: story.published("a.iso", generation=2, body="new")),
+    (Subject.FILE, "a.iso channels", lambda story: story.withdrawn("a.iso", channels=["iso"])),
+    (Subject.CHANNEL, "iso", lambda story: story.defined("iso", AddressPolicy.STRICT)),
+    (Subject.MIRROR, "dia joined_sequence", lambda story: story.joined("dia")),
+    (Subject.MIRROR, "ana opening", lambda story: story.available("ana", Availability.PAUSED)),
+    (Subject.MIRROR, "ana rotated", lambda story: story.rotated("ana", key_epoch=2)),
+    (Subject.SUBSCRIPTION, "ana", lambda story: story.joined("ana", channels=["beta"])),
+    (Subject.COPY, "a.iso", lambda story: story.lost("ana", "a.iso")),
+    (Subject.COPY, "d.iso", lambda story: story.ready("ana", "d.iso")),
+    (Subject.INVENTORY, "ana", lambda story: story.inventory("ana", ["a.iso", "b.iso"])),
+    (Subject.WITHDRAWAL, "a.iso iso", lambda story: story.withdrawn("a.iso", channels=["iso"])),
+    (Subject.POSITION, "ana iso", lambda story: story.followed("ana")),
+    (Subject.REASON, "ana a.iso lost", lambda story: story.lost("ana", "a.iso", LossReason.CORRUPT)),
+]
+
 
 @pytest.fixture
 def fleet(story: Story) -> Story:
@@ -47,27 +65,7 @@ def test_load_reports_are_no_difference(fleet: Story) -> None:
     assert list(differences(before, fleet.view())) == []
 
 
-@pytest.mark.parametrize(
-    ("subject", "name", "more"),
-    [
-        (Subject.FILE, "d.iso sha256", lambda story: story.published("d.iso")),
-        (Subject.FILE, "-/held/d.iso sha256", lambda story: story.published("-/held/d.iso")),
-        (Subject.FILE, "a.iso generation", lambda story: story.published("a.iso", generation=2, body="new")),
-        (Subject.FILE, "a.iso channels", lambda story: story.withdrawn("a.iso", channels=["iso"])),
-        (Subject.CHANNEL, "iso", lambda story: story.defined("iso", AddressPolicy.STRICT)),
-        (Subject.MIRROR, "dia joined_sequence", lambda story: story.joined("dia")),
-        (Subject.MIRROR, "ana opening", lambda story: story.available("ana", Availability.PAUSED)),
-        (Subject.MIRROR, "ana rotated", lambda story: story.rotated("ana", key_epoch=2)),
-        (Subject.SUBSCRIPTION, "ana", lambda story: story.joined("ana", channels=["beta"])),
-        (Subject.COPY, "a.iso", lambda story: story.lost("ana", "a.iso")),
-        (Subject.COPY, "d.iso", lambda story: story.ready("ana", "d.iso")),
-        (Subject.INVENTORY, "ana", lambda story: story.inventory("ana", ["a.iso", "b.iso"])),
-        (Subject.WITHDRAWAL, "a.iso iso", lambda story: story.withdrawn("a.iso", channels=["iso"])),
-        (Subject.POSITION, "ana iso", lambda story: story.followed("ana")),
-        (Subject.REASON, "ana a.iso lost", lambda story: story.lost("ana", "a.iso", LossReason.CORRUPT)),
-    ],
-    ids=lambda value: value.value if isinstance(value, Subject) else None,
-)
+@pytest.mark.parametrize(("subject", "name", "more"), CASES)
 def test_what_one_view_knows_beyond_the_other_is_named(
     fleet: Story, kit: Kit, subject: Subject, name: str, more: Callable[[Story], object]
 ) -> None:

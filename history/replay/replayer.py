@@ -1,0 +1,150 @@
+"""The fleet view as the log makes it, up to any place in the log or moment. Pure but for reading the source.
+
+Entries are read as a selector reads them: what it refuses is refused here, too, and nothing can stop the fold. So the
+view up to some entry is the one that each selector had when it had read that entry, but for the load reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from typing import Final, TypeAlias
+
+from broker.reading import read_envelope
+from events.envelope import MASTER_SOURCE, Envelope
+from events.errors import LanguageError, UnknownEventTypeError, UnreadableEventError
+from events.proven import ProvenReader
+from events.schemas import TAGS, DecisionsRecorded, StandingRecorded
+from history.entry import Entry, Position
+from history.sources.port import Source
+from selection.view.fleet import FleetView
+
+Until: TypeAlias = Position | int
+"""Up to and with an entry's place, or a moment of the log's time in nanoseconds of the Unix time."""
+
+RECORDS: Final = frozenset(tag for tag, kind in TAGS.items() if kind in {StandingRecorded, DecisionsRecorded})
+"""The types of entries that tell of decisions: they are about the view and no part of it."""
+
+_SELECTOR_PREFIX: Final = "selector/"
+
+
+class Replayer:
+    """Folds entries in the log's order. ``proven``: what comes here was read before, and is sound and no forgery.
+
+    Attributes:
+        view: what the log tells up to ``position``.
+        position: the place of the last entry; None before the first.
+        message_id: that entry's.
+        log_time_ns: the moment that the log has reached by the clocks of the site's own sources; mirrors' clocks are
+            not believed. Some entries may be of an earlier moment, none that was folded of a later one.
+        entries: how many were folded, those that were refused among them.
+        refused: how many cannot be read, are forged, or are nothing that the view can take.
+        unknown_types: how many a newer version may know.
+    """
+
+    def __init__(self, *, vhost: str, proven: bool = False) -> None:
+        self._vhost = vhost
+        self._proven = ProvenReader() if proven else None
+        self.view = FleetView()
+        self.position: Position | None = None
+        self.message_id = ""
+        self.log_time_ns = 0
+        self.entries = 0
+        self.refused = 0
+        self.unknown_types = 0
+
+    def fold(self, entry: Entry) -> Envelope | None:
+        """Take one entry; give what it says, where it says anything of the fleet."""
+        envelope = self._read(entry)
+        self._take(entry, envelope)
+        return envelope
+
+    def fold_until(self, entries: Sequence[Entry], until: Until | None) -> bool:
+        """Take entries up to a place or moment; tell whether more of them may follow."""
+        if until is None:
+            self._fold_all(entries)
+            return True
+        return all(self._fold_one_until(entry, until) for entry in entries)
+
+    def _fold_all(self, entries: Sequence[Entry]) -> None:
+        """Take entries, and many at once where they are proven."""
+        if self._proven is not None:
+            try:
+                envelopes = self._proven.decode_all([entry.body for entry in entries])
+            except UnreadableEventError:
+                pass  # a newer version's is among them: one by one, to learn which
+            else:
+                self.view.apply_all(envelopes)
+                self._note(entries, envelopes)
+                return
+        for entry in entries:
+            self.fold(entry)
+
+    def _note(self, entries: Sequence[Entry], envelopes: Sequence[Envelope]) -> None:
+        if entries:
+            self.position, self.message_id = entries[-1].position, entries[-1].message_id
+            self.entries += len(entries)
+            times_ns = (envelope.time_ns for envelope in envelopes if is_of_the_site(envelope))
+            self.log_time_ns = max(self.log_time_ns, *times_ns, 0)
+
+    def _fold_one_until(self, entry: Entry, until: Until) -> bool:
+        """Take an entry unless it is beyond; tell whether more may follow."""
+        if isinstance(until, Position):
+            if entry.position <= until:
+                self.fold(entry)
+            return entry.position < until
+        envelope = self._read(entry)
+        if envelope is not None and is_of_the_site(envelope) and envelope.time_ns > until:
+            return False
+        self._take(entry, envelope)
+        return True
+
+    def _read(self, entry: Entry) -> Envelope | None:
+        if entry.type in RECORDS:
+            return None
+        try:
+            return read_envelope(entry.delivery, vhost=self._vhost)
+        except UnknownEventTypeError:
+            self.unknown_types += 1
+        except LanguageError:
+            self.refused += 1
+        return None
+
+    def _take(self, entry: Entry, envelope: Envelope | None) -> None:
+        self.position, self.message_id = Position(entry.generation, entry.offset), entry.message_id
+        self.entries += 1
+        if envelope is None:
+            return
+        if envelope.time_ns > self.log_time_ns and is_of_the_site(envelope):
+            self.log_time_ns = envelope.time_ns
+        try:
+            self.view.apply(envelope, heard_s=0.0)
+        except Exception:  # noqa: BLE001 - the selector goes on, too: it reports what its view cannot take
+            self.refused += 1
+
+
+def is_of_the_site(envelope: Envelope) -> bool:
+    """Tell whether the site itself says this, by its own clock."""
+    return envelope.source == MASTER_SOURCE or envelope.source.startswith(_SELECTOR_PREFIX)
+
+
+async def replay(
+    source: Source,
+    *,
+    until: Until | None = None,
+    proven: bool = False,
+    progress: Callable[[Replayer], None] = lambda _: None,
+) -> Replayer:
+    """Fold a source up to a place, a moment, or its end. ``progress`` is called after each batch.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    replayer = Replayer(vhost=source.vhost, proven=proven)
+    async with aclosing(source.batches()) as batches:
+        async for batch in batches:
+            goes_on = replayer.fold_until(batch, until)
+            progress(replayer)
+            if not goes_on:
+                break
+    return replayer
