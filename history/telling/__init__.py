@@ -1,0 +1,1 @@
+"""What an entry of the log says: to people as a line, to programs as an object. Pure."""
