@@ -1,0 +1,207 @@
+"""Whether a log is whole: each source's numbers without a gap, each entry what it says it is, repeats alike. Pure.
+
+Every source numbers what it says, and its relay repeats what was not confirmed. So a log may hold an entry twice, and
+entries of one source a little out of order; it may not lack a number. Where it does, the cause is told as far as the
+log shows it: a new generation of the log begins between the numbers, or a selector was ended before it had said them.
+
+Nothing is missed before the first number of a source in a log whose beginning was cut off. Nor can numbers tell of
+what was taken from the very end; the chain of an export does.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from broker.reading import read_envelope
+from events.envelope import MASTER_SOURCE, Envelope
+from events.errors import ForgedEventError, LanguageError, UnknownEventTypeError
+from events.schemas import EventUnreadable, LogOpened, tag_of
+from events.schemas.fields import NS_PER_S
+from history.audit.findings import FindingKind, Findings
+from history.audit.track import LATE_MAX, SELECTOR_LATE_MAX, Gap, Heard, Track
+from history.entry import Entry, Position
+from selection.following.unreadables import REPORTS_PER_SPEAKER_MAX
+
+EPOCHS_MAX: Final = 3  # a selector begins one at each start, and what the broker held back may come after that
+REPORTS_MAX: Final = 100_000  # 30 MB: of a log that somebody floods with rubbish the rest counts as unreported
+REFUSED_MAX: Final = 100_000  # as many
+# What a relay could not publish it publishes again within seconds of the next thing that it can.
+IN_FLIGHT_FOR_S: Final = 600.0
+
+_SELECTOR_PREFIX: Final = "selector/"
+_Address = tuple[str, str, str]
+
+
+class _Refused(NamedTuple):
+    """An entry that readers refuse."""
+
+    kind: FindingKind
+    entry: Entry
+    reason: str
+
+
+class _Identity(NamedTuple):
+    source: str
+    epoch: int
+    sequence: int
+
+
+class Numbering:
+    """Reads a log from its first entry to its last, and then tells by ``finish`` what it lacks.
+
+    Attributes:
+        entries: how many were read.
+        repeated: how many say again, byte for byte, what was said before.
+        unknown_types: how many a newer version may know.
+        log_time_ns: how far the clocks of the site's own sources have come.
+    """
+
+    def __init__(self, findings: Findings, *, vhost: str) -> None:
+        self._findings = findings
+        self._vhost = vhost
+        self._tracks: dict[str, dict[int, Track]] = {}
+        self._refused: list[_Refused] = []
+        self._reported: set[_Address] = set()
+        self._reports_of: dict[str, int] = {}
+        self._opened: set[int] = set()
+        self._first: Position | None = None
+        self._last: Position | None = None
+        self.entries = 0
+        self.repeated = 0
+        self.unknown_types = 0
+        self.log_time_ns = 0
+
+    @property
+    def sources(self) -> int:
+        """Count who spoke."""
+        return len(self._tracks)
+
+    def note(self, entry: Entry) -> Envelope | None:
+        """Take the next entry; give what it says, where that can be believed."""
+        self.entries += 1
+        if self._last is not None and entry.position <= self._last:
+            self._find(FindingKind.OUT_OF_ORDER, entry, f"the one before it is at {_place(self._last)}")
+        self._first, self._last = self._first or entry.position, entry.position
+        try:
+            envelope = read_envelope(entry.delivery, vhost=self._vhost)
+        except UnknownEventTypeError:
+            self.unknown_types += 1
+            self._note_unknown(entry)
+            return None
+        except LanguageError as error:
+            is_forged = isinstance(error, ForgedEventError)
+            self._refuse(FindingKind.FORGED if is_forged else FindingKind.UNREADABLE, entry, str(error))
+            return None
+        self._note_envelope(entry, envelope)
+        return envelope
+
+    def finish(self) -> None:
+        """Tell what is missing, now that nothing follows."""
+        for refused in self._refused:
+            kind = FindingKind.REFUSED if self._is_reported(refused.entry) else refused.kind
+            self._find(kind, refused.entry, refused.reason)
+        for source, epochs in self._tracks.items():
+            for epoch, track in epochs.items():
+                self._finish_track(source, track, is_ended=epoch < max(epochs))
+
+    def _note_envelope(self, entry: Entry, envelope: Envelope) -> None:
+        if (entry.message_id, entry.type) != (envelope.id, tag_of(envelope.event)):
+            told = f"it is {tag_of(envelope.event)} {envelope.id}, and labelled {entry.type} {entry.message_id}"
+            self._find(FindingKind.MISLABELLED, entry, told)
+        if envelope.source == MASTER_SOURCE or envelope.source.startswith(_SELECTOR_PREFIX):
+            self.log_time_ns = max(self.log_time_ns, envelope.time_ns)
+        match envelope.event:
+            case EventUnreadable() as report if len(self._reported) < REPORTS_MAX:
+                self._reported.add((report.exchange, report.routing_key, report.message_id))
+                self._reports_of[report.user_id] = self._reports_of.get(report.user_id, 0) + 1
+            case LogOpened() as opened:
+                self._opened.add(opened.generation)
+            case _:
+                pass
+        self._number(entry, _Identity(envelope.source, envelope.epoch, envelope.sequence))
+
+    def _note_unknown(self, entry: Entry) -> None:
+        """Count an event of a newer version by its label, the part of it that stays the same."""
+        source, _, numbers = entry.message_id.partition(":")
+        epoch, _, sequence = numbers.partition(":")
+        if epoch.isdecimal() and sequence.isdecimal():
+            self._number(entry, _Identity(source, int(epoch), int(sequence)))
+
+    def _number(self, entry: Entry, identity: _Identity) -> None:
+        track = self._track(entry, identity)
+        if track is None:
+            return
+        match track.note(identity.sequence, entry, log_time_ns=self.log_time_ns):
+            case Heard.NEW:
+                pass
+            case Heard.REPEATED:
+                self.repeated += 1
+            case Heard.ALTERED:
+                self._find(FindingKind.ALTERED_REPEAT, entry, f"number {identity.sequence} of {identity.source}")
+            case Heard.MISPLACED:
+                said = f"number {identity.sequence} of {identity.source}, which had come to {track.last}"
+                self._find(FindingKind.MISPLACED, entry, said)
+
+    def _track(self, entry: Entry, identity: _Identity) -> Track | None:
+        epochs = self._tracks.setdefault(identity.source, {})
+        track = epochs.get(identity.epoch)
+        if track is None:
+            if len(epochs) >= EPOCHS_MAX:
+                oldest = min(epochs)
+                if identity.epoch < oldest:
+                    self._find(FindingKind.MISPLACED, entry, f"of epoch {identity.epoch} of {identity.source}")
+                    return None
+                self._finish_track(identity.source, epochs.pop(oldest), is_ended=True)
+            track = epochs[identity.epoch] = Track(
+                late_max=SELECTOR_LATE_MAX if identity.source.startswith(_SELECTOR_PREFIX) else LATE_MAX,
+                first=identity.sequence,
+                first_position=entry.position,
+                first_message_id=entry.message_id,
+            )
+        return track
+
+    def _finish_track(self, source: str, track: Track, *, is_ended: bool) -> None:
+        is_selector = source.startswith(_SELECTOR_PREFIX)
+        if track.first > 1 and not is_selector and self._is_whole:
+            self._miss(FindingKind.GAP, track.first_position, track.first_message_id, source, (1, track.first - 1))
+        for gap in track.gaps():
+            kind = _cause(gap, track, is_selector=is_selector, is_ended=is_ended)
+            self._miss(kind, gap.position, gap.message_id, source, (gap.low, gap.high))
+
+    def _miss(self, kind: FindingKind, place: Position, message_id: str, source: str, numbers: tuple[int, int]) -> None:
+        low, high = numbers
+        which = str(low) if low == high else f"{low} to {high}"
+        self._findings.add(kind, place, message_id, f"{which} of {source}")
+
+    @property
+    def _is_whole(self) -> bool:
+        """Tell whether the log is there from its very first entry on."""
+        return 1 in self._opened and self._first is not None and self._first.generation == 1
+
+    def _refuse(self, kind: FindingKind, entry: Entry, reason: str) -> None:
+        if len(self._refused) < REFUSED_MAX:
+            self._refused.append(_Refused(kind, entry._replace(body=b""), reason))
+        else:
+            self._find(kind, entry, reason)
+
+    def _is_reported(self, entry: Entry) -> bool:
+        address = entry.exchange, entry.routing_key, entry.message_id
+        return address in self._reported or self._reports_of.get(entry.user_id, 0) >= REPORTS_PER_SPEAKER_MAX
+
+    def _find(self, kind: FindingKind, entry: Entry, detail: str) -> None:
+        self._findings.add(kind, entry.position, entry.message_id, detail)
+
+
+def _cause(gap: Gap, track: Track, *, is_selector: bool, is_ended: bool) -> FindingKind:
+    """Tell why numbers are missing, as far as the log shows it."""
+    if gap.generation < gap.position.generation:
+        return FindingKind.LOST_WITH_BROKER
+    is_near_end = gap.high > track.last - track.late_max
+    if is_ended:
+        return FindingKind.LOST_WITH_SELECTOR if is_selector and is_near_end else FindingKind.GAP
+    is_settled = track.last_ns - gap.opened_ns > IN_FLIGHT_FOR_S * NS_PER_S
+    return FindingKind.IN_FLIGHT if is_near_end and not is_settled else FindingKind.GAP
+
+
+def _place(position: Position) -> str:
+    return f"g{position.generation}:{position.offset}"
