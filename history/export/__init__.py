@@ -1,1 +1,1 @@
-"""The log as files: compressed segments, each chained to the one before, that can be verified anywhere."""
+"""The log as files: compressed segments, each entry chained to all before it; checked anywhere, imported again."""

@@ -1,0 +1,86 @@
+"""``ExportSource``: the log as an export holds it, each entry proved while it is read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+from history.entry import Entry, Position
+from history.export.blocks import BlockDamagedError
+from history.export.faults import FaultFoundError
+from history.export.folder import ExportError, segments_in
+from history.export.layout import entry_of_record
+from history.export.segment import Ends, read_ends, read_header
+from history.export.walk import Proved, Walk
+from history.sources.port import Extent, SourceError
+
+
+class ExportSource:
+    """Implements ``history.sources.port.Source``."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open an export.
+
+        Raises:
+            SourceError: there is none in this folder.
+        """
+        self._folder = folder
+        try:
+            paths = segments_in(folder)
+            if not paths:
+                raise SourceError(f"{folder} holds no export: name the folder that `events export` wrote")
+            self._vhost = read_header(paths[min(paths)]).vhost
+        except ExportError as error:
+            raise SourceError(str(error)) from error
+
+    @property
+    def vhost(self) -> str:
+        """Give the virtual host that the log was written in."""
+        return self._vhost
+
+    @property
+    def name(self) -> str:
+        """Name the folder."""
+        return str(self._folder)
+
+    async def extent(self) -> Extent:
+        """Tell what there is, by the segments' own ends. See ``Source``."""
+        ends = self._ends()
+        first = ends[0].header
+        return Extent(
+            first=Position(first.generation, first.first_offset),
+            last=ends[-1].last,
+            entries=sum(each.footer.entries for each in ends),
+        )
+
+    async def batches(self, *, after: Position | None = None) -> AsyncGenerator[Sequence[Entry]]:
+        """Give the entries behind a place. See ``Source``.
+
+        What stands in segments that end before it is not looked at, and hence not proved.
+        """
+        try:
+            for proved in self._walk(after).proved():
+                if batch := _behind(after, proved):
+                    yield batch
+                await asyncio.sleep(0)
+        except (FaultFoundError, BlockDamagedError, ExportError) as error:
+            raise SourceError(f"{self.name}: {error}") from error
+
+    def _walk(self, after: Position | None) -> Walk:
+        skipped = 0 if after is None else sum(each.last <= after for each in self._ends())
+        return Walk(self._folder, first=skipped + 1)
+
+    def _ends(self) -> list[Ends]:
+        try:
+            return [read_ends(path) for path in segments_in(self._folder).values()]
+        except ExportError as error:
+            raise SourceError(f"{error}: see `events audit --source {self.name}`") from error
+
+
+def _behind(after: Position | None, proved: Proved) -> Sequence[Entry]:
+    """Read a block's entries; none where all are at or before the place."""
+    if after is not None and entry_of_record(proved.records[-1]).position <= after:
+        return ()
+    entries = [entry_of_record(record) for record in proved.records]
+    return entries if after is None else [entry for entry in entries if entry.position > after]

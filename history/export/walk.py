@@ -1,0 +1,176 @@
+"""``Walk``: reads an export from its beginning, and proves each record before it gives it on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from history.entry import Position
+from history.export.blocks import Block, BlockCutError, BlockDamagedError, BlockKind, BlockReader
+from history.export.chain import BEGINNING, Link, Record, fold
+from history.export.diagnosis import diagnose
+from history.export.faults import Fault, FaultFoundError, FaultKind
+from history.export.folder import ExportError, segments_in
+from history.export.layout import Header, HeaderAlteredError, entry_of_record, footer_of, header_of
+from history.export.segment import read_header
+
+
+class Proved(NamedTuple):
+    """Records of entries that follow all before them, and the header of their segment."""
+
+    header: Header
+    records: list[Record]
+
+
+class Walk:
+    """One reading of an export. Its properties tell how far it came.
+
+    Begun at another segment than the first, it takes that segment's word for what is before it.
+    """
+
+    def __init__(self, folder: Path, *, first: int = 1) -> None:
+        self._paths = segments_in(folder)
+        self._headers = _readable_headers(self._paths)
+        ids = Counter(header.export for header in self._headers.values())
+        self._export_id = ids.most_common(1)[0][0] if ids else b""
+        self._number = first - 1
+        self._link = Link(0, BEGINNING)
+        self._last: tuple[Header, Record] | None = None
+        self._proves_previous = first == 1
+        self.entries = 0
+        self.ends: list[bytes] = [BEGINNING]  # the chain's values between segments
+
+    @property
+    def segments(self) -> int:
+        """How many segments were read to their end."""
+        return self._number
+
+    @property
+    def chain(self) -> bytes:
+        """The chain's value behind the last record that was proved; the chain's end when all was read."""
+        return self._link.chain
+
+    @property
+    def last(self) -> Position | None:
+        """The place of the last entry that was proved."""
+        if self._last is None:
+            return None
+        header, record = self._last
+        return Position(header.generation, entry_of_record(record).offset)
+
+    def proved(self) -> Generator[Proved]:
+        """Give all entries, a block at a time.
+
+        Raises:
+            FaultFoundError: what comes next is not as it was written.
+        """
+        while self._number < max(self._paths, default=0):
+            yield from self._segment(self._number + 1)
+            self._number += 1
+            self._link = Link(0, self._link.chain)
+            self.ends.append(self._link.chain)
+
+    def fault(self, kind: FaultKind, detail: str) -> FaultFoundError:
+        """Name a fault of what comes next."""
+        index = self._link.next_index
+        return FaultFoundError(Fault(kind=kind, segment=self._number + 1, index=index, after=self.last, detail=detail))
+
+    def _segment(self, number: int) -> Generator[Proved]:
+        if number not in self._paths:
+            raise self._missing(number)
+        try:
+            with self._paths[number].open("rb") as file:
+                yield from self._blocks(BlockReader(file), number)
+        except OSError as error:
+            raise self.fault(FaultKind.UNREADABLE, str(error.strerror)) from error
+        except BlockCutError as error:
+            raise self.fault(FaultKind.CUT, str(error)) from error
+        except HeaderAlteredError as error:
+            raise self.fault(FaultKind.ALTERED, str(error)) from error
+        except BlockDamagedError as error:
+            raise self.fault(FaultKind.UNREADABLE, str(error)) from error
+
+    def _blocks(self, reader: BlockReader, number: int) -> Generator[Proved]:
+        reader.begin()
+        header, link = header_of(self._block(reader))
+        self._verify_place(header, number)
+        self._link = link
+        while (block := self._block(reader)).kind is BlockKind.ENTRIES:
+            yield Proved(header, self._follow(header, block, reader))
+        self._follow(header, block, reader)
+        if footer_of(block)[0].entries != self._link.next_index - 1:
+            raise self.fault(FaultKind.ALTERED, "the footer does not tell how many entries there are")
+        if reader.next() is not None:
+            raise BlockDamagedError("something follows the footer")
+
+    def _block(self, reader: BlockReader) -> Block:
+        block = reader.next()
+        if block is None:
+            raise BlockCutError("the file ends without a footer")
+        return block
+
+    def _follow(self, header: Header, block: Block, reader: BlockReader) -> list[Record]:
+        """Prove a block's records."""
+        first, records = self._link.next_index, block.records
+        self._link = fold(self._link, records)
+        proved = self._link.next_index - first
+        if block.kind is BlockKind.ENTRIES and proved:
+            self._last = header, records[proved - 1]
+            self.entries += proved
+        if proved < len(records):
+            diagnosis = diagnose(self._link, _rest(records[proved:], reader), self._earlier(header))
+            raise self.fault(diagnosis.kind, diagnosis.detail)
+        return records
+
+    def _earlier(self, header: Header) -> Callable[[int], Record | None]:
+        """Give a look back at what was proved in a segment."""
+
+        def find(index: int) -> Record | None:
+            with self._paths[header.number].open("rb") as file:
+                reader = BlockReader(file)
+                reader.begin()
+                reader.next()
+                return next((record for record in _rest([], reader) if record.index == index), None)
+
+        return find
+
+    def _verify_place(self, header: Header, number: int) -> None:
+        """Prove that this segment belongs here."""
+        if header.export != self._export_id:
+            raise self.fault(FaultKind.FOREIGN, "this segment is of another export")
+        if header.number != number:
+            original = self._headers.get(header.number)
+            is_again = original is not None and original.number == header.number
+            kind = FaultKind.DUPLICATED if is_again else FaultKind.SWAPPED
+            raise self.fault(kind, f"segment {header.number} stands here{', and in its own place again' * is_again}")
+        if header.previous != self._link.chain and self._proves_previous:
+            raise self.fault(FaultKind.ALTERED, "it does not follow the end of the segment before")
+        self._proves_previous = True
+
+    def _missing(self, number: int) -> FaultFoundError:
+        for named, header in self._headers.items():
+            if header.number == number and header.export == self._export_id:
+                return self.fault(FaultKind.SWAPPED, f"segment {number} stands in the place of segment {named}")
+        return self.fault(FaultKind.DROPPED, f"segment {number} is missing")
+
+
+def _rest(records: list[Record], reader: BlockReader) -> Iterator[Record]:
+    """Give what a segment holds from some records on, as far as it can be read."""
+    yield from records
+    try:
+        while (block := reader.next()) is not None:
+            yield from block.records
+    except (BlockCutError, BlockDamagedError):
+        return
+
+
+def _readable_headers(paths: Mapping[int, Path]) -> dict[int, Header]:
+    headers: dict[int, Header] = {}
+    for number, path in paths.items():
+        try:
+            headers[number] = read_header(path)
+        except ExportError:
+            continue  # its own turn will tell
+    return headers
