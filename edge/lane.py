@@ -36,14 +36,17 @@ HEAD_BYTES_MAX: Final = 4096  # browsers send a kilobyte; whoever sends more is 
 FIELDS_MAX: Final = 40  # browsers send about 20, proxies add five
 PIPELINED_MAX: Final = 32  # apt sends ten; more in one read would keep the loop from others for a millisecond
 
-# RFC 9110 §5.6.2 and RFC 3986 §3.3; of §5.5 no byte past ASCII. Whatever else is good HTTP, aiohttp knows it.
+# RFC 9110 §5.6.2 and RFC 3986 §3.3; of §5.5 no byte past ASCII. Whatever else is good HTTP, aiohttp knows it. No part
+# gives back what it took ("+" behind a repetition): nothing else could follow it, and to remember how takes as long.
 _SIMPLE: Final = re.compile(
-    rb"(GET|HEAD) (/[!$%&'()*+,./0-9:;=?@A-Z_a-z~-]*) HTTP/1\.1\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~]*\r\n){1," + str(FIELDS_MAX).encode() + rb"})\r\n"
+    rb"(?:GET|HEAD) (/[!$%&'()*+,./0-9:;=?@A-Z_a-z~-]*+) HTTP/1\.1\r\n"
+    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+\r\n){1," + str(FIELDS_MAX).encode() + rb"}+)\r\n"
 )
-# What may alter how much belongs to a request, or what becomes of the connection; and what aiohttp takes once only.
+_HEAD_BEGINS: Final = ord("H")
+# What may alter how much belongs to a request, or what becomes of the connection; and what aiohttp takes once only. All
+# first letters stand in front: most fields are passed over by them.
 _FRAMING: Final = re.compile(
-    rb"\n(?:connection:(?![\t ]*(?:close|keep-alive)[\t ]*\r)"
+    rb"\n(?=[cehmpstu])(?:connection:(?![\t ]*(?:close|keep-alive)[\t ]*\r)"
     rb"|content-|etag:|expect:|http2-settings:|max-forwards:|proxy-connection:|sec-websocket-|server:"
     rb"|te:|trailer:|transfer-encoding:|upgrade:)"
 )
@@ -58,30 +61,44 @@ log = structlog.stdlib.get_logger()
 
 
 class LaneRequest:
-    """One simple request: whole, and without a body.
+    r"""One simple request: whole, and without a body.
 
     Attributes:
         is_head: whether its method is HEAD; else it is GET.
         is_last: whether its sender wants the connection to end with the answer.
         target: path and query as they were sent, still percent-encoded; ASCII, with its first slash.
         peer: the address at the other end of the connection.
+        lower: the fields, each of them ``\nname:value\r``, all in lower case: to be searched for many at once.
     """
 
-    __slots__ = ("_fields", "_lower", "is_head", "is_last", "peer", "target")
+    __slots__ = ("_fields", "is_head", "is_last", "lower", "peer", "target")
 
-    def __init__(self, method: bytes, target: bytes, peer: str, fields: bytes, lower: bytes) -> None:
-        self.target, self.peer = target, peer
-        self.is_head = method == b"HEAD"
+    def __init__(self, target: bytes, peer: str, fields: bytes, lower: bytes, is_head: bool) -> None:  # noqa: FBT001 - made for each request, where a keyword is felt
+        self.target, self.peer, self.is_head = target, peer, is_head
         self.is_last = b"\nconnection:" in lower and _CLOSE.search(lower) is not None
-        self._fields, self._lower = fields, lower
+        self._fields, self.lower = fields, lower
 
     def has(self, pattern: re.Pattern[bytes]) -> bool:
-        r"""Search the fields, each of them ``\nname:value\r`` all in lower case: one search for many questions."""
-        return pattern.search(self._lower) is not None
+        """Search the fields in lower case."""
+        return pattern.search(self.lower) is not None
+
+    def value(self, mark: bytes) -> bytes | None:
+        r"""Give the value of the one field that has this mark (``\nname:``, in lower case); None: there are more.
+
+        Where there is none it is empty.
+        """
+        lower = self.lower
+        at = lower.find(mark)
+        if at < 0:
+            return b""
+        begin = at + len(mark)
+        end = lower.index(b"\r", begin)
+        return None if lower.find(mark, end) >= 0 else self._fields[begin:end].strip(b"\t ")
 
     def values(self, name: bytes) -> list[str]:
         """Give the values of all fields of a name (in lower case), in their order, as aiohttp would."""
-        lower, mark, found = self._lower, b"\n" + name + b":", list[str]()
+        lower, mark = self.lower, b"\n" + name + b":"
+        found: list[str] = []
         at = lower.find(mark)
         while at >= 0:
             begin = at + len(mark)
@@ -94,13 +111,17 @@ class LaneRequest:
 def read_simple(data: bytes, at: int, peer: str) -> tuple[LaneRequest, int] | None:
     """Read the simple request that begins at a place; give it, and where the next begins. None: there is none."""
     found = _SIMPLE.match(data, at)
-    if found is None or found.end() - at > HEAD_BYTES_MAX:
+    if found is None:
         return None
-    fields = data[found.start(3) - 1 : found.end(3)]  # from the line feed before them
+    begin, end = found.span(2)
+    next_at = end + 2
+    if next_at - at > HEAD_BYTES_MAX:
+        return None
+    fields = data[begin - 1 : end]  # from the line feed before them
     lower = fields.lower()
     if _FRAMING.search(lower) or lower.count(b"\nhost:") != 1 or lower.count(b"\nuser-agent:") > 1:
         return None
-    return LaneRequest(found[1], found[2], peer, fields, lower), found.end()
+    return LaneRequest(found[1], peer, fields, lower, data[at] == _HEAD_BEGINS), next_at
 
 
 def _may_be_begun(data: bytes, at: int) -> bool:
@@ -159,15 +180,15 @@ class Lanes:
     heir: Callable[[], Heir]
     admit: Callable[[asyncio.BaseTransport], Claim | None]
     open: set[Lane] = field(default_factory=set["Lane"])
-    _stamped: bytes = b""
-    _stamped_s: int = 0
+    _ends: dict[tuple[bool, bool], bytes] = field(default_factory=dict[tuple[bool, bool], bytes])
+    _ends_s: int = -1
 
-    def answer_all(self, data: bytes, peer: str) -> tuple[list[bytes], int, Verdict]:
+    def answer_all(self, data: bytes, peer: str) -> tuple[bytes, int, Verdict]:
         """Answer the simple requests at the beginning of what arrived from a peer.
 
         Gives what is to be written, where the rest begins, and what to do with it.
         """
-        answers: list[bytes] = []
+        answers = b""
         at, end = 0, len(data)
         for _ in range(PIPELINED_MAX):
             found = read_simple(data, at, peer)
@@ -177,8 +198,7 @@ class Lanes:
             own = self._decide(request)
             if own is None:
                 return answers, at, Verdict.ANOTHERS if next_at == end else Verdict.STRANGE
-            length = b"" if request.is_head else _NO_BODY
-            answers += own, length, self._stamp(), _LAST_END if request.is_last else _END
+            answers += own + self._end_of(request)
             at = next_at
             if request.is_last:  # RFC 9112 §9.6: what follows must not be heard
                 return answers, end, Verdict.LAST
@@ -203,14 +223,20 @@ class Lanes:
             log.exception("lane.failed")
             return None
 
-    def _stamp(self) -> bytes:
-        """Give the fields that stand in every answer."""
+    def _end_of(self, request: LaneRequest) -> bytes:
+        """Give the fields that end every answer to such a request; they are the same for a second."""
         now_s = int(time.time())
-        if now_s != self._stamped_s:
-            date = formatdate(now_s, usegmt=True)
-            self._stamped = f"Date: {date}\r\nServer: {self.server_name}\r\n".encode("ascii")
-            self._stamped_s = now_s
-        return self._stamped
+        if now_s != self._ends_s:
+            self._ends, self._ends_s = self._ends_at(now_s), now_s
+        return self._ends[request.is_head, request.is_last]
+
+    def _ends_at(self, now_s: int) -> dict[tuple[bool, bool], bytes]:
+        stamp = f"Date: {formatdate(now_s, usegmt=True)}\r\nServer: {self.server_name}\r\n".encode("ascii")
+        return {
+            (is_head, is_last): (b"" if is_head else _NO_BODY) + stamp + (_LAST_END if is_last else _END)
+            for is_head in (False, True)
+            for is_last in (False, True)
+        }
 
 
 class Lane(asyncio.Protocol):
@@ -249,14 +275,23 @@ class Lane(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        data = self._begun + data
+        if self._begun:
+            data = self._begun + data
         answers, at, verdict = self._lanes.answer_all(data, self._peer)
-        self._begun = data[at:]
         if answers:
-            transport.write(b"".join(answers))
+            transport.write(answers)
+        if verdict is Verdict.ANSWERED:
+            self._begun = b""
+            self._due_s = self._loop.time() + self._lanes.deadlines.idle_s
+        else:
+            self._begun = data[at:]
+            self._go_on(verdict, transport)
+
+    def _go_on(self, verdict: Verdict, transport: asyncio.Transport) -> None:
+        """Do with a connection what is to be done after the answers that it got at once."""
         match verdict:
             case Verdict.ANSWERED:
-                self._due_s = self._loop.time() + self._lanes.deadlines.idle_s
+                pass
             case Verdict.LAST:
                 transport.close()
             case Verdict.BEGUN:
