@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from events.names import MirrorName, SelectorName
 from events.schemas import Event
-from events.schemas.fields import Count, Sequence, TimeNs, Traceparent
+from events.schemas.fields import MESSAGE_ID_LENGTH_MAX, Count, Sequence, TimeNs, Traceparent
 
 MASTER_SOURCE: Final = "master"
 SOURCE_LENGTH_MAX: Final = 64  # "selector/" and "mirror/…/load" around a name of 31
@@ -26,6 +26,22 @@ class Version(NamedTuple):
 
     epoch: int
     sequence: int
+
+
+class Identity(NamedTuple):
+    """What an event's id consists of."""
+
+    source: str
+    epoch: int
+    sequence: int
+
+
+def parse_id(text: str) -> Identity | None:
+    """Read an event's id, such as an AMQP ``message_id``; None where it is none."""
+    source, _, epoch_and_sequence = text.partition(":")
+    epoch, _, sequence = epoch_and_sequence.partition(":")
+    is_id = source and epoch.isascii() and epoch.isdigit() and sequence.isascii() and sequence.isdigit()
+    return Identity(source, int(epoch), int(sequence)) if is_id and len(text) <= MESSAGE_ID_LENGTH_MAX else None
 
 
 class Envelope(Struct, frozen=True, kw_only=True, array_like=True):

@@ -199,7 +199,6 @@ _EVENTS: tuple[Event, ...] = (
                 start_by_s=1_763_800_120,
                 finish_by_s=1_763_806_600,
                 traceparent=_TRACEPARENT,
-                rejected={MirrorName("bob"): "quota_spent"},
             ),
         ),
     ),
@@ -246,6 +245,8 @@ _EVENTS: tuple[Event, ...] = (
             hops_max=3,
             share_percent_max=100,
             sticky_tags=(Tag("metadata"),),
+            start_by_s=60,
+            recorded_percent=100,
         ),
         figures=(
             Figures(mirror=_ANA, slots=40, active=3, reserved=1, quota_left_bytes=31_200_000_000, granted=1),

@@ -14,14 +14,15 @@ from broker.rabbitmq import RabbitBroker
 from edge.server import serve
 from edge.visitors import parse_proxies
 from events.names import parse_tag
+from events.schemas import SelectionRules
 from selection.access.gatekeeper import Gatekeeper
 from selection.access.site import SiteAsker
 from selection.answering.announcer import Announcer
-from selection.answering.candour import Candour
 from selection.answering.dice import Dice
 from selection.answering.granting import Keys, Terms
 from selection.answering.heads import Heads
 from selection.answering.lane import RedirectLane
+from selection.answering.recording import Desk, Recorder
 from selection.answering.redirector import Office, Redirector
 from selection.answering.web import Endpoint
 from selection.collector import calm_collector
@@ -161,16 +162,29 @@ def _joined(
         silent_after_s=config.silent_after_s,
         clock_s=time.time,
     )
+    policy = Policy(view, reservations, _rules(config))
+    desk = Desk(
+        selector=config.name,
+        view=view,
+        policy=policy,
+        reservations=reservations,
+        rules=_recorded_rules(config),
+        seen=follower.seen,
+        say=announcer.record,
+        on_gathered=announcer.gather,
+    )
+    recorder = Recorder(desk, percent=config.decisions_percent)
+    announcer.gather_from(recorder.flush)
     office = Office(
         selector=config.name,
         master_url=config.master_url,
-        policy=Policy(view, reservations, _rules(config)),
+        policy=policy,
         terms=_terms(config),
         keys=Keys(config.secret),
         view=view,
         reservations=reservations,
         claims=Claims(),
-        candour=Candour(config.explain_per_second),
+        recorder=recorder,
         heads=Heads(config.site_url),
         hearing=follower.hearing,
         places=places.places,
@@ -201,6 +215,20 @@ def _rules(config: SelectorConfig) -> Rules:
         hops_max=config.hops_max,
         share_percent_max=config.share_percent_max,
         sticky_tags=tuple(map(parse_tag, config.sticky_tags)),
+    )
+
+
+def _recorded_rules(config: SelectorConfig) -> SelectionRules:
+    """Give all settings that decisions depend on, as they are recorded."""
+    return SelectionRules(
+        silent_after_s=config.silent_after_s,
+        load_threshold=config.load_threshold,
+        near_km=config.near_km,
+        hops_max=config.hops_max,
+        share_percent_max=config.share_percent_max,
+        sticky_tags=tuple(map(parse_tag, config.sticky_tags)),
+        start_by_s=config.start_by_s,
+        recorded_percent=max(1, config.decisions_percent),
     )
 
 

@@ -55,8 +55,8 @@ class SelectorConfig:
         finish_within_s: how long a download may take at least, whatever its size.
         finish_bytes_per_second: how fast a download must be on the average, past that.
         hops_max: after so many mirrors that sent the visitor back the master serves.
-        explain_per_second: how many grants a second are recorded with the reason for each mirror that was not chosen;
-            fewer in fleets of hundreds (``selection.answering.candour``). 0: none.
+        decisions_percent: how many of its decisions are recorded in the log, so that each can be made again: 100 are
+            all, 0 none.
         processes: how many selectors share the address, each with a view of its own; past 1 their names are those of
             ``name`` with ``-1`` and so on.
         shares_port: whether other processes may listen on the same address.
@@ -88,7 +88,7 @@ class SelectorConfig:
     finish_within_s: int = FINISH_WITHIN_S
     finish_bytes_per_second: int = FINISH_BYTES_PER_SECOND
     hops_max: int = 3
-    explain_per_second: float = 50.0
+    decisions_percent: int = PERCENT
     processes: int = 1
     shares_port: bool = False
     fast_lane: bool = True
@@ -185,8 +185,8 @@ def _figure_problems(config: SelectorConfig) -> list[str]:
         found.append(f"finish_bytes_per_second: at least {FINISH_BYTES_PER_SECOND}, or a revocation misses")
     if config.finish_within_s < config.start_by_s:
         found.append("finish_within_s: must not be under start_by_s, or a download ends before it may begin")
-    if config.explain_per_second < 0:
-        found.append("explain_per_second: must not be negative")
+    if not 0 <= config.decisions_percent <= PERCENT:
+        found.append(f"decisions_percent: must be 0 to {PERCENT}")
     if not 1 <= config.processes <= PROCESSES_MAX:
         found.append(f"processes: must be 1 to {PROCESSES_MAX}")
     if not 1 <= config.hops_max <= HOPS_MAX:

@@ -92,7 +92,7 @@ class SelectorSection(Struct, frozen=True, kw_only=True):
     near_km: float = 200.0
     share_percent_max: int = 100
     sticky_tags: tuple[str, ...] = ("metadata",)
-    explain_per_second: float = 50.0
+    decisions_percent: int = 100
     processes: int = 1
     fast_lane: bool = True
 

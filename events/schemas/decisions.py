@@ -49,7 +49,11 @@ Setting: TypeAlias = Annotated[float, Meta(ge=0, le=SETTING_MAX)]
 
 
 class SelectionRules(Struct, frozen=True, kw_only=True, array_like=True):
-    """The selector's settings that choices depend on; see ``docs/configuration.md``."""
+    """The selector's settings that choices depend on; see ``docs/configuration.md``.
+
+    ``start_by_s`` is how long a place is kept for a visitor. ``recorded_percent``: of so many decisions in a hundred
+    there is a record; whom the others were sent to shows in ``Figures`` alone.
+    """
 
     silent_after_s: Setting
     load_threshold: Setting
@@ -57,6 +61,8 @@ class SelectionRules(Struct, frozen=True, kw_only=True, array_like=True):
     hops_max: Count
     share_percent_max: SharePercent
     sticky_tags: Annotated[tuple[TagName, ...], Meta(max_length=TAGS_MAX)]
+    start_by_s: Count
+    recorded_percent: SharePercent
 
 
 class Figures(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -80,8 +86,9 @@ class Figures(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
 class Seen(Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """The last entry of the log that a selector had read.
 
-    ``offset`` is the entry's place in that generation's stream, -1 before the first one. A log that was imported into
-    another broker has other offsets, but the same messages.
+    ``offset`` is the entry's place in that generation's stream. It is -1 while the view is not what that stream tells
+    up to an entry: the selector reads a log over what it knew from another one. A log that was imported into another
+    broker has other offsets, but the same messages.
     """
 
     generation: Generation

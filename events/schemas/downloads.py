@@ -13,11 +13,9 @@ from events.names import parse_path
 from events.schemas.fields import (
     DOWNLOADS_MAX,
     GRANTS_MAX,
-    MIRRORS_MAX,
     Address,
     AddressOrNone,
     Bytes,
-    Code,
     Count,
     Country,
     Generation,
@@ -38,8 +36,7 @@ class Granted(Struct, frozen=True, kw_only=True, array_like=True):
     """One visitor whom a selector sent to a mirror: this address has leave to download this file.
 
     ``grant_id`` is also in the token, 16 bytes. ``address`` is the visitor's, as text; ``country`` where it is, or
-    empty. ``rejected`` gives each mirror that was not chosen with its reject reason's code; it is empty where the
-    reasons were not worked out.
+    empty. Why this mirror and no other follows from the selector's record of the decision, which has the same id.
     """
 
     grant_id: GrantId
@@ -53,7 +50,6 @@ class Granted(Struct, frozen=True, kw_only=True, array_like=True):
     start_by_s: TimeS
     finish_by_s: TimeS
     traceparent: Traceparent = ""
-    rejected: Annotated[dict[Mirror, Code], Meta(max_length=MIRRORS_MAX)] = {}
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""

@@ -107,7 +107,6 @@ Md5: TypeAlias = Annotated[bytes, Meta(max_length=MD5_BYTES, description=_BIN)]
 Sha1: TypeAlias = Annotated[bytes, Meta(max_length=SHA1_BYTES, description=_BIN)]
 Latitude: TypeAlias = Annotated[float, Meta(ge=-90, le=90)]
 Longitude: TypeAlias = Annotated[float, Meta(ge=-180, le=180)]
-Code: TypeAlias = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$(?!\n)")]
 
 
 def tidy(event: Struct, *names: str) -> None:

@@ -18,7 +18,7 @@ from broker.port import Broker, BrokerError
 from broker.relay import Relay
 from events.envelope import Envelope, selector_source
 from events.names import MirrorName, SelectorName
-from events.schemas import Event, Granted
+from events.schemas import DecisionsRecorded, Event, Granted, StandingRecorded
 from events.trace import TraceContext
 from selection.answering.echoes import Echoes
 from selection.answering.waiting import Waiting
@@ -29,6 +29,7 @@ GATHERED_FOR_S: Final = 0.1  # a visitor takes as long to follow his redirect
 # A message costs a selector as much as ten redirects, whatever is in it: so a hundred a second, and in a fleet of a
 # thousand each mirror has one in ten seconds. What tells a mirror of its visitor in time is the token.
 RIPENED_MAX: Final = 10
+RECORDS_WAITING_MAX: Final = 25_000  # what mirrors must know goes before what auditors want to
 LAST_WORDS_S: Final = 2.0  # a healthy broker takes them in milliseconds; a stop must not wait for another
 _NS_PER_US: Final = 1000
 
@@ -49,18 +50,44 @@ class Announcer:
         self._epoch = clock_ns() // _NS_PER_US
         self._last = self._epoch
         self._gathering = asyncio.Event()
+        self._flush: Callable[[], None] = lambda: None
         self.source = selector_source(selector)
         self.dropped = 0
 
     @property
     def waiting(self) -> int:
-        """Count the events and grants that are yet to be published."""
+        """Count the events, grants and decisions that are yet to be published."""
         return len(self._waiting)
 
     @property
     def problem(self) -> str:
         """Tell why nothing can be published; empty while it can."""
         return self._relay.problem
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether the next grant will be said, and not dropped."""
+        return len(self._waiting) < WAITING_MAX
+
+    def gather_from(self, flush: Callable[[], None]) -> None:
+        """Let somebody say by ``flush``, each time that grants are said, what he gathered; see ``gather``."""
+        self._flush = flush
+
+    def gather(self) -> None:
+        """Take note that something gathers that is to be said soon."""
+        self._gathering.set()
+
+    def record(self, event: StandingRecorded | DecisionsRecorded, decisions: int) -> bool:
+        """Say what was decided, if there is room; it is dropped sooner than grants, and before it is numbered.
+
+        All that it says must be valid: nothing checks it again.
+        """
+        if len(self._waiting) + decisions > RECORDS_WAITING_MAX:
+            return False
+        self._last += 1
+        self._waiting.add_record(self._envelope(self._last, event), decisions)
+        self._relay.wake()
+        return True
 
     def granted(self, mirror: MirrorName, granted: Granted) -> int:
         """Say, with others, that a visitor was sent to a mirror, if there is room for it.
@@ -106,11 +133,14 @@ class Announcer:
         while True:
             await self._gathering.wait()
             await asyncio.sleep(GATHERED_FOR_S)
-            if not self._waiting.ripen(RIPENED_MAX):
-                self._gathering.clear()
+            self._gathering.clear()
+            if self._waiting.ripen(RIPENED_MAX):
+                self._gathering.set()
+            self._flush()
             self._relay.wake()
 
     async def _say_the_last(self) -> None:
+        self._flush()
         self._waiting.ripen()
         try:
             async with asyncio.timeout(LAST_WORDS_S):

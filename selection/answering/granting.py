@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from events.grants import Claim, Grant, IPAddress, derive_key, mint, text_of
+from events.grants import Claim, Grant, derive_key, mint
 from events.names import MirrorName
 from events.schemas import Granted
 from events.schemas.fields import TIMESTAMP_S_MAX
-from selection.policy.choice import Rejection
 from selection.view.file import PublishedFile
 
 
@@ -82,13 +80,12 @@ def notice_of(
     grant: Grant,
     file: PublishedFile,
     *,
-    address: IPAddress,
+    address: str,
     country: str,
     granted_at_ns: int,
-    rejected: Mapping[MirrorName, Rejection],
     traceparent: str = "",
 ) -> Granted:
-    """Tell the mirror, and the log, who was given leave and, where it was worked out, why no other mirror was chosen.
+    """Tell the mirror, and the log, who was given leave.
 
     Without a ``traceparent`` the trace of the download begins with the grant's own id, when it is said.
     """
@@ -98,11 +95,10 @@ def notice_of(
         generation=file.generation,
         sha256=file.sha256,
         size_bytes=file.size_bytes,
-        address=text_of(address),
+        address=address,
         country=country,
         granted_at_ns=granted_at_ns,
         start_by_s=grant.start_by_s,
         finish_by_s=grant.finish_by_s,
         traceparent=traceparent,
-        rejected={name: rejection.reason.code for name, rejection in rejected.items()} if rejected else {},
     )

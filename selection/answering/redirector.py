@@ -7,22 +7,24 @@ there are at work by now.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Binding, Claim, Grant, IPAddress, bind
+from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Binding, Claim, Grant, IPAddress, bind, text_of
 from events.names import ORIGIN, FilePath, MirrorName, SelectorName
+from events.schemas import DecisionOutcome
 from events.schemas.fields import NS_PER_S
 from selection.answering.announcer import Announcer
-from selection.answering.candour import Candour
+from selection.answering.dice import GrantDice
 from selection.answering.granting import Keys, Terms, grant_for, notice_of, token_for
 from selection.answering.heads import LINKS_MAX, Heads, Redirect
 from selection.answering.links import carrying, download_url
+from selection.answering.recording import Recorder
 from selection.following.hearing import HearingClock
 from selection.places.geo import Places
-from selection.policy.choice import Choice, Rejection
+from selection.policy.choice import Choice
 from selection.policy.claims import Claims
 from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
@@ -57,7 +59,7 @@ class Office:
     view: FleetView
     reservations: Reservations
     claims: Claims
-    candour: Candour
+    recorder: Recorder
     heads: Heads
     hearing: HearingClock
     places: Places
@@ -74,15 +76,24 @@ class Explanation:
     choice: Choice
 
 
-_UNSAID: Final[Mapping[MirrorName, Rejection]] = {}
-
-
 class _Chosen(NamedTuple):
-    """Who is to serve a visitor (None: the master), who else could and, where it was worked out, why nobody else is."""
+    """Who is to serve a visitor (None: the master), and who else could."""
 
+    outcome: DecisionOutcome
     mirror: Mirror | None
     others: Sequence[Mirror]
-    rejected: Mapping[MirrorName, Rejection]
+
+
+class _Asking(NamedTuple):
+    """One visitor's request for a file, now. ``claimant`` is the number of the address that his place is kept for."""
+
+    file: PublishedFile
+    visitor: Visitor
+    asked_not: tuple[MirrorName, ...]
+    claimant: int
+    grant_id: bytes
+    now_s: float
+    heard_s: float
 
 
 class Redirector:
@@ -136,100 +147,109 @@ class Redirector:
             NobodyLeftError: no mirror can serve him, and he comes from the master.
         """
         office = self._office
-        now_s, heard_s = office.clock_s(), office.hearing.now_s
         strict = bind(visitor.address)
-        chosen = self._chosen(file, visitor, int(strict.address), now_s=now_s, heard_s=heard_s, looks=looks)
+        asking = self._asking(file, visitor, asked_not, int(strict.address))
+        chosen = self._chosen(asking)
         mirror = chosen.mirror
-        if mirror is None and ORIGIN in asked_not:
+        if chosen.outcome is DecisionOutcome.NOBODY:
+            if not looks:
+                self._record(asking, chosen, text_of(visitor.address))
             raise NobodyLeftError(file.path)
         name = ORIGIN if mirror is None else mirror.name
         binding = office.view.binding(file, name)
         bound = strict if binding is Binding.STRICT else bind(visitor.address, binding)
-        grant = _grant(file, bound, name, office, now_s=now_s)
+        grant = _grant(file, bound, name, asking.grant_id, office, now_s=asking.now_s)
         if not looks:
-            self._announce(grant, file, visitor, int(strict.address), chosen, now_s=now_s, traceparent=traceparent)
+            self._announce(asking, chosen, grant, traceparent)
         base_url = office.master_url if mirror is None else url_of(mirror)
         token = token_for(grant, name, office.keys)
         location = carrying(download_url(base_url, token, file.path, asked_not), query)
         served_by = "" if mirror is None else name
         return office.heads.redirect(file, location, chosen.others, mirror=served_by, query=query)
 
-    def _chosen(
-        self, file: PublishedFile, visitor: Visitor, claimant: int, *, now_s: float, heard_s: float, looks: bool
-    ) -> _Chosen:
-        """Give the mirror that keeps a place for this visitor, or else the best one, or else the master."""
+    def refused(self, file: PublishedFile, visitor: Visitor, asked_not: tuple[MirrorName, ...] = ()) -> None:
+        """Take note that the file's networks do not take a visitor, and that he was told so."""
+        asking = self._asking(file, visitor, asked_not, claimant=0)
+        self._record(asking, _Chosen(DecisionOutcome.REFUSED, None, ()), text_of(visitor.address))
+
+    def _asking(
+        self, file: PublishedFile, visitor: Visitor, asked_not: tuple[MirrorName, ...], claimant: int
+    ) -> _Asking:
         office = self._office
-        policy = office.policy
-        if not looks and office.candour.affords(now_s=now_s):
-            chosen = self._explained(file, visitor, heard_s)
-        else:
-            access, best, others = policy.choose(file, visitor, LINKS_MAX, now_s=heard_s, rng=office.rng)
-            if not access:
-                raise NoAccessError(file.path)
-            chosen = _Chosen(best, others, _UNSAID)
-        for name in office.claims.mirrors(claimant, file.sha256, now_s=now_s):
+        grant_id = office.rng.randbytes(GRANT_ID_BYTES)
+        return _Asking(file, visitor, asked_not, claimant, grant_id, office.clock_s(), office.hearing.now_s)
+
+    def _chosen(self, asking: _Asking) -> _Chosen:
+        """Give the mirror that keeps a place for this visitor, or else the best one, or else the master."""
+        policy = self._office.policy
+        file, visitor, heard_s = asking.file, asking.visitor, asking.heard_s
+        access, best, others = policy.choose(file, visitor, LINKS_MAX, now_s=heard_s, rng=GrantDice(asking.grant_id))
+        if not access:
+            raise NoAccessError(file.path)
+        for name in self._office.claims.mirrors(asking.claimant, file.sha256, now_s=asking.now_s):
             if kept := policy.may_return(file, visitor, name, now_s=heard_s):
                 others = policy.others(file, visitor, LINKS_MAX, now_s=heard_s, besides=kept)
-                return _Chosen(kept, others, chosen.rejected)
-        return chosen
+                return _Chosen(DecisionOutcome.KEPT, kept, others)
+        if best is not None:
+            return _Chosen(DecisionOutcome.SENT, best, others)
+        outcome = DecisionOutcome.NOBODY if ORIGIN in asking.asked_not else DecisionOutcome.ORIGIN
+        return _Chosen(outcome, None, others)
 
-    def _explained(self, file: PublishedFile, visitor: Visitor, heard_s: float) -> _Chosen:
-        """Choose with a reason for each mirror that is not chosen."""
-        office = self._office
-        choice = office.policy.explain(file, visitor, now_s=heard_s, rng=office.rng)
-        office.candour.spend(len(choice.ranked) + len(choice.rejected))
-        if not choice.access:
-            raise NoAccessError(file.path)
-        best = office.view.mirror(choice.best.mirror) if choice.best else None
-        others = office.policy.others(file, visitor, LINKS_MAX, now_s=heard_s, besides=best)
-        return _Chosen(best, others, choice.rejected)
-
-    def _announce(
-        self,
-        grant: Grant,
-        file: PublishedFile,
-        visitor: Visitor,
-        claimant: int,
-        chosen: _Chosen,
-        *,
-        now_s: float,
-        traceparent: str,
-    ) -> None:
+    def _announce(self, asking: _Asking, chosen: _Chosen, grant: Grant, traceparent: str) -> None:
         """Tell a mirror (or the master) of its visitor, once, and count him until the mirror's report does."""
-        office, mirror = self._office, chosen.mirror
+        office, mirror, file, visitor = self._office, chosen.mirror, asking.file, asking.visitor
         name = ORIGIN if mirror is None else mirror.name
         expires_s = grant.start_by_s + CLOCK_SKEW_S
-        if not office.claims.claim(claimant, file.sha256, name, now_s=now_s, expires_s=expires_s):
+        is_claimed = office.claims.claim(asking.claimant, file.sha256, name, now_s=asking.now_s, expires_s=expires_s)
+        address = text_of(visitor.address)
+        self._record(asking, chosen, address, is_announced=is_claimed and self._announcer.has_room)
+        if not is_claimed:
             return
         granted = notice_of(
             grant,
             file,
-            address=visitor.address,
+            address=address,
             country=visitor.whereabouts.country,
-            granted_at_ns=int(now_s * NS_PER_S),
-            rejected=chosen.rejected,
+            granted_at_ns=int(asking.now_s * NS_PER_S),
             traceparent=traceparent,
         )
         sequence = self._announcer.granted(name, granted)
         if mirror is not None:
-            office.policy.sent(mirror, visitor, now_s=office.hearing.now_s)
+            office.policy.sent(mirror, visitor, now_s=asking.heard_s)
             office.reservations.add(
                 name, selector=office.selector, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s
             )
 
+    def _record(self, asking: _Asking, chosen: _Chosen, address: str, *, is_announced: bool = False) -> None:
+        self._office.recorder.decided(
+            chosen.outcome,
+            asking.file,
+            asking.visitor,
+            grant_id=asking.grant_id,
+            address=address,
+            at_ns=int(asking.now_s * NS_PER_S),
+            heard_s=asking.heard_s,
+            mirror=chosen.mirror,
+            asked_not=asking.asked_not,
+            is_announced=is_announced,
+        )
+
 
 def leave_for(file: PublishedFile, address: IPAddress, mirror: MirrorName, office: Office, *, now_s: float) -> Grant:
     """Give a visitor leave to download a file from a mirror; nobody is told of it by this."""
-    return _grant(file, bind(address, office.view.binding(file, mirror)), mirror, office, now_s=now_s)
+    bound = bind(address, office.view.binding(file, mirror))
+    return _grant(file, bound, mirror, office.rng.randbytes(GRANT_ID_BYTES), office, now_s=now_s)
 
 
-def _grant(file: PublishedFile, bound: Claim, mirror: MirrorName, office: Office, *, now_s: float) -> Grant:
+def _grant(
+    file: PublishedFile, bound: Claim, mirror: MirrorName, grant_id: bytes, office: Office, *, now_s: float
+) -> Grant:
     return grant_for(
         file,
         bound,
         office.terms,
         now_s=now_s,
-        grant_id=office.rng.randbytes(GRANT_ID_BYTES),
+        grant_id=grant_id,
         key_epoch=office.view.key_epoch(mirror),
         revoked_start_by_s=office.view.revoked_start_by_s,
     )

@@ -23,23 +23,20 @@ from events.trace import root_of
 from selection.answering.echoes import Echoes
 
 BATCH_MAX: Final = 400  # 70 kB of plain grants; 530 kB of those with the longest paths, half of the largest event
-# The other half: each may take 99 bytes. One grant of a fleet of 10,000 mirrors may have more, and is then the last.
-REASONS_MAX: Final = 4000
 
 
 @dataclass(slots=True)
 class _Batch:
-    """The grants of one mirror that are said in one event, and for how many mirrors they give a reason."""
+    """The grants of one mirror that are said in one event."""
 
     mirror: MirrorName
     number: int
     grants: list[Granted] = field(default_factory=list[Granted])
-    reasons: int = 0
     is_ripe: bool = False
 
 
 class _Written(NamedTuple):
-    """What was given to the relay, and how many events or grants it is."""
+    """What is given to the relay as it stands, and how many events, grants or decisions it is."""
 
     message: Message
     length: int
@@ -62,13 +59,18 @@ class Waiting:
         self._length = 0
 
     def __len__(self) -> int:
-        """Count the events and grants."""
+        """Count the events, grants and decisions."""
         return self._length
 
     def add(self, envelope: Envelope) -> None:
         """Put an event at the end."""
         self._due[envelope.sequence] = envelope
         self._length += 1
+
+    def add_record(self, envelope: Envelope, length: int) -> None:
+        """Put a record of so many decisions at the end. Its every field was validated before."""
+        self._due[envelope.sequence] = _Written(message_of(envelope, proven=True), length)
+        self._length += length
 
     def number_of(self, mirror: MirrorName) -> int | None:
         """Give the number of the batch that is open for a mirror."""
@@ -80,13 +82,12 @@ class Waiting:
 
         Its every field was validated before. It is ours from now on: one without a trace is given one.
         """
-        batch, reasons = self._open.get(mirror), len(granted.rejected)
-        if batch is None or len(batch.grants) >= BATCH_MAX or batch.reasons + reasons > REASONS_MAX:
+        batch = self._open.get(mirror)
+        if batch is None or len(batch.grants) >= BATCH_MAX:
             if batch is not None:
                 self._ripen(batch)
             batch = self._open[mirror] = _Batch(mirror, next_number)
         batch.grants.append(granted)
-        batch.reasons += reasons
         self._length += 1
         return batch.number
 

@@ -20,6 +20,7 @@ from edge.visitors import IPNetwork
 from events.errors import InvalidNameError
 from events.names import FilePath
 from selection.access.gatekeeper import Gatekeeper
+from selection.access.verdicts import Outcome
 from selection.answering import answers
 from selection.answering.announcer import Announcer
 from selection.answering.redirector import NoAccessError, NobodyLeftError, Office, Redirector
@@ -130,10 +131,13 @@ class Endpoint:
         if file is None:
             return await self._no_file(request, asked, path)
         verdict = await self.gatekeeper.admits(file, asked.asker)
+        wish = wish_of(request.query, request.headers.get(hdrs.ACCEPT, ""), suffix)
         if not verdict.admitted:
+            is_decision = verdict.outcome is Outcome.OTHER_NETWORK and wish.form is Form.REDIRECT
+            if is_decision and request.method != hdrs.METH_HEAD:
+                self.redirector.refused(file, asked.visitor, asked.asked_not)
             return turned_away(request, verdict)
         asked = replace(asked, ticket=verdict.ticket)
-        wish = wish_of(request.query, request.headers.get(hdrs.ACCEPT, ""), suffix)
         if wish.form is Form.REDIRECT:
             return self._redirect(request, file, asked)
         # The list of mirrors has a reason for each that is not in it.

@@ -23,11 +23,20 @@ from broker.port import After, Broker, Delivery, DisconnectedError, From, Positi
 from broker.reading import read_envelope
 from broker.topology import load_stream, log_stream
 from edge.health import Check
-from events.envelope import Envelope
+from events.envelope import Envelope, parse_id
 from events.errors import LanguageError, UnknownEventTypeError
 from events.grants import CLOCK_SKEW_S
 from events.names import ORIGIN, SelectorName
-from events.schemas import DownloadsGranted, EventUnreadable, LoadReported, SelectorCameOnline
+from events.routing import GRANTS
+from events.schemas import (
+    DecisionsRecorded,
+    DownloadsGranted,
+    EventUnreadable,
+    LoadReported,
+    Seen,
+    SelectorCameOnline,
+    StandingRecorded,
+)
 from events.schemas.fields import SELECTORS_MAX
 from selection.answering.announcer import Announcer
 from selection.following.hearing import TICK_EVERY_S, HearingClock
@@ -46,6 +55,9 @@ TIDY_EVERY_S: Final = 600.0  # a day is over once in 144
 # A log that is there gives something within a second, and until all of it is read no visitor is answered from a view
 # that may be days old. Where so long nothing came, there is nobody to wait for.
 GO_ON_AFTER_S: Final = 5.0
+
+_NO_OFFSET: Final = -1
+_RECORDS: Final = frozenset(str(kind.__struct_config__.tag) for kind in (StandingRecorded, DecisionsRecorded))
 
 log = structlog.stdlib.get_logger()
 
@@ -92,6 +104,8 @@ class Follower:
         self._replay: Replay | None = None
         self._newer = asyncio.Event()
         self._last_id = ""
+        self._seen = _seen_by(mark) if mark else None
+        self._is_blank = self._is_prefix = mark is None
         self._read_at_s: float | None = None
         self._news_at_s = mark.taken_at_s if mark else clock_s()
         self._has_news = False
@@ -145,6 +159,14 @@ class Follower:
             },
         }
 
+    def seen(self) -> Seen:
+        """Tell up to which entry the view is what the log tells; the same object until it is read on."""
+        if self._seen is None:
+            is_told = self._is_prefix or self._is_abreast
+            offset, message_id = (self.offset, self._last_id) if is_told else (_NO_OFFSET, "")
+            self._seen = Seen(generation=self.generation or 1, offset=offset, message_id=message_id)
+        return self._seen
+
     def mark(self) -> Mark | None:
         """Tell how far the log is read into what is known now; None while it is not all that the log tells."""
         catalogue = self._replay.catalogue if self._replay is not None and self._is_abreast else None
@@ -187,8 +209,9 @@ class Follower:
     async def _follow(self, generation: int) -> None:
         """Follow one generation until it ends."""
         start, catalogue = self._start(generation)
-        self.generation, self.trouble = generation, ""
-        self.offset, self._last_id = (start.offset, start.message_id) if isinstance(start, After) else (-1, "")
+        self._is_prefix, self._is_blank = isinstance(start, After) or self._is_blank, False
+        self.generation, self.trouble, self._seen = generation, "", None
+        self.offset, self._last_id = (start.offset, start.message_id) if isinstance(start, After) else (_NO_OFFSET, "")
         log.info("log.followed", generation=generation, offset=self.offset)
         self._newer.clear()
         try:
@@ -265,13 +288,26 @@ class Follower:
     def _fold(self, delivery: Delivery) -> None:
         """Take one entry of the log. Nothing in it can stop the fold."""
         if delivery.offset is not None:
-            self.offset, self._last_id = delivery.offset, delivery.message_id
+            self.offset, self._last_id, self._seen = delivery.offset, delivery.message_id, None
         self._read_at_s, self._has_news = self._clock_s(), True
+        if self._is_record(delivery):
+            return
         envelope = self._read(delivery, said=self._announcer.echoes.heard(delivery))
         if envelope is not None:
             self._known.statistics.apply(envelope)
             self._notice(envelope)
         self._report()
+
+    def _is_record(self, delivery: Delivery) -> bool:
+        """Pass over what selectors decided, which changes nothing: nobody but they and the master writes there."""
+        if delivery.exchange != GRANTS or delivery.type not in _RECORDS:
+            return False
+        identity = parse_id(delivery.message_id)
+        if identity is None:
+            return False
+        self._known.statistics.pass_over(*identity)
+        self._news_at_s = self._clock_s()
+        return True
 
     def _notice(self, envelope: Envelope) -> None:
         """Take note of what the log says about itself, and of what other selectors say."""
@@ -365,3 +401,7 @@ class Follower:
         if trouble != self.trouble:
             log.warning("log.missing", trouble=trouble, generation=self.generation)
         self.trouble = trouble
+
+
+def _seen_by(mark: Mark) -> Seen:
+    return Seen(generation=mark.generation, offset=mark.offset, message_id=mark.message_id)

@@ -16,11 +16,20 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from selection.view.changes import Changes
 
 Dice: TypeAlias = Callable[[], float]  # from 0 to under 1
+
+
+class Rng(Protocol):
+    """Whoever throws dice."""
+
+    def random(self) -> float:
+        """Give a number from 0 up to but not including 1."""
+        ...
+
 
 FEW: Final = 16  # candidates that are looked at one by one: as long as a dozen dice, and no table need be made
 THROWS_MAX: Final = 8  # then looking at all is about as quick

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
-from random import Random
 from typing import Final, TypeAlias
 
 from events.names import ORIGIN, ChannelName, MirrorName
@@ -17,6 +16,7 @@ from events.schemas import Reach
 from selection.places.place import Place, distance_km
 from selection.policy.atlas import OWN_NETWORK, is_in_reach
 from selection.policy.choice import Candidate, Choice, Rejection, RejectReason
+from selection.policy.drawing import Rng
 from selection.policy.ranking import Ranking
 from selection.policy.shares import Shares
 from selection.policy.standing import Standing, is_secure
@@ -71,7 +71,7 @@ class _Contender:
     weight: int
 
 
-def choose(case: Case, *, rng: Random) -> Choice:
+def choose(case: Case, *, rng: Rng) -> Choice:
     """Ask every criterion of every mirror of the fleet, and rank those that qualify."""
     rejected: dict[MirrorName, Rejection] = {}
     qualified: list[Mirror] = []
@@ -137,7 +137,7 @@ def _contender(case: Case, mirror: Mirror) -> _Contender:
     return _Contender(mirror, candidate, (is_sparing, level), free_slots * mirror.ruled.weight_percent)
 
 
-def _ordered(case: Case, contenders: Sequence[_Contender], rng: Random) -> list[_Contender]:
+def _ordered(case: Case, contenders: Sequence[_Contender], rng: Rng) -> list[_Contender]:
     """Put the best first; among near-equals by the visitor's key, or by dice.
 
     Sorting by log(u) / weight lets each stand first with a chance in proportion to its weight, and so on for the rest

@@ -17,13 +17,13 @@ What ``pick`` gives is always of ``explain``'s first group, and its frequencies 
 
 from __future__ import annotations
 
-from random import Random
 from typing import Final, NamedTuple, TypeAlias
 
 from events.names import ORIGIN, MirrorName
 from selection.access.networks import has_access
 from selection.policy.answers import Answer, Question
 from selection.policy.choice import Choice, RejectReason
+from selection.policy.drawing import Rng
 from selection.policy.eligible import NOBODY, Eligible
 from selection.policy.explaining import Case, choose, rejection_of
 from selection.policy.picking import Picker
@@ -34,6 +34,7 @@ from selection.policy.standing import Standing
 from selection.policy.sticky import StickyKey, sticky_key
 from selection.policy.terrain import Terrain
 from selection.policy.visitor import Visitor
+from selection.view.changes import Changes
 from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
 from selection.view.roster import Mirror
@@ -75,7 +76,7 @@ class Policy:
         """Give how the mirrors fare, whoever asks."""
         return Standing(self._view, self._reservations, self._rules, now_s)
 
-    def choose(self, file: PublishedFile, visitor: Visitor, count: int, *, now_s: float, rng: Random) -> Offer:
+    def choose(self, file: PublishedFile, visitor: Visitor, count: int, *, now_s: float, rng: Rng) -> Offer:
         """Choose a mirror and up to ``count`` others: what ``pick`` and ``others`` give, for little more than one."""
         if file.access.networks and not has_access(file.access, visitor.address):
             return _NO_ACCESS
@@ -89,14 +90,14 @@ class Policy:
         mirror = None if number == NOBODY else self._view.by_number(number)
         return Offer(True, mirror, self._besides(answer, number, count))  # noqa: FBT003 - a keyword costs as much as an "&"
 
-    def pick(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Random) -> Pick:
+    def pick(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Rng) -> Pick:
         """Choose a mirror for a visitor, fast and without reasons: one of the first group of ``explain``."""
         if file.access.networks and not has_access(file.access, visitor.address):
             return Pick(access=False, mirror=None)
         number = self._drawn(self._field(file, visitor, now_s), file, visitor, rng)
         return Pick(True, None if number == NOBODY else self._view.by_number(number))  # noqa: FBT003 - a keyword costs as much as an "&"
 
-    def explain(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Random) -> Choice:
+    def explain(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Rng) -> Choice:
         """Choose a mirror for a visitor, and say for each other one why it is not that."""
         return choose(self._case(file, visitor, now_s), rng=rng)
 
@@ -130,6 +131,24 @@ class Policy:
         is_his = rejection.reason is RejectReason.FULL and case.standing.has_idle_slot(name)
         return mirror if is_his else None
 
+    @property
+    def figured(self) -> Changes:
+        """Tell whose figures may be others than before, as of the last choice."""
+        return self._eligible.figured
+
+    @property
+    def known(self) -> int:
+        """Count the mirrors that were looked at; their numbers are below."""
+        return len(self._eligible.numbers)
+
+    def spent(self, visitor: Visitor, *, now_s: float) -> tuple[MirrorName, ...]:
+        """Give the mirrors that have had their share of a visitor's continent."""
+        shares = self._terrain.shares
+        if not shares.is_capped:
+            return ()
+        numbers = self._eligible.weights.numbers_in(shares.spent(visitor.whereabouts.continent, now_s=now_s))
+        return tuple(self._view.by_number(number).name for number in numbers)
+
     def sent(self, mirror: Mirror, visitor: Visitor, *, now_s: float) -> None:
         """Take note that a visitor was sent to a mirror: it counts for the mirror's share of his continent."""
         self._eligible.catch_up(now_s)  # a cap may be new
@@ -145,7 +164,7 @@ class Policy:
             pools = self._preferred(pools, file, visitor, now_s)
         return pools, self._rankings.of(visitor.place), self._neighbours(visitor)
 
-    def _drawn(self, field: _Field, file: PublishedFile, visitor: Visitor, rng: Random) -> int:
+    def _drawn(self, field: _Field, file: PublishedFile, visitor: Visitor, rng: Rng) -> int:
         """Draw the mirror that a visitor is sent to."""
         pools, ranking, neighbours = field
         key = self._sticky_key(file, visitor) if file.tags else None

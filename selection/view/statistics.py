@@ -46,6 +46,10 @@ class Statistics:
         self.site = Tally()
         self.sent_bytes = Tally()
 
+    def pass_over(self, source: str, epoch: int, sequence: int) -> None:
+        """Take note of an event of which nothing is counted and that was not read: it is missing no more."""
+        self._counted.note(source, epoch, sequence)
+
     def apply(self, envelope: Envelope) -> None:
         """Fold one event of the log, whatever it tells of."""
         if not self._counted.note(envelope.source, envelope.epoch, envelope.sequence):

@@ -39,7 +39,7 @@ def selector_config(settings: Settings) -> SelectorConfig:
         near_km=section.near_km,
         share_percent_max=section.share_percent_max,
         sticky_tags=section.sticky_tags,
-        explain_per_second=section.explain_per_second,
+        decisions_percent=section.decisions_percent,
         processes=section.processes,
         fast_lane=section.fast_lane,
     )

@@ -80,7 +80,7 @@ async def test_lane_and_aiohttp_answer_alike(memory_site: Site, request_text: st
     await said.serving("ana", "dir/a.iso", "ü b.iso", "ticket.iso", "network.iso", location=PORTO)
     await said.serving("bob", "dir/a.iso", location=DELHI)
     await said.load("bob", sparing=True)  # so that there are no dice
-    async with memory_site.selector(site_url="https://dl.example", explain_per_second=0.0) as selector:
+    async with memory_site.selector(site_url="https://dl.example") as selector:
         await selector.until_chosen("dir/a.iso", "ana")
         fast = await say(selector, request_text)
         slow = await say(selector, request_text.replace("Host:", f"{LEAVES_THE_LANE}Host:", 1))

@@ -202,7 +202,6 @@ HARMFUL_GRANTS = {
     "grant id of 15 bytes": ("grant_id", bytes(15)),
     "moment past 32 bits": ("start_by_s", 2**32),
     "country in small letters": ("country", "pt"),
-    "reason that is no code": ("rejected", {"bob": "It is full."}),
 }
 
 

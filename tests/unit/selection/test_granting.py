@@ -19,7 +19,7 @@ from selection.answering.granting import Keys, Terms, grant_for, notice_of, toke
 from selection.view.file import PublishedFile
 
 if TYPE_CHECKING:
-    from conftest import Kit, Story
+    from conftest import Story
 
 ANA = MirrorName("ana")
 TERMS = Terms(start_by_s=60, finish_within_s=3600, finish_bytes_per_second=50_000)
@@ -96,23 +96,12 @@ def test_enormous_file_is_granted_as_long_as_a_token_can_say(story: Story) -> No
     token_for(grant, ANA, Keys(SECRET))
 
 
-def test_notice_says_why_each_other_mirror_was_not_chosen(kit: Kit, story: Story) -> None:
+def test_notice_says_who_was_given_leave_and_in_which_trace(story: Story) -> None:
     file = story.shown("a.iso")
-    story.serving("ana")
-    story.serving("bob", bodies=[])
-    visitor = ip_address("203.0.113.9")
-    grant = granted(file)
-    choice = kit.Question(story.view(), file).choice()
     traceparent = root(bytes(range(1, 25))).traceparent
     notice = notice_of(
-        grant,
-        file,
-        address=visitor,
-        country="PT",
-        granted_at_ns=7,
-        rejected=choice.rejected,
-        traceparent=traceparent,
+        granted(file), file, address="203.0.113.9", country="PT", granted_at_ns=7, traceparent=traceparent
     )
-    assert notice.rejected == {"bob": "no_copy"}
+    assert (notice.grant_id, notice.path, notice.sha256) == (b"g" * 16, "a.iso", file.sha256)
     assert (notice.address, notice.country, notice.granted_at_ns) == ("203.0.113.9", "PT", 7)
     assert notice.traceparent == traceparent

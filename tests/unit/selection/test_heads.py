@@ -1,4 +1,4 @@
-"""A redirect's head, field by field; how often reasons are given; and the dice."""
+"""A redirect's head, field by field; and the dice."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from events.schemas import Location
-from selection.answering.candour import BURST_S, MIRRORS_PER_TOKEN, Candour
-from selection.answering.dice import POOL_BYTES, Dice
+from selection.answering.dice import POOL_BYTES, Dice, GrantDice
 from selection.answering.heads import Heads
 
 if TYPE_CHECKING:
@@ -51,28 +50,6 @@ def test_links_carry_what_a_visitor_must_say_and_lead_back_to_wherever_he_asked(
     assert "X-MirrorBrain-Mirror" not in dict(told)
 
 
-def test_quiet_site_explains_every_choice_and_a_busy_one_as_many_as_it_may() -> None:
-    candour = Candour(per_second=5)
-    explained = 0
-    for step in range(1000):  # ten seconds, a hundred visitors in each
-        if candour.affords(now_s=100 + step / 100):
-            explained += 1
-            candour.spend(1)
-    assert explained == pytest.approx(5 * (10 + BURST_S), abs=1)
-
-
-def test_choice_among_many_mirrors_uses_up_what_others_would() -> None:
-    candour = Candour(per_second=1)
-    assert candour.affords(now_s=1.0)
-    candour.spend(10 * MIRRORS_PER_TOKEN)
-    assert not candour.affords(now_s=8.0)
-    assert candour.affords(now_s=1.0 + 10)
-
-
-def test_no_budget_explains_nothing() -> None:
-    assert not Candour(per_second=0).affords(now_s=1e9)
-
-
 def test_dice_give_each_byte_once_and_fair_numbers() -> None:
     dice = Dice()
     ids = {dice.randbytes(16) for _ in range(POOL_BYTES // 4)}
@@ -81,3 +58,13 @@ def test_dice_give_each_byte_once_and_fair_numbers() -> None:
     assert sum(dice.random() for _ in range(4000)) / 4000 == pytest.approx(0.5, abs=0.05)
     assert {dice.randrange(6) for _ in range(1000)} == set(range(6))
     assert all(dice.getrandbits(3) < 8 for _ in range(100))
+
+
+def test_dice_of_a_grant_fall_the_same_each_time_and_fairly() -> None:
+    thrown = [[dice.random() for _ in range(30)] for dice in (GrantDice(bytes(range(16))), GrantDice(bytes(range(16))))]
+    assert thrown[0] == thrown[1]
+    assert len(set(thrown[0])) == 30
+    assert thrown[0][:2] == [(int.from_bytes(bytes(range(at, at + 7))) >> 3) / 2**53 for at in (0, 7)]
+    later = [[dice.random() for _ in range(12)][-1] for dice in (GrantDice(bytes([n]) * 16) for n in range(200))]
+    assert all(0 <= number < 1 for number in [*thrown[0], *later])
+    assert sum(later) / len(later) == pytest.approx(0.5, abs=0.1)

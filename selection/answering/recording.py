@@ -1,0 +1,296 @@
+"""What a selector tells of its decisions, so that each can be made again from the log (ADR 21). Pure.
+
+A decision follows from the view, the mirrors' figures, the rules, the visitor and the dice. The log tells the view; so
+the record has the rest, and of the figures only what does not follow from the record before. ``selection.retracing``
+reads what is written here.
+
+Before the first decision all figures are told, and again after a record for which there was no room, since readers know
+nothing of what came after it; and each minute, so that they can begin anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
+
+from events.names import MirrorName, SelectorName
+from events.schemas import (
+    Decision,
+    DecisionOutcome,
+    DecisionsRecorded,
+    Figures,
+    Seen,
+    SelectionRules,
+    StandingRecorded,
+    Whereabouts,
+)
+from events.schemas.fields import INTEGER_MAX, NS_PER_S
+from selection.places.place import Place
+from selection.policy.policy import Policy
+from selection.policy.reservations import Account, Reservations
+from selection.policy.rules import PERCENT
+from selection.policy.visitor import Visitor
+from selection.view.file import PublishedFile
+from selection.view.fleet import FleetView
+from selection.view.roster import Load, Mirror
+
+Record: TypeAlias = StandingRecorded | DecisionsRecorded
+
+DECISIONS_PER_RECORD_MAX: Final = 400  # 60 kB of plain ones; 520 kB of those with the longest paths
+STANDING_EVERY_NS: Final = 60 * NS_PER_S  # 30 kB for 1,000 mirrors: whoever looks for one decision reads a minute
+# Names and figures are some 35 bytes, so that a record with the longest paths is not larger than an event may be. In a
+# large fleet where visitors are rare most mirrors report between two of them: then all is told instead.
+EXTRAS_PER_RECORD_MAX: Final = 8000
+FIGURES_PER_DECISION_MAX: Final = 2000
+PLACES_KEPT: Final = 16_384  # towns; some 5 MB
+_SAMPLE_FROM: Final = 14  # the grant id's bytes that no draw uses: its last two
+_SAMPLE_RANGE: Final = 1 << 16
+
+
+class _Report(NamedTuple):
+    """What of a mirror's last load report matters to choices."""
+
+    slots: int = 0
+    active: int = 0
+    reserved: int = 0
+    quota_left_bytes: int | None = None
+    is_sparing: bool = False
+
+
+@dataclass(slots=True)
+class _Told:
+    """What readers take for true of one mirror. ``load`` is what ``report`` was read from."""
+
+    account: Account
+    load: Load | None = None
+    report: _Report = _Report()  # noqa: RUF009 - it never changes
+    is_silent: bool = True
+    granted: int = 0
+    granted_bytes: int = 0
+
+
+class _OwnDecision(Decision, frozen=True, kw_only=True, array_like=True):
+    """A decision of ours: what it says was checked before, and need not be again."""
+
+    def __post_init__(self) -> None:
+        """Check nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What a recorder works with.
+
+    Attributes:
+        selector: who decides.
+        view: what he decides by.
+        policy: how.
+        reservations: whom he and others sent where.
+        rules: his settings.
+        seen: gives how far the log is read now; the same object for as long as that is so.
+        say: puts a record of so many decisions on its way, and tells whether there was room.
+        on_gathered: is told of the first decision that waits to be told; ``flush`` soon.
+    """
+
+    selector: SelectorName
+    view: FleetView
+    policy: Policy
+    reservations: Reservations
+    rules: SelectionRules
+    seen: Callable[[], Seen]
+    say: Callable[[Record, int], bool]
+    on_gathered: Callable[[], None]
+
+
+class Recorder:
+    """Records decisions, ``percent`` of a hundred. ``dropped`` counts those for which there was no room."""
+
+    def __init__(self, desk: Desk, *, percent: int) -> None:
+        self._desk = desk
+        self._sampled_below = percent * _SAMPLE_RANGE // PERCENT
+        self._figured = desk.policy.figured
+        self._figured_version = 0
+        self._told: list[_Told] = []
+        self._granted: int | None = None
+        self._stands_until_ns = 0
+        self._decisions: list[Decision] = []
+        self._extras = 0
+        self._first_seen = self._last_seen = desk.seen()
+        self._places: dict[int, tuple[Place, Whereabouts]] = {}
+        self.dropped = 0
+
+    def decided(
+        self,
+        outcome: DecisionOutcome,
+        file: PublishedFile,
+        visitor: Visitor,
+        *,
+        grant_id: bytes,
+        address: str,
+        at_ns: int,
+        heard_s: float,
+        mirror: Mirror | None = None,
+        asked_not: tuple[MirrorName, ...] = (),
+        is_announced: bool = False,
+    ) -> None:
+        """Record a decision that was made just now, before anything follows from it.
+
+        Args:
+            outcome: what was decided.
+            file: what was asked for.
+            visitor: by whom.
+            grant_id: the dice.
+            address: the visitor's, as text.
+            at_ns: when.
+            heard_s: the same on the clock on which load reports are heard.
+            mirror: whom he was sent to.
+            asked_not: who had sent him back, in that order.
+            is_announced: the mirror will be told of him, and his place is reserved.
+        """
+        if int.from_bytes(grant_id[_SAMPLE_FROM:]) >= self._sampled_below:
+            return
+        figures = self._differences(heard_s) if at_ns < self._stands_until_ns else None
+        if figures is None and not self._stand(at_ns, heard_s):
+            self.dropped += 1
+            return
+        seen = self._gather()
+        spent = self._desk.policy.spent(visitor, now_s=heard_s)
+        place, home = visitor.place, visitor.home
+        decision = _OwnDecision(
+            grant_id=grant_id,
+            at_ns=at_ns,
+            path=file.path,
+            generation=file.generation,
+            address=address,
+            place=self._whereabouts(place),
+            outcome=outcome,
+            mirror=None if mirror is None else mirror.name,
+            is_announced=is_announced,
+            seen=seen,
+            figures=tuple(figures) if figures else (),
+            asked_not=asked_not,
+            only=visitor.only,
+            secure=visitor.secure,
+            home=None if home is None else self._whereabouts(home),
+            spent=spent,
+        )
+        self._decisions.append(decision)
+        if is_announced and mirror is not None:
+            self._reserve(mirror.number, file.size_bytes)
+        if figures or spent:
+            self._extras += 2 * len(figures or ()) + len(spent)
+        if len(self._decisions) >= DECISIONS_PER_RECORD_MAX or self._extras >= EXTRAS_PER_RECORD_MAX:
+            self.flush()
+
+    def flush(self) -> None:
+        """Say what was decided since the last time."""
+        decisions = self._decisions
+        if not decisions:
+            return
+        self._decisions, self._extras = [], 0
+        record = DecisionsRecorded(selector=self._desk.selector, seen=self._first_seen, decisions=tuple(decisions))
+        if not self._desk.say(record, len(decisions)):
+            self._stands_until_ns = 0
+            self.dropped += len(decisions)
+
+    def _gather(self) -> Seen | None:
+        """Give how far the log was read for the next decision, where that is not as for the one before."""
+        seen, last = self._desk.seen(), self._last_seen
+        self._last_seen = seen
+        if not self._decisions:
+            self._first_seen = seen
+            self._desk.on_gathered()
+            return None
+        return None if seen is last else seen
+
+    def _stand(self, at_ns: int, heard_s: float) -> bool:
+        """Say how all mirrors stand; tell whether there was room for it."""
+        self.flush()
+        desk = self._desk
+        self._told, self._granted, self._figured_version = [], None, self._figured.version
+        figures = self._compared(range(desk.policy.known), heard_s)
+        record = StandingRecorded(selector=desk.selector, seen=desk.seen(), rules=desk.rules, figures=tuple(figures))
+        if not desk.say(record, 1):
+            return False
+        self._stands_until_ns = at_ns + STANDING_EVERY_NS
+        return True
+
+    def _differences(self, heard_s: float) -> list[Figures] | None:
+        """Give the figures that are not what readers take for true; None: too many."""
+        numbers: Sequence[int] = ()
+        if self._figured.version != self._figured_version:
+            changed = self._figured.since(self._figured_version)
+            if changed is None or len(changed) > self._desk.policy.known:
+                changed = range(self._desk.policy.known)
+            numbers, self._figured_version = changed, self._figured.version
+        if self._granted is not None:  # what was announced may have been counted by a report before it was told of
+            numbers, self._granted = (*numbers, self._granted), None
+        if not numbers:
+            return []
+        found = self._compared(numbers, heard_s)
+        return found if len(found) <= FIGURES_PER_DECISION_MAX else None
+
+    def _compared(self, numbers: Iterable[int], heard_s: float) -> list[Figures]:
+        return [figures for number in numbers if (figures := self._difference(number, heard_s)) is not None]
+
+    def _difference(self, number: int, heard_s: float) -> Figures | None:
+        """Give a mirror's figures where readers take others for true; from now on they know them."""
+        mirror = self._desk.view.by_number(number)
+        told, load = self._told_of(number), mirror.load
+        is_silent = load is None or load.heard_s + self._desk.rules.silent_after_s < heard_s
+        report = told.report if load is told.load else _report_of(load)
+        told.load, account = load, told.account
+        is_known = report == told.report and is_silent is told.is_silent
+        if is_known and account.grants == told.granted and account.size_bytes == told.granted_bytes:
+            return None
+        told.report, told.is_silent = report, is_silent
+        told.granted, told.granted_bytes = account.grants, account.size_bytes
+        return Figures(
+            mirror=mirror.name,
+            slots=report.slots,
+            active=report.active,
+            reserved=report.reserved,
+            quota_left_bytes=report.quota_left_bytes,
+            is_sparing=report.is_sparing,
+            granted=told.granted,
+            granted_bytes=min(told.granted_bytes, INTEGER_MAX),
+            is_silent=is_silent,
+        )
+
+    def _told_of(self, number: int) -> _Told:
+        while number >= len(self._told):
+            name = self._desk.view.by_number(len(self._told)).name
+            self._told.append(_Told(self._desk.reservations.account(name)))
+        return self._told[number]
+
+    def _reserve(self, number: int, size_bytes: int) -> None:
+        """Count a visitor as readers do."""
+        told = self._told_of(number)
+        told.granted += 1
+        told.granted_bytes += size_bytes
+        self._granted = number
+
+    def _whereabouts(self, place: Place) -> Whereabouts:
+        """Write a place; visitors of one town share the object."""
+        known = self._places.get(place.key)
+        if known is not None and known[0] is place:
+            return known[1]
+        if len(self._places) >= PLACES_KEPT:
+            self._places.clear()
+        whereabouts = Whereabouts(
+            latitude=place.latitude,
+            longitude=place.longitude,
+            country=place.country,
+            continent=place.continent,
+            asn=place.asn,
+            is_precise=place.precise,
+        )
+        self._places[place.key] = place, whereabouts
+        return whereabouts
+
+
+def _report_of(load: Load | None) -> _Report:
+    if load is None:
+        return _Report()
+    report = load.report
+    return _Report(report.slots, report.active, report.reserved, report.quota_left_bytes, report.sparing)
