@@ -29,6 +29,7 @@ from selection.answering.surface.api import Api, unknown
 from selection.answering.surface.asking import Asked, Reception
 from selection.answering.surface.figures import served_by
 from selection.answering.surface.folders import Glance, list_folder
+from selection.answering.surface.handing import Handing
 from selection.answering.surface.pages import fleet_page, folder_page
 from selection.answering.surface.replying import (
     NO_STORE,
@@ -44,7 +45,7 @@ from selection.answering.surface.turns import Turns
 from selection.answering.surface.wishes import JSON, Form, accepts, split_suffix, wish_of
 from selection.answering.surface.words import moment
 from selection.following.follower import Follower
-from selection.following.snapshots import Snapshots
+from selection.following.snapshots import Restored, Snapshots
 from selection.places.files import PlaceFiles
 from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
@@ -91,6 +92,7 @@ class Endpoint:
             turns=self.turns,
             today=self.teller.today,
             need_view=self.need_view,
+            handing=Handing(snapshots=self.snapshots, known=self.known, mark=self.follower.mark),
             status=self.status,
         )
         api.add_to(app)
@@ -101,6 +103,11 @@ class Endpoint:
     def view(self) -> FleetView:
         """Give what is known of the fleet."""
         return self.office.view
+
+    @property
+    def known(self) -> Restored:
+        """Give what a snapshot is made of."""
+        return Restored(self.view, self.statistics, None)
 
     @property
     def reception(self) -> Reception:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import structlog
 
 from edge.health import Check
+from events.names import SelectorName
 from selection.following.child import ChildError, in_child
 from selection.following.loads import NO_LOADS, UnusableLoadsError, dump_loads, restore_loads
 from selection.following.snapshot import Mark, Part, UnusableSnapshotError, read, written
@@ -24,6 +27,7 @@ from selection.view.snapshot import SnapshotUnusableError, dump, load
 from selection.view.statistics import Statistics, UnusableStatisticsError
 
 WRITE_EVERY_S: Final = 300.0  # the tail of a busy log is then read in a second or two
+_FRESH: Final = SelectorName("fresh")
 
 log = structlog.stdlib.get_logger()
 
@@ -45,6 +49,7 @@ class Snapshots:
         self._clock_s = clock_s
         self._written: Mark | None = None
         self._size_bytes = 0
+        self._turn = asyncio.Lock()
         self._restored: Mark | None = None
         self.problem = ""
 
@@ -76,6 +81,23 @@ class Snapshots:
             await asyncio.sleep(WRITE_EVERY_S)
             if (now := self._due(mark())) is not None:
                 await self._write(self._file, known, now)
+
+    @asynccontextmanager
+    async def fresh(self, known: Restored, mark: Callable[[], Mark | None]) -> AsyncGenerator[Path]:
+        """Write one for somebody who asks, and give it while the block is entered. One is written at a time.
+
+        Raises:
+            ChildError: it could not be written, or what is known is not all that the log tells.
+            OSError: there is no room for it.
+        """
+        async with self._turn:
+            with TemporaryDirectory(prefix=_FRESH) as folder:
+                file = SnapshotFile(Path(folder), _FRESH)
+                parent = os.getpid()
+                if (now := mark()) is None:
+                    raise ChildError("the view is not all that the log tells yet")
+                await in_child(lambda: file.write(self._parts(known, now), while_child_of=parent))
+                yield file.newest
 
     def write_last(self, known: Restored, mark: Mark | None) -> None:
         """Write at the end, when nobody waits any more."""

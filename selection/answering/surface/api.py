@@ -22,6 +22,7 @@ from selection.answering.requests import asked_not_of
 from selection.answering.surface.asking import Reception, is_local
 from selection.answering.surface.figures import history_of, largest_of
 from selection.answering.surface.filelist import FILES_PAGE_MAX, list_files
+from selection.answering.surface.handing import Handing
 from selection.answering.surface.openapi import DOCUMENT
 from selection.answering.surface.replying import json_reply, turned_away
 from selection.answering.surface.schemas import Subject
@@ -48,6 +49,7 @@ class Api:
     turns: Turns
     today: Callable[[], int]
     need_view: Callable[[], None]
+    handing: Handing
     status: Callable[[], dict[str, object]]
 
     def add_to(self, app: web.Application) -> None:
@@ -57,6 +59,7 @@ class Api:
         app.router.add_get(f"{PREFIX}/mirrors", self._mirrors)
         app.router.add_get(f"{PREFIX}/statistics", self._statistics)
         app.router.add_get(f"{PREFIX}/status", self._status)
+        app.router.add_get(f"{PREFIX}/snapshot", self.handing.give)
         app.router.add_get(f"{PREFIX}/openapi.json", self._openapi)
 
     async def _where(self, request: web.Request) -> web.Response:
