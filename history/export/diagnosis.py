@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, takewhile
+from operator import attrgetter
 from typing import NamedTuple
 
 from history.export.chain import Link, Record
@@ -42,16 +43,14 @@ def _repeated(found: Record, original: Record | None) -> Diagnosis:
 
 def _displaced(expected: int, found: Record, rest: Iterator[Record]) -> Diagnosis:
     """Tell why a later record stands here: look for the one that should, and for that one in its own place."""
-    is_behind = is_again = False
-    for record in rest:
-        is_behind |= record.index == expected
-        is_again |= record.index == found.index
-        if is_behind and record.index > found.index:
-            break  # all that could stand between the two was seen
+    indexes = map(attrgetter("index"), rest)
+    until_its_place = list(takewhile(found.index.__ge__, indexes))
+    is_again = found.index in until_its_place
+    is_behind = expected in until_its_place or expected in indexes
     if is_again:
         return Diagnosis(FaultKind.DUPLICATED, f"record {found.index} stands here, and in its own place again")
     if is_behind:
         return Diagnosis(FaultKind.SWAPPED, f"record {found.index} stands here, and record {expected} behind it")
     last = found.index - 1
-    missing = f"record {expected} is" if last == expected else f"records {expected} to {last} are"
-    return Diagnosis(FaultKind.DROPPED, f"{missing} missing")
+    lost = f"record {expected} is" if last == expected else f"records {expected} to {last} are"
+    return Diagnosis(FaultKind.DROPPED, f"{lost} missing")

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from history.entry import Entry
-from history.export.blocks import Block, BlockDamagedError, BlockKind
+from history.export.blocks import Block, BlockCutError, BlockDamagedError, BlockKind
 from history.export.chain import Link, Record, linked
 from history.privacy import Addresses
 
@@ -80,6 +80,7 @@ def header_of(block: Block | None) -> tuple[Header, Link]:
     """Read the header, and where the first entry is to follow.
 
     Raises:
+        BlockCutError: there is nothing.
         HeaderAlteredError: it is not the one that was written.
         BlockDamagedError: this is no header.
     """
@@ -93,6 +94,7 @@ def footer_of(block: Block | None) -> tuple[Footer, Record]:
     """Read the footer, and its record.
 
     Raises:
+        BlockCutError: there is nothing.
         BlockDamagedError: this is no footer.
     """
     return _part(block, BlockKind.FOOTER, _footer_decoder)
@@ -111,7 +113,9 @@ def entry_of_record(record: Record) -> Entry:
 
 
 def _part(block: Block | None, kind: BlockKind, decoder: msgspec.msgpack.Decoder[Part]) -> tuple[Part, Record]:
-    if block is None or block.kind is not kind or len(block.records) != 1:
+    if block is None:
+        raise BlockCutError(f"the file ends without a {kind.name.lower()}")
+    if block.kind is not kind or len(block.records) != 1:
         raise BlockDamagedError(f"where the {kind.name.lower()} should be is something else")
     record = block.records[0]
     try:

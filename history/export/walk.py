@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from history.entry import Position
-from history.export.blocks import Block, BlockCutError, BlockDamagedError, BlockKind, BlockReader
-from history.export.chain import BEGINNING, Link, Record, fold
-from history.export.diagnosis import diagnose
+from history.export.blocks import BlockCutError, BlockDamagedError, BlockReader
+from history.export.chain import BEGINNING, Link, Record
 from history.export.faults import Fault, FaultFoundError, FaultKind
 from history.export.folder import ExportError, segments_in
-from history.export.layout import Header, HeaderAlteredError, entry_of_record, footer_of, header_of
+from history.export.layout import Header, HeaderAlteredError, entry_of_record, header_of
+from history.export.proving import SegmentFaultError, prove
 from history.export.segment import read_header
 
 
@@ -72,9 +72,8 @@ class Walk:
             self._link = Link(0, self._link.chain)
             self.ends.append(self._link.chain)
 
-    def fault(self, kind: FaultKind, detail: str) -> FaultFoundError:
-        """Name a fault of what comes next."""
-        index = self._link.next_index
+    def fault(self, kind: FaultKind, detail: str, *, index: int = 0) -> FaultFoundError:
+        """Name a fault of the segment that comes next."""
         return FaultFoundError(Fault(kind=kind, segment=self._number + 1, index=index, after=self.last, detail=detail))
 
     def _segment(self, number: int) -> Generator[Proved]:
@@ -82,57 +81,43 @@ class Walk:
             raise self._missing(number)
         try:
             with self._paths[number].open("rb") as file:
-                yield from self._blocks(BlockReader(file), number)
+                yield from self._records(BlockReader(file), number)
+        except SegmentFaultError as error:
+            raise self.fault(error.kind, error.detail, index=error.index) from error
         except OSError as error:
-            raise self.fault(FaultKind.UNREADABLE, str(error.strerror)) from error
-        except BlockCutError as error:
-            raise self.fault(FaultKind.CUT, str(error)) from error
-        except HeaderAlteredError as error:
-            raise self.fault(FaultKind.ALTERED, str(error)) from error
-        except BlockDamagedError as error:
             raise self.fault(FaultKind.UNREADABLE, str(error)) from error
 
-    def _blocks(self, reader: BlockReader, number: int) -> Generator[Proved]:
-        reader.begin()
-        header, link = header_of(self._block(reader))
+    def _records(self, reader: BlockReader, number: int) -> Generator[Proved]:
+        header, link = self._begin(reader)
         self._verify_place(header, number)
-        self._link = link
-        while (block := self._block(reader)).kind is BlockKind.ENTRIES:
-            yield Proved(header, self._follow(header, block, reader))
-        self._follow(header, block, reader)
-        if footer_of(block)[0].entries != self._link.next_index - 1:
-            raise self.fault(FaultKind.ALTERED, "the footer does not tell how many entries there are")
-        if reader.next() is not None:
-            raise BlockDamagedError("something follows the footer")
+        for step in prove(link, iter(reader.next, None), self._earlier(number)):
+            self._link = step.link
+            if step.records:
+                self._last = header, step.records[-1]
+                self.entries += len(step.records)
+                yield Proved(header, step.records)
 
-    def _block(self, reader: BlockReader) -> Block:
-        block = reader.next()
-        if block is None:
-            raise BlockCutError("the file ends without a footer")
-        return block
+    def _begin(self, reader: BlockReader) -> tuple[Header, Link]:
+        try:
+            reader.begin()
+            return header_of(reader.next())
+        except BlockCutError as error:
+            raise SegmentFaultError(0, FaultKind.CUT, str(error)) from error
+        except HeaderAlteredError as error:
+            raise SegmentFaultError(0, FaultKind.ALTERED, str(error)) from error
+        except BlockDamagedError as error:
+            raise SegmentFaultError(0, FaultKind.UNREADABLE, str(error)) from error
 
-    def _follow(self, header: Header, block: Block, reader: BlockReader) -> list[Record]:
-        """Prove a block's records."""
-        first, records = self._link.next_index, block.records
-        self._link = fold(self._link, records)
-        proved = self._link.next_index - first
-        if block.kind is BlockKind.ENTRIES and proved:
-            self._last = header, records[proved - 1]
-            self.entries += proved
-        if proved < len(records):
-            diagnosis = diagnose(self._link, _rest(records[proved:], reader), self._earlier(header))
-            raise self.fault(diagnosis.kind, diagnosis.detail)
-        return records
-
-    def _earlier(self, header: Header) -> Callable[[int], Record | None]:
+    def _earlier(self, number: int) -> Callable[[int], Record | None]:
         """Give a look back at what was proved in a segment."""
 
         def find(index: int) -> Record | None:
-            with self._paths[header.number].open("rb") as file:
+            with self._paths[number].open("rb") as file:
                 reader = BlockReader(file)
                 reader.begin()
                 reader.next()
-                return next((record for record in _rest([], reader) if record.index == index), None)
+                records = (record for block in iter(reader.next, None) for record in block.records)
+                return next((record for record in records if record.index == index), None)
 
         return find
 
@@ -154,16 +139,6 @@ class Walk:
             if header.number == number and header.export == self._export_id:
                 return self.fault(FaultKind.SWAPPED, f"segment {number} stands in the place of segment {named}")
         return self.fault(FaultKind.DROPPED, f"segment {number} is missing")
-
-
-def _rest(records: list[Record], reader: BlockReader) -> Iterator[Record]:
-    """Give what a segment holds from some records on, as far as it can be read."""
-    yield from records
-    try:
-        while (block := reader.next()) is not None:
-            yield from block.records
-    except (BlockCutError, BlockDamagedError):
-        return
 
 
 def _readable_headers(paths: Mapping[int, Path]) -> dict[int, Header]:
