@@ -22,15 +22,12 @@ from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
 from events.errors import ExpiredGrantError, ForeignGrantError, MalformedGrantError, OtherFamilyError
 from events.names import Digest, MirrorName
-
-if TYPE_CHECKING:
-    from hashlib import _Hash  # pyright: ignore[reportPrivateUsage] - the type of hashes has no public name
 
 IPAddress: TypeAlias = IPv4Address | IPv6Address
 
@@ -38,7 +35,7 @@ GRANT_ID_BYTES: Final = 16
 KEY_BYTES: Final = 32
 KEY_EPOCH_MAX: Final = 255  # a byte of the token; a rotation each month lasts for 21 years
 ADDRESSES_REMEMBERED_MAX: Final = 1024  # of those who are here now; to work one out takes as long as to check a token
-KEYS_BEGUN_MAX: Final = 16_384  # those of the largest fleet and of some rotations; 1 kB each
+MINTERS_KEPT: Final = 16_384  # the keys of the largest fleet and of some rotations; 1 kB each
 CLOCK_SKEW_S: Final = 30  # NTP keeps servers within a second; a friend's server may not run it well
 
 # version and flags, key epoch, start by, finish by, size, grant id, sha256, bound bits, bound address (IPv6 or mapped)
@@ -57,6 +54,7 @@ _MAPPED_BITS: Final = 96
 _IPV4_BITS: Final = 32
 _MAPPED_PREFIX: Final = 0xFFFF  # ::ffff:0:0/96
 _MAPPED: Final = _MAPPED_PREFIX << _IPV4_BITS
+_MAPPED_START: Final = (_MAPPED >> _IPV4_BITS).to_bytes(_MAPPED_BITS // 8)
 _ADDRESS_BITS: Final = 128
 
 
@@ -75,6 +73,13 @@ class Claim(NamedTuple):
     """The addresses of the other family that a grant is bound to as well, once its visitor came from one of them."""
 
     address: IPv6Address
+    prefix_bits: int
+
+
+class Bound(NamedTuple):
+    """What a token says that it is bound to: an IPv6 or IPv4-mapped address, masked, and how many bits of it count."""
+
+    packed: bytes
     prefix_bits: int
 
 
@@ -113,21 +118,70 @@ def bind(address: IPAddress, binding: Binding = Binding.STRICT) -> Claim:
     return Claim(_masked(_mapped(address), prefix_bits), prefix_bits)
 
 
+def bound_of(address: IPAddress, binding: Binding = Binding.STRICT) -> Bound:
+    """Give what ``bind`` gives, as a token says it, and sooner for the most: IPv4 visitors bound strictly."""
+    if binding is Binding.STRICT and isinstance(address, IPv4Address):
+        return Bound(_MAPPED_START + address.packed, _ADDRESS_BITS)
+    bound, prefix_bits = bind(address, binding)
+    return Bound(bound.packed, prefix_bits)
+
+
+class Minter:
+    """Mints tokens for one mirror under one key: what is the same in all their MACs is hashed once (RFC 2104 §4)."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, mirror: MirrorName, key: bytes) -> None:
+        block = key.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(block.translate(_INNER_PAD))
+        self._inner.update(b"distributary-grant/1|" + mirror.encode("ascii") + b"|")
+        self._outer = hashlib.sha256(block.translate(_OUTER_PAD))
+
+    def token(
+        self,
+        *,
+        grant_id: bytes,
+        sha256: Digest,
+        size_bytes: int,
+        start_by_s: int,
+        finish_by_s: int,
+        bound: Bound,
+        key_epoch: int,
+        peer: bool = False,
+    ) -> bytes:
+        """Write a token; what it says is what a ``Grant`` does. ``key_epoch`` is that of the key."""
+        packed, prefix_bits = bound
+        head = _VERSION | _PEER_FLAG if peer else _VERSION
+        body = _BODY.pack(head, key_epoch, start_by_s, finish_by_s, size_bytes, grant_id, sha256, prefix_bits, packed)
+        return binascii.b2a_base64(body + self.mac(body), newline=False).translate(_URL_SAFE)
+
+    def mac(self, body: bytes) -> bytes:
+        """Give HMAC-SHA256 of ``distributary-grant/1|<mirror>|<body>``, cut."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(body)
+        outer.update(inner.digest())
+        return outer.digest()[:_MAC_BYTES]
+
+
+@lru_cache(maxsize=MINTERS_KEPT)
+def minter_of(mirror: MirrorName, key: bytes) -> Minter:
+    """Give who mints for a mirror under a key."""
+    return Minter(mirror, key)
+
+
 def mint(grant: Grant, *, mirror: MirrorName, key: bytes) -> str:
     """Write a grant as a token for this mirror alone."""
-    body = _BODY.pack(
-        _VERSION | (_PEER_FLAG if grant.peer else 0),
-        grant.key_epoch,
-        grant.start_by_s,
-        grant.finish_by_s,
-        grant.size_bytes,
-        grant.grant_id,
-        grant.sha256,
-        grant.prefix_bits,
-        grant.address.packed,
+    token = minter_of(mirror, key).token(
+        grant_id=grant.grant_id,
+        sha256=grant.sha256,
+        size_bytes=grant.size_bytes,
+        start_by_s=grant.start_by_s,
+        finish_by_s=grant.finish_by_s,
+        bound=Bound(grant.address.packed, grant.prefix_bits),
+        key_epoch=grant.key_epoch,
+        peer=grant.peer,
     )
-    token = binascii.b2a_base64(body + _mac(body, mirror, key), newline=False)
-    return token.translate(_URL_SAFE).decode("ascii")
+    return token.decode("ascii")
 
 
 def read(token: str, *, mirror: MirrorName, keys: Mapping[int, bytes]) -> Grant:
@@ -141,7 +195,7 @@ def read(token: str, *, mirror: MirrorName, keys: Mapping[int, bytes]) -> Grant:
     head, key_epoch, start_by_s, finish_by_s, size, grant_id, sha256, prefix_bits, address = _BODY.unpack(body)
     # An unknown epoch costs the same time as a wrong MAC.
     key = keys.get(key_epoch, bytes(KEY_BYTES))
-    authentic = hmac.compare_digest(mac, _mac(body, mirror, key))
+    authentic = hmac.compare_digest(mac, minter_of(mirror, key).mac(body))
     if not authentic or key_epoch not in keys or head & ~_PEER_FLAG != _VERSION:
         raise MalformedGrantError("not a token for this mirror")
     return Grant(
@@ -232,24 +286,6 @@ def text_of(address: IPAddress) -> str:
         return str(address)
     number = int(address)
     return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-
-
-def _mac(body: bytes, mirror: MirrorName, key: bytes) -> bytes:
-    """Give HMAC-SHA256 of ``distributary-grant/1|<mirror>|<body>``, cut."""
-    begun_inner, begun_outer = _begun_mac(mirror, key)
-    inner, outer = begun_inner.copy(), begun_outer.copy()
-    inner.update(body)
-    outer.update(inner.digest())
-    return outer.digest()[:_MAC_BYTES]
-
-
-@lru_cache(maxsize=KEYS_BEGUN_MAX)
-def _begun_mac(mirror: MirrorName, key: bytes) -> tuple[_Hash, _Hash]:
-    """Hash what is the same in every MAC of a mirror under a key, inside and outside (RFC 2104 §4)."""
-    block = key.ljust(_BLOCK_BYTES, b"\0")
-    inner = hashlib.sha256(block.translate(_INNER_PAD))
-    inner.update(b"distributary-grant/1|" + mirror.encode("ascii") + b"|")
-    return inner, hashlib.sha256(block.translate(_OUTER_PAD))
 
 
 def _canonical_bytes(token: str) -> bytes:

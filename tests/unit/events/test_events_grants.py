@@ -19,6 +19,7 @@ from events.grants import (
     Grant,
     IPAddress,
     bind,
+    bound_of,
     check,
     claim_of,
     derive_key,
@@ -52,6 +53,12 @@ def granted(address: str = "203.0.113.9", *, key_epoch: int = 1, binding: Bindin
 
 GRANT = granted()
 TOKEN = mint(GRANT, mirror=ANA, key=KEY)
+
+
+@given(st.ip_addresses(), st.sampled_from(Binding))
+def test_what_a_token_is_bound_to_is_what_a_grant_is(address: IPAddress, binding: Binding) -> None:
+    bound, prefix_bits = bind(address, binding)
+    assert bound_of(address, binding) == (bound.packed, prefix_bits)
 
 
 @given(
