@@ -21,6 +21,7 @@ COMMANDS = {
     "ls": ("ls", "List files, and which mirrors hold them."),
     "status": ("status", "How the site fares, and why."),
     "where": ("where", "Explain which mirror a visitor would get, and why not the others."),
+    "events": ("events.group", "The log of all that happened: follow, list, replay, audit and keep it."),
     "config": ("config", "Show and check the configuration."),
 }
 

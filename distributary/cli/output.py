@@ -67,6 +67,9 @@ class Output:
 
     def _print(self, stream: IO[str], text: str, style: str | None) -> None:
         shown = printable_lines(text)
+        if style is None or not self.colour(stream):
+            click.echo(shown, file=stream)
+            return
         self.console(stream).print(shown, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def console(self, stream: IO[str]) -> Console:

@@ -17,7 +17,7 @@ from broker.discovery import generations
 from broker.port import AccessRefusedError, Broker, BrokerError, Delivery, From, PublishError, Span, Start
 from broker.topology import log_stream
 from history.entry import Entry, Position, entry_of
-from history.sources.port import BATCH_MAX, Extent, SourceError
+from history.sources.port import BATCH_MAX, Extent, SourceError, SourceRefusedError
 
 # A broker that restarts is back within half a minute, and what is there it gives at once. Who reads a log wants to be
 # told that nothing comes, and not to wait for ever.
@@ -131,7 +131,8 @@ class BrokerLog:
                 f"{self._name} gave nothing for {PATIENCE_S:.0f} s ({trouble}); try again later"
             ) from None
         except AccessRefusedError as error:
-            raise SourceError(f"{self._name} does not let us read the log: {error}; use the site's own user") from error
+            refusal = f"{self._name} does not let us read the log: {error}; use the site's own user"
+            raise SourceRefusedError(refusal) from error
         except PublishError as error:
             raise SourceError(f"{self._name} does not answer: {error}; try again later") from error
         except BrokerError as error:

@@ -15,6 +15,10 @@ class SourceError(Exception):
     """The log cannot be read from there. The message says what to do."""
 
 
+class SourceRefusedError(SourceError):
+    """Whom we log in as may not read the log. Trying again cannot help."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
     """What a source holds: the first and the last entry's place (None: it holds nothing), and how many where known."""

@@ -12,7 +12,7 @@ from history.telling.told import Told
 
 # So wide that the columns stand under one another in all but odd cases, which push the rest to the right.
 PLACE_WIDTH: Final = 9
-TYPE_WIDTH: Final = 19  # downloads.reported, decisions.recorded, inventory.announced
+TYPE_WIDTH: Final = 20  # subscription.granted, availability.changed
 SOURCE_WIDTH: Final = 17
 NO_TIME: Final = "-" * len("2026-11-22 10:41:07.123")
 

@@ -60,7 +60,7 @@ def test_a_line_has_time_place_type_source_and_what_happened() -> None:
         source="mirror/ana", epoch=1, sequence=4, time_ns=1_795_344_067_123_456_789, traceparent="", event=event
     )
     assert line_of(told_of(envelope)) == (
-        "2026-11-22 10:41:07.123  g1:7       replica.ready        mirror/ana         ana has dir/a.iso (2.1 GB)"
+        "2026-11-22 10:41:07.123  g1:7       replica.ready         mirror/ana         ana has dir/a.iso (2.1 GB)"
     )
     assert record_of(told_of(envelope))["time"] == "2026-11-22T10:41:07.123456Z"
     assert record_of(told_of(envelope))["position"] == "g1:7"

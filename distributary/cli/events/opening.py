@@ -1,0 +1,121 @@
+"""Where the log is read from: the broker, the archive or an export, opened as ``--source`` says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+from broker.config import BrokerConfig
+from broker.port import AccessRefusedError, Broker
+from broker.rabbitmq import RabbitBroker
+from distributary import logs
+from distributary.cli.events.options import BROKER
+from distributary.cli.invocation import Invocation
+from distributary.config.services.shared import broker_config
+from distributary.errors import CommandError, UnavailableError, UsageError
+from distributary.exits import ExitCode
+from history.export.faults import FaultFoundError
+from history.export.source import ExportSource
+from history.sources.broker_log import BrokerLog
+from history.sources.port import Source, SourceError, SourceRefusedError
+
+CONNECT_TIMEOUT_S: Final = 10.0  # a broker that is there takes us in well under one
+
+# They log each try to connect again; the command says once that the broker is away, or why it gave up.
+_TELLING_ADAPTERS: Final = ("broker.rabbitmq.session", "broker.rabbitmq.follower")
+
+
+@asynccontextmanager
+async def opened_log(invocation: Invocation, source: str | None) -> AsyncGenerator[Source]:
+    """Open the log while the block is entered; what cannot be read there ends the command.
+
+    Raises:
+        CommandError: it cannot be opened or read; with what to do.
+    """
+    with as_command_errors():
+        if source is None or source == BROKER:
+            async with opened_broker(invocation) as (broker, config):
+                yield broker_log(broker, config)
+        else:
+            yield ExportSource(_folder(source))
+
+
+@asynccontextmanager
+async def opened_broker(invocation: Invocation) -> AsyncGenerator[tuple[Broker, BrokerConfig]]:
+    """Connect as the site's own user while the block is entered.
+
+    Raises:
+        CommandError: the broker is not there, or refuses us.
+    """
+    report_troubles(invocation)
+    config = broker_config(invocation.settings, name="events")
+    broker = RabbitBroker(config)
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await broker.__aenter__()
+    except TimeoutError:
+        raise UnavailableError(
+            "broker_unreachable",
+            f"no broker answers at {config.safe_url}: {broker.health.last_error or 'nothing came back'}",
+            hint="start it, or name another source: --source archive, or the folder of an export",
+        ) from None
+    except AccessRefusedError as error:
+        raise CommandError(
+            "broker_refused",
+            f"{config.safe_url}: {error}",
+            exit_code=ExitCode.REFUSED,
+            hint="broker.url (or its url_file) is to be the site's own user's: run this in the site's folder",
+        ) from error
+    try:
+        yield broker, config
+    finally:
+        await broker.__aexit__(None, None, None)
+
+
+def broker_log(broker: Broker, config: BrokerConfig) -> BrokerLog:
+    """Give the log that a broker holds."""
+    return BrokerLog(broker, vhost=config.vhost, name=config.safe_url, clock_s=time.time)
+
+
+@contextmanager
+def as_command_errors() -> Generator[None]:
+    """End the command with the fitting code where the log cannot be read."""
+    try:
+        yield
+    except SourceRefusedError as error:
+        raise CommandError("log_refused", str(error), exit_code=ExitCode.REFUSED) from error
+    except SourceError as error:
+        if isinstance(error.__cause__, FaultFoundError):
+            raise CommandError(
+                "log_damaged",
+                str(error),
+                exit_code=ExitCode.VERIFICATION_FAILED,
+                hint="nothing behind it is proved: use another copy of the export",
+            ) from error
+        raise UnavailableError("log_unreadable", str(error)) from error
+
+
+def report_troubles(invocation: Invocation) -> None:
+    """Send what goes wrong meanwhile, and nothing else, to stderr."""
+    console = not invocation.json
+    logs.configure(role="events", console=console, colours=console and invocation.wants_colour(sys.stderr))
+    logging.getLogger().setLevel(logging.WARNING)
+    for adapter in _TELLING_ADAPTERS:
+        logging.getLogger(adapter).setLevel(logging.ERROR)
+
+
+def _folder(source: str) -> Path:
+    folder = Path(source)
+    if not folder.is_dir():
+        raise UsageError(
+            "source_unknown",
+            f"--source {source!r} is no folder",
+            hint="name broker, archive, or the folder that `events export` wrote",
+        )
+    return folder
