@@ -20,7 +20,7 @@ SQLITE_BUSY_TIMEOUT_MS: Final = 30_000
 DATABASE_ERRORS: Final = (SQLAlchemyError, PostgresError, InterfaceError, OSError)
 WRITES: Final = "distributary_writes"
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
-_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 class _Cursor(Protocol):
@@ -62,16 +62,16 @@ def reading(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
-async def migrate(engine: AsyncEngine) -> None:
-    """Bring the tables up to date."""
+async def migrate(engine: AsyncEngine, migrations: Path = MIGRATIONS) -> None:
+    """Bring the tables up to date; ``migrations`` is the folder with the steps."""
     async with writing(engine).begin() as connection:
-        await connection.run_sync(upgrade)
+        await connection.run_sync(upgrade, migrations=migrations)
 
 
-def upgrade(connection: Connection, revision: str = "head") -> None:
+def upgrade(connection: Connection, revision: str = "head", *, migrations: Path = MIGRATIONS) -> None:
     """Bring the tables up to a revision, in the transaction that the connection is in."""
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 

@@ -5,16 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import pwd
-import secrets
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,8 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 import aiohttp
 import msgspec
 import pytest
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
 
 from broker.config import BrokerConfig
 from broker.memory import MemoryAdmin, MemoryBroker, MemorySite
@@ -40,7 +31,6 @@ from events.schemas import Download, DownloadOutcome, DownloadsReported, Event
 from events.terms import START_BY_S, finish_by_s
 from master import app
 from master.config import MasterConfig
-from master.store.engine import open_engine
 
 if TYPE_CHECKING:
     from broker.site import Vhost
@@ -51,28 +41,6 @@ DEADLINE_S: Final = 30.0
 ADMIN_TOKEN: Final = "admin-token-of-the-tests"
 SECRET: Final = b"s" * 32
 SITE_URL: Final = "http://site.example"
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """The URL of a private PostgreSQL server, to be completed with a database's name."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    if not binaries:
-        lack = "Debian's package postgresql is not installed"
-        pytest.fail(lack) if os.environ.get("CI") else pytest.skip(lack)
-    with _postgresql(binaries[-1].parent) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database: all store tests hold on both kinds."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'master.sqlite3'}"
-    server: str = request.getfixturevalue("postgresql")
-    name = f"test_{secrets.token_hex(6)}"
-    asyncio.run(_execute(server, f"CREATE DATABASE {name}"))
-    return f"{server}/{name}"
 
 
 @dataclass
@@ -172,7 +140,6 @@ class Theatre:
                     yield desk
         finally:
             await _ended(running)
-
 
     @asynccontextmanager
     async def _hearing(self, desk: Desk, generation: int | None) -> AsyncGenerator[None]:
@@ -278,59 +245,3 @@ async def _ended(task: asyncio.Task[Any]) -> None:
     await asyncio.wait([task])
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error
-
-
-@contextmanager
-def _postgresql(binaries: Path) -> Generator[str]:
-    """Run a server as a user without rights (it refuses root), in a folder and on a port of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="distributary-postgresql-"))
-    user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-    as_user: dict[str, Any] = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    if user is not None:
-        os.chown(folder, user.pw_uid, user.pw_gid)
-    data, port = folder / "data", _free_port()
-    try:
-        subprocess.run(  # noqa: S603 - Debian's own
-            [binaries / "initdb", "-D", data, "-U", "distributary", "-A", "trust", "-E", "UTF8", "--no-sync"],
-            check=True, capture_output=True, cwd=folder, **as_user,
-        )  # fmt: skip
-        with (folder / "log").open("wb") as log:
-            server = subprocess.Popen(  # noqa: S603 - Debian's own
-                [binaries / "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", "", "-F"],
-                stdout=log, stderr=log, cwd=folder, **as_user,
-            )  # fmt: skip
-        try:
-            _wait_for_port(port, server)
-            yield f"postgresql://distributary@127.0.0.1:{port}"
-        finally:
-            server.send_signal(signal.SIGINT)
-            server.wait(DEADLINE_S)
-    finally:
-        shutil.rmtree(folder)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def _wait_for_port(port: int, server: subprocess.Popen[Any]) -> None:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline_s and server.poll() is None:
-        try:
-            asyncio.run(_execute(f"postgresql://distributary@127.0.0.1:{port}", "SELECT 1"))
-        except (OSError, DBAPIError):
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("the private PostgreSQL does not start")
-
-
-async def _execute(server: str, statement: str) -> None:
-    engine = open_engine(f"{server}/postgres").execution_options(isolation_level="AUTOCOMMIT")
-    try:
-        async with engine.connect() as connection:
-            await connection.execute(text(statement))
-    finally:
-        await engine.dispose()
