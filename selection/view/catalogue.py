@@ -48,13 +48,16 @@ class CatalogueDump(Struct, array_like=True):
 
 
 class Catalogue:
-    """All published files by path, and for each the channels that hold its present content."""
+    """All published files by path, and for each the channels that hold its present content.
+
+    ``withdrawn`` has what left a channel and is remembered: ``forget_withdrawn`` as soon as nothing older can follow.
+    """
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
         self._files = Files()
         self._memberships = Memberships()
-        self._withdrawn: set[tuple[int, int]] = set()
+        self.withdrawn: set[tuple[int, int]] = set()
         self._paths = Paths()
         self._count = 0
         self.watches = Watches(self._files, contents)
@@ -63,31 +66,57 @@ class Catalogue:
         """Count the published files."""
         return self._count
 
-    def apply(self, event: FilePublished | FileWithdrawn, *, sequence: int, is_whole: bool) -> None:
-        """Fold one fact; ``sequence`` is the master's. ``is_whole``: none that is older can follow."""
+    def publish(self, event: FilePublished, sequence: int) -> None:
+        """Fold that a file entered a channel; ``sequence`` is the master's."""
         files, memberships = self._files, self._memberships
-        published = isinstance(event, FilePublished)
-        number = files.find(event.path)
-        if not number:
-            if is_whole and not published:
-                return
-            number = files.add(event.path)
+        number = files.need(event.path)
         channel = memberships.channel_id(event.channel)
         first = files.row.cells[number]
         row = memberships.find(first, channel) if first else 0
         rank = event.generation, event.channel_sequence, sequence
         if row and not memberships.is_newer(rank, row):
             return
-        content = self._contents.need(event.sha256) if published else 0
-        self._put(number, row, channel, rank, content)
+        content = self._contents.need(event.sha256)
+        self._contents.use(content)
+        if row:
+            self._put(row, rank, content)
+        else:
+            files.row.put(number, memberships.add(first, channel, rank, content))
         if not channel:
-            self._list(number, event if published else None, content)
-        if channel or row or first:  # else it is in no channel yet
+            self._list(number, event, content)
+        if first:  # else it is in ``origin`` alone, or not even there
             self._enter(number)
-        if not published:
-            self._withdrawn.add((number, channel))
-        if is_whole and self._withdrawn:
-            self._forget_withdrawn()
+
+    def withdraw(self, event: FileWithdrawn, sequence: int, *, is_whole: bool) -> None:
+        """Fold that a file left a channel; ``sequence`` is the master's. ``is_whole``: nothing older can follow."""
+        files, memberships = self._files, self._memberships
+        number = files.find(event.path)
+        if not number:
+            if is_whole:
+                return
+            number = files.need(event.path)
+        channel = memberships.channel_id(event.channel)
+        first = files.row.cells[number]
+        row = memberships.find(first, channel) if first else 0
+        rank = event.generation, event.channel_sequence, sequence
+        if row and not memberships.is_newer(rank, row):
+            return
+        if row:
+            self._put(row, rank, 0)
+        else:
+            files.row.put(number, memberships.add(first, channel, rank, 0))
+        if not channel:
+            self._list(number, None, 0)
+        self._enter(number)
+        self.withdrawn.add((number, channel))
+
+    def forget_withdrawn(self) -> None:
+        """Forget the withdrawals: all that the master said before them was heard."""
+        withdrawn, self.withdrawn = self.withdrawn, set()
+        for number, channel in withdrawn:
+            row = self._memberships.find(self._files.row.cells[number], channel)
+            if row and not self._memberships.content.cells[row]:
+                self._forget(number, [row])
 
     def file(self, path: FilePath) -> PublishedFile | None:
         """Find a published file."""
@@ -157,13 +186,13 @@ class Catalogue:
     def dump(self) -> CatalogueDump:
         """Give all that cannot be derived, as ``load`` takes it."""
         order = array("I", map(self._files.find, self._paths.after("")))
-        return CatalogueDump(self._files.dump(), self._memberships.dump(), list(self._withdrawn), order.tobytes())
+        return CatalogueDump(self._files.dump(), self._memberships.dump(), list(self.withdrawn), order.tobytes())
 
     def load(self, dumped: CatalogueDump) -> None:
         """Take what ``dump`` gave."""
         self._files.load(dumped.files)
         self._memberships.load(dumped.memberships)
-        self._withdrawn = set(dumped.withdrawn)
+        self.withdrawn = set(dumped.withdrawn)
         order = array("I", dumped.order)
         self._count = len(order)
         self._paths = Paths.of([self._files.paths[number] for number in order])
@@ -171,14 +200,9 @@ class Catalogue:
     def _details(self, file: PublishedFile) -> Details:
         return self._files.details_of(self._files.find(file.path))
 
-    def _put(self, number: int, row: int, channel: int, rank: Rank, content: int) -> None:
-        """Let a fact hold in the place of the one in ``row``, if any."""
-        files, memberships = self._files, self._memberships
-        if content:
-            self._contents.use(content)
-        if not row:
-            files.row.put(number, memberships.add(files.row.cells[number], channel, rank, content))
-            return
+    def _put(self, row: int, rank: Rank, content: int) -> None:
+        """Let a fact hold in the place of the one in a row."""
+        memberships = self._memberships
         before = memberships.content.cells[row]
         memberships.rank(row, rank)
         memberships.content.put(row, content)
@@ -187,32 +211,28 @@ class Catalogue:
 
     def _list(self, number: int, event: FilePublished | None, content: int) -> None:
         """Note what is published under a path; keep the published paths in order, and their number."""
-        files, path = self._files, self._files.paths[number]
-        was_listed = bool(files.content.cells[number])
+        files = self._files
+        path, was_listed = files.paths[number], files.content.cells[number]
         if event is None:
             files.withdraw(number)
         else:
             files.publish(number, event, content)
-        if path.startswith(HELD_PREFIX) or was_listed == (event is not None):
+        if bool(was_listed) == (event is not None) or path.startswith(HELD_PREFIX):
             return
-        self._count += 1 if event else -1
-        (self._paths.add if event else self._paths.drop)(path)
+        if event is None:
+            self._count -= 1
+            self._paths.drop(path)
+        else:
+            self._count += 1
+            self._paths.add(path)
 
     def _enter(self, number: int) -> None:
         """Work out which channels hold what is published under a path."""
         files = self._files
         content = files.content.cells[number]
         files.enter(number, self._memberships.holding(files.row.cells[number], content) if content else ())
-        if self.watches:
+        if self.watches.asked:
             self.watches.changed(number)
-
-    def _forget_withdrawn(self) -> None:
-        """Forget the withdrawals that nothing older can follow."""
-        withdrawn, self._withdrawn = self._withdrawn, set()
-        for number, channel in withdrawn:
-            row = self._memberships.find(self._files.row.cells[number], channel)
-            if row and not self._memberships.content.cells[row]:
-                self._forget(number, [row])
 
     def _forget(self, number: int, rows: Iterable[int]) -> None:
         """Take facts out as if they had never been said."""

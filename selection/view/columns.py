@@ -81,16 +81,15 @@ class Slots:
                 place = (place + 1) & mask
             cells[place] = number
 
-    def put(self, number: int, hashed: int) -> None:
-        """Put a number in that is not there; ``hashed`` is the hash of its thing."""
+    def put(self, number: int, hashed: int, place: int) -> None:
+        """Put a number in that is not there; ``hashed`` is the hash of its thing, ``place`` where the search ended."""
         if not self._room:  # no list is made of what is there: it would be the largest thing in memory
             self.fill(filter(None, self.cells), _room_in(self.mask + 1))
+            place = hashed & self.mask
+            while self.cells[place]:
+                place = (place + 1) & self.mask
         self._room -= 1
-        cells, mask = self.cells, self.mask
-        place = hashed & mask
-        while cells[place]:
-            place = (place + 1) & mask
-        cells[place] = number
+        self.cells[place] = number
 
     def drop(self, number: int) -> None:
         """Take a number out; its thing is still there. What lies behind moves up, so that no search ends too early."""

@@ -6,7 +6,8 @@ mirror number n; whole trees are usually on the same mirrors, so equal sets are 
 
 from __future__ import annotations
 
-from struct import Struct
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -17,7 +18,6 @@ from selection.view.holders import HolderSets, HolderSetsDump
 
 _SHIFT: Final = 5
 _NARROW_MAX: Final = 255  # what the narrowest column holds
-_EACH_DIGEST: Final = Struct(f"{SHA256_BYTES}s")
 assert 1 << _SHIFT == SHA256_BYTES  # noqa: S101 - the module is wrong where it does not hold
 
 
@@ -45,6 +45,7 @@ class Contents:
         self.sets = HolderSets()
         self._slots = Slots(self._hash_of)
         self._free: list[int] = []
+        self._gathered: dict[Digest, int] = {}
         self.watched: set[int] = set()
         self.watched_version = 0
 
@@ -54,7 +55,7 @@ class Contents:
         cells, mask = slots.cells, slots.mask
         place = hash(sha256) & mask
         while number := cells[place]:
-            if digests[number << _SHIFT : number + 1 << _SHIFT] == sha256:
+            if digests.startswith(sha256, number << _SHIFT):
                 return number
             place = (place + 1) & mask
         return 0
@@ -63,12 +64,15 @@ class Contents:
         """Give the number of a content; one that nobody spoke of yet is given its number."""
         slots, digests = self._slots, self.digests
         cells, mask = slots.cells, slots.mask
-        place = hash(sha256) & mask
+        hashed = hash(sha256)
+        place = hashed & mask
         while number := cells[place]:  # as in ``find``
-            if digests[number << _SHIFT : number + 1 << _SHIFT] == sha256:
+            if digests.startswith(sha256, number << _SHIFT):
                 return number
             place = (place + 1) & mask
-        return self._add(sha256)
+        number = self._begin(sha256)
+        slots.put(number, hashed, place)
+        return number
 
     def digest(self, number: int) -> Digest:
         """Give the digest of a content."""
@@ -78,72 +82,55 @@ class Contents:
         """Give the mirrors that hold a content, as a bit set; nobody holds number 0."""
         return self.sets.values[self.held.cells[number]]
 
-    def hold(self, sha256: Digest, bit: int, mirror: int) -> bool:
+    def hold(self, sha256: Digest, bit: int) -> bool:
         """Note that a mirror holds a content; tell whether that is new. ``bit`` is that of its number."""
-        slots, digests, sets = self._slots, self.digests, self.sets
-        cells, mask = slots.cells, slots.mask
-        place = hash(sha256) & mask
-        while number := cells[place]:  # as in ``find``: a call more for each fact is felt
-            if digests[number << _SHIFT : number + 1 << _SHIFT] == sha256:
-                break
-            place = (place + 1) & mask
-        else:
-            number = self._add(sha256)
-        held_cells, values = self.held.cells, sets.values
-        held = held_cells[number]
-        before = values[held]
-        after = before | bit
-        if after == before:
-            return False
-        now = sets.memo.get((held, mirror), 0)
-        if now and values[now] == after:
-            uses = sets.uses
-            uses[now] += 1
-            if held:
-                uses[held] -= 1
-                if not uses[held]:
-                    sets.release(held)
-        else:
-            now = sets.step(held, after, mirror)
-        try:
-            held_cells[number] = now
-        except OverflowError:
-            self.held.put(number, now)
-        if number in self.watched:
-            self.watched_version += 1
-        return True
+        return not self._settle(self.need(sha256), bit)
 
-    def hold_all(self, joined: bytes, bit: int, mirror: int) -> tuple[list[int], int]:
-        """Note that a mirror holds contents, given by their digests one after the other.
-
-        Gives their numbers, and how many of them it holds only now.
-        """
-        slots, digests, values = self._slots, self.digests, self.sets.values
-        cells, mask, held_cells = slots.cells, slots.mask, self.held.cells
-        listed: list[int] = []
+    def hold_all(self, numbers: Sequence[int], bit: int) -> int:
+        """Note that a mirror holds some contents, each given once; tell how many of them it holds only now."""
+        cells, sets = self.held.cells, self.sets
+        held = [cells[number] for number in numbers]
+        steps: dict[int, int] = {}
         added = 0
-        for (sha256,) in _EACH_DIGEST.iter_unpack(joined):
-            place = hash(sha256) & mask
-            while number := cells[place]:  # as in ``find``
-                if digests[number << _SHIFT : number + 1 << _SHIFT] == sha256:
-                    break
-                place = (place + 1) & mask
-            if not (number and values[held_cells[number]] & bit):
-                added += self.hold(sha256, bit, mirror)
-                cells, mask, held_cells = slots.cells, slots.mask, self.held.cells
-                number = number or self.find(sha256)
-            listed.append(number)
-        return listed, added
+        for before, uses in Counter(held).items():
+            value = sets.values[before]
+            if value & bit:
+                steps[before] = before
+            else:
+                steps[before] = sets.exchange(before, value | bit, uses)
+                added += uses
+        if added:
+            self._step(numbers, [steps[before] for before in held])
+        return added
 
-    def release(self, number: int, bit: int, mirror: int) -> bool:
+    def gather(self, sha256s: Iterable[Digest], bit: int) -> None:
+        """Take note that a mirror holds contents, to be put together with what other mirrors tell of the same ones.
+
+        Nobody may ask who holds what until all is settled.
+        """
+        gathered = self._gathered
+        get = gathered.get
+        for sha256 in sha256s:
+            gathered[sha256] = get(sha256, 0) | bit
+
+    def settle(self) -> list[int]:
+        """Note what was gathered. Gives, for each content where there are any, the mirrors that held it already."""
+        gathered, self._gathered = self._gathered, {}
+        settle = self._settle
+        return [*filter(None, [settle(self.need(sha256), bits) for sha256, bits in gathered.items()])]
+
+    def settle_one(self, sha256: Digest) -> int:
+        """Note what was gathered of one content; give the mirrors that held it already."""
+        bits = self._gathered.pop(sha256, 0)
+        return self._settle(self.need(sha256), bits) if bits else 0
+
+    def release(self, number: int, bit: int) -> bool:
         """Note that a mirror holds a content no more; tell whether that is new."""
         held = self.held.cells[number]
         before = self.sets.values[held]
         if not before & bit:
             return False
-        now = self.sets.step(held, before & ~bit, mirror)
-        if now != held:
-            self.held.put(number, now)
+        self.held.put(number, self.sets.exchange(held, before & ~bit))
         if number in self.watched:
             self.watched_version += 1
         self._drop_if_idle(number)
@@ -189,7 +176,34 @@ class Contents:
         taken = (number for number, is_idle in enumerate(idle) if not is_idle)
         self._slots.fill(taken, len(idle) - 1 - len(self._free))
 
-    def _add(self, sha256: Digest) -> int:
+    def _settle(self, number: int, bits: int) -> int:
+        sets, held = self.sets, self.held.cells[number]
+        before = sets.values[held]
+        after = before | bits
+        if after != before:
+            now = sets.exchange(held, after)
+            try:
+                self.held.cells[number] = now
+            except OverflowError:
+                self.held.put(number, now)
+            if number in self.watched:
+                self.watched_version += 1
+        return before & bits
+
+    def _step(self, numbers: Sequence[int], now: Sequence[int]) -> None:
+        """Note which sets hold some contents now."""
+        cells = self.held.cells
+        try:
+            for number, held in zip(numbers, now, strict=True):
+                cells[number] = held
+        except OverflowError:
+            for number, held in zip(numbers, now, strict=True):
+                self.held.put(number, held)
+        if self.watched and not self.watched.isdisjoint(numbers):
+            self.watched_version += 1
+
+    def _begin(self, sha256: Digest) -> int:
+        """Give a number to a content that has none."""
         if self._free:
             number = self._free.pop()
             self.digests[number << _SHIFT : number + 1 << _SHIFT] = sha256
@@ -198,11 +212,14 @@ class Contents:
             self.digests += sha256
             self.held.cells.append(0)
             self.uses.cells.append(0)
-        self._slots.put(number, hash(sha256))
         return number
 
     def _drop_if_idle(self, number: int) -> None:
-        if not self.held.cells[number] and not self.uses.cells[number]:
+        if self.held.cells[number] or self.uses.cells[number]:
+            return
+        if self._gathered and (sha256 := self.digest(number)) in self._gathered:
+            self.settle_one(sha256)
+        else:
             self._slots.drop(number)
             self._free.append(number)
 

@@ -70,6 +70,7 @@ class Files:
         self.pieces_bytes = 0
         self._slots = Slots(self._hash_of)
         self._free: list[int] = []
+        self._last_path, self._last = _NO_PATH, 0
         self._columns = (
             self.row,
             self.content,
@@ -93,21 +94,31 @@ class Files:
             place = (place + 1) & mask
         return 0
 
-    def add(self, path: FilePath) -> int:
-        """Give a number to a path that has none."""
-        if self._free:
-            number = self._free.pop()
-            self.paths[number] = path
+    def need(self, path: FilePath) -> int:
+        """Give the number of a path; one that nobody spoke of yet is given its number.
+
+        What was needed last is at hand: a file enters several channels, one after the other.
+        """
+        if path == self._last_path:
+            return self._last
+        slots, paths = self._slots, self.paths
+        cells, mask = slots.cells, slots.mask
+        hashed = hash(path)
+        place = hashed & mask
+        while number := cells[place]:  # as in ``find``
+            if paths[number] == path:
+                break
+            place = (place + 1) & mask
         else:
-            number = len(self.paths)
-            self.paths.append(path)
-            for column in self._columns:
-                column.cells.append(0)
-        self._slots.put(number, hash(path))
+            number = self._begin(path)
+            slots.put(number, hashed, place)
+        self._last_path, self._last = path, number
         return number
 
     def remove(self, number: int) -> None:
         """Take a path's number back; nothing is published under it."""
+        if number == self._last:
+            self._last_path, self._last = _NO_PATH, 0
         self._slots.drop(number)
         self.paths[number] = _NO_PATH
         self._free.append(number)
@@ -169,6 +180,18 @@ class Files:
     def details_of(self, number: int) -> Details:
         """Give what few ask for."""
         return self.details.get(number, NO_DETAILS)
+
+    def _begin(self, path: FilePath) -> int:
+        """Give a number to a path that has none."""
+        if self._free:
+            number = self._free.pop()
+            self.paths[number] = path
+        else:
+            number = len(self.paths)
+            self.paths.append(path)
+            for column in self._columns:
+                column.cells.append(0)
+        return number
 
     def _kind_of(self, event: FilePublished) -> Kind:
         """Give the kind of a publication: mostly that of the one before."""

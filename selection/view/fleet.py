@@ -14,60 +14,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 from msgspec import Struct
 
-from events.envelope import MASTER_SOURCE, Envelope, mirror_source
+from events.envelope import Envelope
 from events.grants import Binding
 from events.names import ORIGIN, ChannelName, Digest, FilePath, MirrorName, Tag
-from events.schemas import (
-    AvailabilityChanged,
-    CatalogueRestated,
-    ChannelDefined,
-    ChannelFollowed,
-    ChannelRemoved,
-    DecisionsRecorded,
-    DownloadsGranted,
-    DownloadsReported,
-    Event,
-    EventUnreadable,
-    FilePublished,
-    FileWithdrawn,
-    GrantClaimed,
-    GrantsRevoked,
-    InventoryAnnounced,
-    KeysRotated,
-    LoadReported,
-    LogOpened,
-    LossReason,
-    MirrorCameOnline,
-    MirrorInvited,
-    MirrorJoined,
-    MirrorLeft,
-    MirrorRuled,
-    MirrorWentOffline,
-    QuotaReached,
-    ReplicaDeclined,
-    ReplicaLost,
-    ReplicaReady,
-    SelectorCameOnline,
-    SourceBanned,
-    StandingRecorded,
-    SubscriptionGranted,
-    SubscriptionRevoked,
-)
+from events.schemas import LossReason, ReplicaDeclined
 from selection.view.acknowledgements import Acknowledgements, Followed, Withdrawal
 from selection.view.catalogue import Catalogue, CatalogueDump
 from selection.view.changes import Changes
 from selection.view.contents import Contents, ContentsDump
 from selection.view.file import Digests, Pieces, PublishedFile
+from selection.view.folding import Folding
 from selection.view.policies import AddressPolicies, Said
 from selection.view.replicas import Replicas, Told
 from selection.view.roster import Mirror, Roster, RosterDump
 from selection.view.sequences import SequenceTrack
-
-_MIRROR_PREFIX = mirror_source(MirrorName(""))
 
 
 class FleetDump(Struct, array_like=True, kw_only=True):
@@ -97,32 +61,22 @@ class Parts(NamedTuple):
 
 
 class FleetView:
-    """What is published, which mirrors there are, who holds what and how each fares.
+    """What is published, which mirrors there are, who holds what and how each fares."""
 
-    ``revoked_start_by_s``: grants that could be begun no later may have been taken back, so new ones begin beyond it.
-    """
-
-    def __init__(self) -> None:
-        self._contents = Contents()
-        self._catalogue = Catalogue(self._contents)
-        self._roster = Roster()
-        self._replicas = Replicas(self._contents)
-        self._acknowledgements = Acknowledgements()
-        self._policies = AddressPolicies()
-        self._told_by_name: dict[MirrorName, Told] = {}
-        self._tracks: dict[str, SequenceTrack] = {}
-        self._floor = 0
+    def __init__(self, folding: Folding | None = None) -> None:
+        self._folding = folding or Folding()
+        self._contents, self._roster = self._folding.contents, self._folding.roster
+        self._replicas, self._policies = self._folding.replicas, self._folding.policies
+        self._acknowledgements = self._folding.acknowledgements
         self._followers: dict[tuple[ChannelName, ...], int] = {}
         self._followers_version = 0
         self._bindings: dict[tuple[tuple[ChannelName, ...], MirrorName], Binding] = {}
         self._bindings_version = 0, 0
-        self.log_generation = 0
-        self.revoked_start_by_s = 0
 
     @property
     def catalogue(self) -> Catalogue:
         """Give the published files."""
-        return self._catalogue
+        return self._folding.catalogue
 
     @property
     def parts(self) -> Parts:
@@ -134,31 +88,23 @@ class FleetView:
         """Give which mirrors changed lately in anything but what they hold and follow, by number."""
         return self._roster.changes
 
+    @property
+    def log_generation(self) -> int:
+        """Give the newest generation of the log that the master opened."""
+        return self._folding.log_generation
+
+    @property
+    def revoked_start_by_s(self) -> int:
+        """Give until when grants begin that may have been taken back: new ones begin beyond it."""
+        return self._folding.revoked_start_by_s
+
     def apply(self, envelope: Envelope, *, heard_s: float) -> None:
         """Fold one event. ``heard_s`` is when it arrived, on the listener's clock; it counts for load reports alone."""
-        event, sequence = envelope.event, envelope.sequence
-        if isinstance(event, LoadReported):  # telemetry may have gaps and keeps no history
-            self._roster.weigh(event, version=envelope.version, heard_s=heard_s)
-            return
-        track = self._tracks.get(envelope.source)
-        if track is None or track.epoch != envelope.epoch:
-            track = self._begin_epoch(envelope, track)
-            if track is None:
-                return
-        elif sequence == track.last + 1:
-            track.last = sequence
-        elif not track.note(sequence):
-            return
-        if isinstance(event, ReplicaReady):
-            told = self._told_by_name.get(event.mirror) or self._told(event.mirror)
-            self._replicas.ready(told, event, sequence, track)
-        elif sequence >= self._floor or not self._is_void(envelope):
-            self._fold(event, sequence=sequence, track=track)
+        self._folding.apply(envelope, heard_s)
 
     def apply_all(self, envelopes: Iterable[Envelope], *, heard_s: float = 0.0) -> None:
         """Fold many events: the same as folding one after the other, for less."""
-        for envelope in envelopes:
-            self.apply(envelope, heard_s=heard_s)
+        self._folding.apply_all(envelopes, heard_s)
 
     @property
     def roster_version(self) -> int:
@@ -167,15 +113,15 @@ class FleetView:
 
     def file(self, path: FilePath) -> PublishedFile | None:
         """Find a published file that visitors may know of: one that is held is none."""
-        return self._catalogue.file(path)
+        return self._folding.catalogue.file(path)
 
     def digests(self, file: PublishedFile) -> Digests:
         """Give a file's other digests."""
-        return self._catalogue.digests(file)
+        return self._folding.catalogue.digests(file)
 
     def pieces(self, file: PublishedFile) -> Pieces:
         """Give the digests of a file's pieces."""
-        return self._catalogue.pieces(file)
+        return self._folding.catalogue.pieces(file)
 
     def servers(self, file: PublishedFile) -> int:
         """Give the mirrors that can serve a file as far as the file goes, as a bit set: the second criterion.
@@ -193,7 +139,7 @@ class FleetView:
 
     def metadata_holders(self, channel: ChannelName, tags: AbstractSet[Tag]) -> int:
         """Give the mirrors that follow a channel and hold all its files that carry one of these tags, as a bit set."""
-        return self._roster.followers(channel) & self._catalogue.watches.holders(channel, tags)
+        return self._roster.followers(channel) & self._folding.catalogue.watches.holders(channel, tags)
 
     def mirrors(self) -> tuple[Mirror, ...]:
         """Give the mirrors of the fleet, by name."""
@@ -243,7 +189,7 @@ class FleetView:
 
     def _find_binding(self, channels: tuple[ChannelName, ...], mirror: MirrorName) -> Binding:
         if mirror != ORIGIN:
-            bit = 1 << self._number(mirror)
+            bit = 1 << self._folding.number(mirror)
             channels = tuple(channel for channel in channels if self._roster.followers(channel) & bit)
         return self._policies.binding(channels)
 
@@ -285,14 +231,14 @@ class FleetView:
         """Give all that cannot be derived, as ``load`` takes it. It is the view's own: write it at once."""
         return FleetDump(
             contents=self._contents.dump(),
-            catalogue=self._catalogue.dump(),
+            catalogue=self.catalogue.dump(),
             roster=self._roster.dump(),
             told=self._replicas.told,
             withdrawals=self._acknowledgements.withdrawals,
             followed=self._acknowledgements.followed,
             policies=self._policies.said,
-            tracks=self._tracks,
-            floor=self._floor,
+            tracks=self._folding.tracks,
+            floor=self._folding.floor,
             log_generation=self.log_generation,
             revoked_start_by_s=self.revoked_start_by_s,
         )
@@ -300,122 +246,18 @@ class FleetView:
     @classmethod
     def load(cls, dumped: FleetDump) -> FleetView:
         """Make a view of what ``dump`` gave."""
-        view = cls()
-        view._contents.load(dumped.contents)
-        view._catalogue.load(dumped.catalogue)
-        view._roster.load(dumped.roster)
-        view._replicas.told = dumped.told
-        view._acknowledgements.withdrawals = dumped.withdrawals
-        view._acknowledgements.followed = dumped.followed
-        view._policies.said = dumped.policies
-        view._tracks, view._floor = dumped.tracks, dumped.floor
-        view.log_generation, view.revoked_start_by_s = dumped.log_generation, dumped.revoked_start_by_s
-        return view
+        folding = Folding()
+        folding.contents.load(dumped.contents)
+        folding.catalogue.load(dumped.catalogue)
+        folding.roster.load(dumped.roster)
+        folding.replicas.told = dumped.told
+        folding.acknowledgements.withdrawals = dumped.withdrawals
+        folding.acknowledgements.followed = dumped.followed
+        folding.policies.said = dumped.policies
+        folding.tracks, folding.floor = dumped.tracks, dumped.floor
+        folding.log_generation, folding.revoked_start_by_s = dumped.log_generation, dumped.revoked_start_by_s
+        return cls(folding)
 
     def missing_events(self) -> dict[str, int]:
         """Count, for each source with a gap in its numbers, the events that never arrived."""
-        return {source: missing for source, track in sorted(self._tracks.items()) if (missing := track.missing)}
-
-    def _fold(self, event: Event, *, sequence: int, track: SequenceTrack) -> None:  # noqa: C901, PLR0912 - a case for each kind
-        """Fold what holds, the most frequent first; ``sequence`` and ``track`` are its source's."""
-        match event:
-            case ReplicaReady() | ReplicaLost():
-                self._replicas.apply(self._told(event.mirror), event, sequence=sequence, track=track)
-            case FilePublished():
-                self._catalogue.apply(event, sequence=sequence, is_whole=self._is_whole(track))
-            case FileWithdrawn():
-                self._catalogue.apply(event, sequence=sequence, is_whole=self._is_whole(track))
-                self._acknowledgements.withdraw(event, epoch=track.epoch, sequence=sequence)
-            case InventoryAnnounced():
-                if self._replicas.page(self._told(event.mirror), event, track=track):
-                    self._roster.note_change(self._number(event.mirror))
-            case ReplicaDeclined():
-                self._replicas.decline(self._told(event.mirror), event, sequence=sequence)
-            case ChannelFollowed():
-                self._acknowledgements.follow(self._number(event.mirror), event, sequence=sequence)
-            case ChannelDefined() | ChannelRemoved():
-                self._policies.apply(event, sequence=sequence)
-            case MirrorJoined() | MirrorLeft():
-                self._roster.enrol(event, sequence=sequence)
-            case MirrorRuled():
-                self._roster.rule(event, sequence=sequence)
-            case SubscriptionGranted() | SubscriptionRevoked():
-                self._roster.subscribe(event, sequence=sequence)
-            case MirrorCameOnline() | MirrorWentOffline():
-                self._roster.attend(event, sequence=sequence)
-            case AvailabilityChanged():
-                self._roster.open(event, sequence=sequence)
-            case KeysRotated():
-                self._roster.rotate(event, sequence=sequence)
-            case GrantsRevoked():
-                self.revoked_start_by_s = max(self.revoked_start_by_s, event.start_by_s_max)
-            case LogOpened() | CatalogueRestated():
-                self._begin_anew(event)
-            case (
-                MirrorInvited()
-                | StandingRecorded()
-                | DecisionsRecorded()
-                | DownloadsGranted()
-                | DownloadsReported()
-                | SelectorCameOnline()
-                | EventUnreadable()
-                | SourceBanned()
-                | QuotaReached()
-                | GrantClaimed()
-                | LoadReported()  # weighed before
-            ):
-                pass
-            case _:
-                assert_never(event)
-
-    def _told(self, mirror: MirrorName) -> Told:
-        told = self._told_by_name.get(mirror)
-        if told is None:
-            told = self._told_by_name[mirror] = self._replicas.of(self._number(mirror))
-        return told
-
-    def _number(self, mirror: MirrorName) -> int:
-        return self._roster.mirror(mirror).number
-
-    def _is_whole(self, track: SequenceTrack) -> bool:
-        """Tell whether all that the master said since its last restatement was heard."""
-        return track.is_whole_after(self._floor - 1 if self._floor else 0)
-
-    def _begin_epoch(self, envelope: Envelope, track: SequenceTrack | None) -> SequenceTrack | None:
-        """Let a source's new epoch end its older ones; None: this is one of those."""
-        if track is not None:
-            if envelope.epoch < track.epoch:
-                return None
-            self._forget(envelope.source)
-        begun = self._tracks[envelope.source] = SequenceTrack(envelope.epoch, envelope.sequence, envelope.sequence)
-        return begun
-
-    def _is_void(self, envelope: Envelope) -> bool:
-        """Tell whether a restatement took the place of what the master says here. A log that it opened is open."""
-        is_under = envelope.source == MASTER_SOURCE and envelope.sequence < self._floor
-        return is_under and not isinstance(envelope.event, LogOpened)
-
-    def _begin_anew(self, event: LogOpened | CatalogueRestated) -> None:
-        """Note a new log, or let the master's facts from before its restatement hold no longer."""
-        if isinstance(event, LogOpened):
-            self.log_generation = max(self.log_generation, event.generation)
-        elif event.since > self._floor:
-            self._floor = event.since
-            self._catalogue.forget_before(event.since)
-            self._roster.forget_master_before(event.since)
-            self._policies.forget_before(event.since)
-            self._acknowledgements.forget_before(event.since)
-
-    def _forget(self, source: str) -> None:
-        if source == MASTER_SOURCE:
-            self._floor = 0
-            self._contents.disuse_all()
-            self._catalogue = Catalogue(self._contents)
-            self._roster.forget_master()
-            self._policies.forget()
-            self._acknowledgements.forget_master()
-        elif source.startswith(_MIRROR_PREFIX):
-            name = MirrorName(source.removeprefix(_MIRROR_PREFIX))
-            self._roster.forget_mirror(name)
-            self._replicas.forget(self._number(name))
-            self._acknowledgements.forget_mirror(self._number(name))
+        return {source: missing for source, track in sorted(self._folding.tracks.items()) if (missing := track.missing)}

@@ -7,50 +7,52 @@ from typing import Final, TypeAlias
 
 from selection.view.columns import Slots
 
-MEMO_MAX: Final = 4096  # steps from set to set that lie ahead of the others: a mirror fetches what the one before has
+# A file comes to its mirrors one by one, so a publication goes through the same few sets again and again.
+IDLE_MAX: Final = 1024  # sets that nothing uses and that are kept, since they may come again; some 100 bytes each
+LATELY_MAX: Final = 4096  # sets that are found at once
 
 HolderSetsDump: TypeAlias = tuple[list[bytes], bytes]
 
 
 class HolderSets:
-    """Bit sets by id, each as long as something uses it. Id 0 is the empty one. Read ``values`` directly.
+    """Bit sets by id, from 1 on; 0 is the empty one. Read ``values`` directly.
 
-    ``memo`` has the id that a set had lately after a change of one mirror, by the set's id and the mirror's number;
-    look whether its value is the wanted one, since ids go to others.
+    An id keeps its set while something uses it, and mostly for a while longer.
     """
 
-    __slots__ = ("_free", "_slots", "memo", "uses", "values")
+    __slots__ = ("_free", "_idle", "_lately", "_slots", "uses", "values")
 
     def __init__(self) -> None:
         self.values: list[int] = [0]
         self.uses: list[int] = [0]
         self._slots = Slots(self._hash_of)
         self._free: list[int] = []
-        self.memo: dict[tuple[int, int], int] = {}
+        self._idle: list[int] = []
+        self._lately: dict[int, int] = {}
 
     def __len__(self) -> int:
-        """Count the different sets."""
-        return len(self.values) - len(self._free)
+        """Count the different sets that are in use."""
+        return sum(map(bool, self.uses))
 
-    def step(self, held: int, after: int, mirror: int) -> int:
-        """Exchange one use of a set for one of what it is after a change of one mirror."""
-        if len(self.memo) >= MEMO_MAX:
-            self.memo.clear()
-        now = self.memo[held, mirror] = self._exchange(held, after)
+    def exchange(self, held: int, value: int, uses: int = 1) -> int:
+        """Give so many uses of an id back, and take as many of the set of this value; give that one's id."""
+        now = self._lately.get(value)
+        if now is None:
+            now = self._lookup(value)
+        counts = self.uses
+        if now:
+            counts[now] += uses
+        if held:
+            counts[held] -= uses
+            if not counts[held]:
+                self._leave_idle(held)
         return now
-
-    def release(self, number: int) -> None:
-        """Let go of a set that nothing uses any more."""
-        self._slots.drop(number)
-        self.uses[number] = 0
-        self.values[number] = 0
-        self._free.append(number)
 
     def dump(self) -> HolderSetsDump:
         """Give the sets and the use that is made of each, as ``load`` takes them."""
-        return [value.to_bytes((value.bit_length() + 7) // 8, "little") for value in self.values], array(
-            "I", self.uses
-        ).tobytes()
+        self._drop_idle()
+        values = [value.to_bytes((value.bit_length() + 7) // 8, "little") for value in self.values]
+        return values, array("I", self.uses).tobytes()
 
     def load(self, dumped: HolderSetsDump) -> None:
         """Take what ``dump`` gave; an id without use is free."""
@@ -60,43 +62,53 @@ class HolderSets:
         self._free = [number for number, used in enumerate(uses) if number and not used]
         self._slots.fill((number for number, used in enumerate(uses) if used), len(uses) - 1 - len(self._free))
 
-    def _exchange(self, held: int, after: int) -> int:
-        uses = self.uses
-        now = self._find(after)
-        if now:
-            uses[now] += 1
-        if held and uses[held] == 1:
-            if after and not now:  # nobody else has it: let it become the other
-                self._slots.drop(held)
-                self.values[held] = after
-                self._slots.put(held, _mixed(after))
-                return held
-            self.release(held)
-        elif held:
-            uses[held] -= 1
-        return now or (self._add(after) if after else 0)
+    def _lookup(self, value: int) -> int:
+        """Find a set, or begin it."""
+        if not value:
+            return 0
+        if len(self._lately) >= LATELY_MAX:
+            self._lately.clear()
+        number = self._lately[value] = self._need(value)
+        return number
 
-    def _find(self, value: int) -> int:
+    def _need(self, value: int) -> int:
         slots, values = self._slots, self.values
         cells, mask = slots.cells, slots.mask
-        place = _mixed(value) & mask
-        while cell := cells[place]:
-            if values[cell] == value:
-                return cell
+        hashed = _mixed(value)
+        place = hashed & mask
+        while number := cells[place]:
+            if values[number] == value:
+                return number
             place = (place + 1) & mask
-        return 0
+        number = self._begin(value)
+        slots.put(number, hashed, place)
+        return number
 
-    def _add(self, value: int) -> int:
+    def _begin(self, value: int) -> int:
+        """Give an id to a set that has none."""
         if self._free:
             number = self._free.pop()
             self.values[number] = value
-            self.uses[number] = 1
         else:
             number = len(self.values)
             self.values.append(value)
-            self.uses.append(1)
-        self._slots.put(number, _mixed(value))
+            self.uses.append(0)
         return number
+
+    def _leave_idle(self, number: int) -> None:
+        self._idle.append(number)
+        if len(self._idle) > IDLE_MAX:
+            self._drop_idle()
+
+    def _drop_idle(self) -> None:
+        """Let go of the sets that nothing uses. Some stand here twice, others came into use again."""
+        for number in self._idle:
+            if not self.uses[number] and (value := self.values[number]):
+                self._slots.drop(number)
+                self._lately.pop(value, None)
+                self.values[number] = 0
+                self._free.append(number)
+        self._idle.clear()
 
     def _hash_of(self, number: int) -> int:
         return _mixed(self.values[number])

@@ -28,21 +28,21 @@ class _Watch:
 
 
 class Watches:
-    """The questions that were asked, each with its files; a change of any of them makes the answer anew."""
+    """The questions that were ``asked``, each with its files; a change of any of them makes the answer anew."""
 
     def __init__(self, files: Files, contents: Contents) -> None:
         self._files = files
         self._contents = contents
-        self._watches: dict[tuple[ChannelName, frozenset[Tag]], _Watch] = {}
+        self.asked: dict[tuple[ChannelName, frozenset[Tag]], _Watch] = {}
 
     def __len__(self) -> int:
         """Count the questions."""
-        return len(self._watches)
+        return len(self.asked)
 
     def holders(self, channel: ChannelName, tags: AbstractSet[Tag]) -> int:
         """Give the mirrors that hold every such file, as a bit set: all bits where there is no such file."""
         key = channel, frozenset(tags)
-        watch = self._watches.get(key)
+        watch = self.asked.get(key)
         if watch is None:
             watch = self._begin(*key)
         if watch.version != self._contents.watched_version:
@@ -51,7 +51,7 @@ class Watches:
 
     def changed(self, number: int) -> None:
         """Take note that something of a file changed."""
-        for (channel, tags), watch in self._watches.items():
+        for (channel, tags), watch in self.asked.items():
             was_of_it = number in watch.numbers
             if self._is_of(number, channel, tags):
                 watch.numbers.add(number)
@@ -62,15 +62,15 @@ class Watches:
             watch.version = -1
 
     def _begin(self, channel: ChannelName, tags: frozenset[Tag]) -> _Watch:
-        if len(self._watches) >= WATCHES_MAX:
-            del self._watches[next(iter(self._watches))]
+        if len(self.asked) >= WATCHES_MAX:
+            del self.asked[next(iter(self.asked))]
         numbers = {number for number in range(len(self._files.paths)) if self._is_of(number, channel, tags)}
-        watch = self._watches[channel, tags] = _Watch(numbers)
+        watch = self.asked[channel, tags] = _Watch(numbers)
         return watch
 
     def _answer(self, watch: _Watch) -> None:
         if watch.version < 0:
-            self._contents.watched = set().union(*map(self._contents_of, self._watches.values()))
+            self._contents.watched = set().union(*map(self._contents_of, self.asked.values()))
         watch.holders = _ALL
         for content in self._contents_of(watch):
             watch.holders &= self._contents.holders(content)

@@ -11,6 +11,8 @@ not kept (a mirror takes it in the moment in which it says the first page).
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -29,6 +31,7 @@ LOSSES_MAX: Final = 1000  # explanations, too
 INVENTORIES_PENDING_MAX: Final = 4
 # A relay repeats a batch of some hundred at most. A mirror whose number is lost for good keeps this many facts, 2 MB.
 LATE_MAX: Final = 10_000
+_EACH_DIGEST: Final = struct.Struct(f"{SHA256_BYTES}s")
 
 
 class Inventory(Struct):
@@ -46,9 +49,9 @@ class Inventory(Struct):
         self.weight += 1 + len(sha256s) - (0 if known is None else 1 + len(known) // SHA256_BYTES)
         self.pages[page] = b"".join(sha256s)
 
-    def joined(self) -> bytes:
-        """Give the digests of all contents, one after the other."""
-        return b"".join(self.pages.values())
+    def digests(self) -> list[Digest]:
+        """Give the digests of all contents."""
+        return [sha256 for page in self.pages.values() for (sha256,) in _EACH_DIGEST.iter_unpack(page)]
 
 
 class Told(Struct):
@@ -75,6 +78,7 @@ class Replicas:
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
+        self._marks: dict[int, int] = {}
         self.told: dict[int, Told] = {}
 
     def holders(self, sha256: Digest) -> int:
@@ -102,16 +106,38 @@ class Replicas:
 
     def ready(self, told: Told, event: ReplicaReady, sequence: int, track: SequenceTrack) -> None:
         """Fold that a mirror holds a content; ``sequence`` is the mirror's, and ``track`` has noted it."""
-        as_of, copies = told.as_of, told.copies
-        if told.since or told.pending or track.gaps or track.first > as_of + 1 or copies >= CONTENTS_MAX:
+        if not self.is_plain(told, sequence, 1, track):
             self.apply(told, event, sequence=sequence, track=track)
-        elif sequence > as_of:  # by far the most
-            told.folded = sequence
-            sha256 = event.sha256
-            if told.losses or told.declined:
-                _forget_reasons(told, sha256, sequence)
-            if self._contents.hold(sha256, told.bit, told.number):
-                told.copies = copies + 1
+            return
+        told.folded = sequence
+        if told.losses or told.declined:
+            _forget_reasons(told, event.sha256, sequence)
+        self._hold(told, event.sha256)
+
+    def ready_all(self, told: Told, sha256s: Sequence[Digest], sequence: int) -> None:
+        """Fold that a mirror holds some contents, where that ``is_plain``; ``sequence`` is the last fact's.
+
+        It is gathered: ``settle`` it before anybody asks.
+        """
+        told.folded = sequence
+        for reasons in (told.losses, told.declined):
+            if reasons and not reasons.keys().isdisjoint(sha256s):
+                for sha256 in sha256s:
+                    _forget_reasons(told, sha256, sequence)
+        told.copies += len(sha256s)
+        self._mark(told, sum(map(hash, sha256s)))
+        self._contents.gather(sha256s, told.bit)
+
+    def settle(self) -> None:
+        """Put what was gathered into force."""
+        for held_before in self._contents.settle():
+            self._uncount(held_before)
+
+    def is_plain(self, told: Told, first: int, count: int, track: SequenceTrack) -> bool:
+        """Tell whether so many facts, from this sequence of the mirror's on, are newer than all that is known."""
+        if told.since or told.pending or track.gaps:
+            return False
+        return track.first <= told.as_of + 1 <= first and told.copies + count <= CONTENTS_MAX
 
     def apply(self, told: Told, event: ReplicaReady | ReplicaLost, *, sequence: int, track: SequenceTrack) -> None:
         """Fold any fact about one content."""
@@ -165,9 +191,11 @@ class Replicas:
 
     def forget(self, number: int) -> None:
         """Forget all that a mirror said."""
+        self.settle()
         told = self.of(number)
         for content in self._contents.held_by(told.bit):
-            self._contents.release(content, told.bit, number)
+            self._contents.release(content, told.bit)
+        self._marks.pop(number, None)
         fresh = Told(number, told.bit)
         for name in fresh.__struct_fields__:
             setattr(told, name, getattr(fresh, name))
@@ -195,27 +223,63 @@ class Replicas:
         told.losses = {sha256: said for sha256, said in told.losses.items() if said[0] > as_of}
         told.declined = {sha256: said for sha256, said in told.declined.items() if said[0] > as_of}
         told.pending = {key: pages for key, pages in told.pending.items() if key[0] > as_of}
-        listed, added = self._contents.hold_all(inventory.joined(), told.bit, told.number)
-        told.copies += added
-        if told.copies > len(known := set(listed)):
-            self._hold_no_others(told, known)
+        self.settle()
+        sha256s = inventory.digests()
+        mark = sum(map(hash, sha256s))
+        if told.copies != len(sha256s) or mark != self._mark_of(told):
+            self._hold_just(told, sha256s)
+            self._marks.pop(told.number, None)
         for sha256, fact in told.since.items():
             (self._hold if fact & 1 else self._release)(told, sha256)
 
-    def _hold_no_others(self, told: Told, listed: set[int]) -> None:
+    def _hold_just(self, told: Told, sha256s: Sequence[Digest]) -> None:
+        """Let a mirror hold these contents and no others."""
         contents = self._contents
-        for content in contents.held_by(told.bit):
-            if content not in listed:
-                contents.release(content, told.bit, told.number)
-                told.copies -= 1
+        listed = dict.fromkeys(map(contents.need, sha256s))
+        told.copies += contents.hold_all([*listed], told.bit)
+        if told.copies > len(listed):
+            for content in contents.held_by(told.bit):
+                if content not in listed:
+                    contents.release(content, told.bit)
+            told.copies = len(listed)
 
     def _hold(self, told: Told, sha256: Digest) -> None:
-        if told.copies < CONTENTS_MAX:
-            told.copies += self._contents.hold(sha256, told.bit, told.number)
+        if told.copies < CONTENTS_MAX and self._contents.hold(sha256, told.bit):
+            told.copies += 1
+            self._mark(told, hash(sha256))
 
     def _release(self, told: Told, sha256: Digest) -> None:
+        self._uncount(self._contents.settle_one(sha256))
         content = self._contents.find(sha256)
-        told.copies -= bool(content) and self._contents.release(content, told.bit, told.number)
+        if content and self._contents.release(content, told.bit):
+            told.copies -= 1
+            self._mark(told, -hash(sha256))
+
+    def _uncount(self, mirrors: int) -> None:
+        """Take back that one more copy was counted at each of these mirrors."""
+        while mirrors:
+            number = mirrors.bit_length() - 1
+            mirrors ^= 1 << number
+            self.of(number).copies -= 1
+            self._marks.pop(number, None)
+
+    def _mark_of(self, told: Told) -> int:
+        """Give the sum of the hashes of what a mirror holds.
+
+        Two different sets of contents have the same sum once in 2**64 times, and nobody outside this process knows by
+        which key it hashes.
+        """
+        mark = self._marks.get(told.number)
+        if mark is None:
+            digest = self._contents.digest
+            mark = sum(hash(digest(content)) for content in self._contents.held_by(told.bit))
+            self._marks[told.number] = mark
+        return mark
+
+    def _mark(self, told: Told, more: int) -> None:
+        """Keep the sum of hashes of what a mirror holds, where it is known."""
+        if told.number in self._marks:
+            self._marks[told.number] += more
 
 
 def _is_news(told: Told, sha256: Digest, sequence: int, track: SequenceTrack) -> bool:
