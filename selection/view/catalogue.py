@@ -51,6 +51,7 @@ class Catalogue:
     """All published files by path, and for each the channels that hold its present content.
 
     ``withdrawn`` has what left a channel and is remembered: ``forget_withdrawn`` as soon as nothing older can follow.
+    ``version`` rises whenever a ``file`` may be another than before.
     """
 
     def __init__(self, contents: Contents) -> None:
@@ -60,6 +61,7 @@ class Catalogue:
         self.withdrawn: set[tuple[int, int]] = set()
         self._paths = Paths()
         self._count = 0
+        self.version = 0
         self.watches = Watches(self._files, contents)
 
     def __len__(self) -> int:
@@ -193,6 +195,7 @@ class Catalogue:
         self._files.load(dumped.files)
         self._memberships.load(dumped.memberships)
         self.withdrawn = set(dumped.withdrawn)
+        self.version += 1
         order = array("I", dumped.order)
         self._count = len(order)
         self._paths = Paths.of([self._files.paths[number] for number in order])
@@ -212,6 +215,7 @@ class Catalogue:
     def _list(self, number: int, event: FilePublished | None, content: int) -> None:
         """Note what is published under a path; keep the published paths in order, and their number."""
         files = self._files
+        self.version += 1
         path, was_listed = files.paths[number], files.content.cells[number]
         if event is None:
             files.withdraw(number)
@@ -229,6 +233,7 @@ class Catalogue:
     def _enter(self, number: int) -> None:
         """Work out which channels hold what is published under a path."""
         files = self._files
+        self.version += 1
         content = files.content.cells[number]
         files.enter(number, self._memberships.holding(files.row.cells[number], content) if content else ())
         if self.watches.asked:
