@@ -60,6 +60,7 @@ class Account:
     """One user of the broker: RabbitMQ permission patterns, and topic permissions for each exchange.
 
     An exchange without a topic permission is open, so each exchange that ``write`` or ``read`` matches has one.
+    ``tags`` are RabbitMQ's, separated by commas: what it may do beyond speaking in its own name.
     """
 
     configure: str
@@ -68,6 +69,7 @@ class Account:
     topics_write: dict[str, str] = field(default_factory=dict[str, str])
     topics_read: dict[str, str] = field(default_factory=dict[str, str])
     connections_max: int | None = None
+    tags: str = ""
 
 
 def log_stream(generation: int) -> str:
@@ -139,6 +141,17 @@ def mirror_account(mirror: MirrorName) -> Account:
         },
         topics_read=dict.fromkeys(EXCHANGES, "^$"),
         connections_max=MIRROR_CONNECTIONS_MAX,
+    )
+
+
+def importer_account() -> Account:
+    """Give what may be done while a log is imported: write whatever is logged, in anybody's name."""
+    return Account(
+        configure="^$",
+        write=f"^({'|'.join(LOGGED_EXCHANGES)})$",
+        read="^$",
+        topics_write=dict.fromkeys(LOGGED_EXCHANGES, ".*"),
+        tags="impersonator",
     )
 
 

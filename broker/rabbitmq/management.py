@@ -80,7 +80,7 @@ class Management:
     async def ensure_account(self, user: str, password: str, account: Account) -> None:
         """Create or change a user. Topic permissions, which narrow, come first: at no moment may it do more."""
         name = quote(user, safe="")
-        await self._call("PUT", f"users/{name}", {"password": password, "tags": ""})
+        await self._call("PUT", f"users/{name}", {"password": password, "tags": account.tags})
         for exchange in EXCHANGES:
             await self._call("PUT", f"topic-permissions/{self._vhost}/{name}", _topic_permission(account, exchange))
         rights = {"configure": account.configure, "write": account.write, "read": account.read}
