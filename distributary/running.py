@@ -40,6 +40,7 @@ class Role(Enum):
     MASTER = "master"
     MIRROR = "mirror"
     SELECTOR = "selector"
+    ARCHIVER = "archiver"
     ALL = "all"
 
 

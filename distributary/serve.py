@@ -1,7 +1,7 @@
 """The services of each role, run on uvloop until a signal ends them.
 
-One role is one process; ``all`` runs master, selector and, where one is configured, the mirror in one. A selector that
-is to be several processes is kept by one more (``distributary.processes``).
+One role is one process; ``all`` runs master, selector and, where they are configured, archiver and mirror in one. A
+selector that is to be several processes is kept by one more (``distributary.processes``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import structlog
 import uvloop
 
 from distributary.config.load import Settings
-from distributary.errors import CommandError
+from distributary.errors import CommandError, UnavailableError
 from distributary.exits import ExitCode
 from distributary.running import Announce, Role, Service, raise_descriptor_limit, run_until_signal
 
@@ -44,9 +44,12 @@ def services_of(role: Role, settings: Settings) -> tuple[Service, ...]:
             return (_selector(settings),)
         case Role.MIRROR:
             return (_mirror(settings),)
+        case Role.ARCHIVER:
+            return (_archiver(settings),)
         case Role.ALL:
-            site = (_master(settings), _selector(settings))
-            return site if settings.mirror is None else (*site, _mirror(settings, alone=False))
+            archiver = () if settings.archive is None else (_archiver(settings),)
+            mirror = () if settings.mirror is None else (_mirror(settings, alone=False),)
+            return (_master(settings), _selector(settings), *archiver, *mirror)
         case _:
             assert_never(role)
 
@@ -69,6 +72,23 @@ def _selector(settings: Settings) -> Service:
 
         return Service(Role.SELECTOR, lambda on_ready: run_processes(config, on_ready=on_ready), _broker_from(settings))
     return Service(Role.SELECTOR, lambda on_ready: run(config, on_ready=on_ready), _broker_from(settings))
+
+
+def _archiver(settings: Settings) -> Service:
+    from distributary.config.services.archive import archive_config  # noqa: PLC0415 - see above
+    from history.archive.app import run  # noqa: PLC0415 - see above
+    from history.archive.store.engine import ArchiveError  # noqa: PLC0415 - see above
+
+    config = archive_config(settings)
+
+    async def run_it(on_ready: Callable[[str], None]) -> None:
+        try:
+            await run(config, on_ready=on_ready)
+        except ArchiveError as error:
+            hint = "archive.data_dir and archive.database_url say where it is"
+            raise UnavailableError("archive_unavailable", str(error), hint=hint) from error
+
+    return Service(Role.ARCHIVER, run_it, _broker_from(settings))
 
 
 def _mirror(settings: Settings, *, alone: bool = True) -> Service:

@@ -33,14 +33,23 @@ url = {broker_url}
 listen = {master_listen}
 data_dir = "master"
 
-[selector]
+{archive}[selector]
 listen = {selector_listen}
+"""
+
+
+_ARCHIVE = """\
+# The log in a database, for years: docs/archive.md. Without this section nothing outlasts what the broker keeps.
+[archive]
+listen = {archive_listen}
+data_dir = "archive"
+
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SitePlan:
-    """What goes into a new site's configuration."""
+    """What goes into a new site's configuration. ``archive_listen`` is None for a site without an archive."""
 
     site_url: str = "http://127.0.0.1:8080"
     master_url: str = "http://127.0.0.1:8081"
@@ -48,6 +57,7 @@ class SitePlan:
     management_url: str | None = None
     master_listen: str = "127.0.0.1:8081"
     selector_listen: str = "127.0.0.1:8080"
+    archive_listen: str | None = "127.0.0.1:8083"
 
 
 def write_site(folder: Path, plan: SitePlan) -> dict[str, bool]:
@@ -95,6 +105,7 @@ def _config(plan: SitePlan) -> str:
         management=management,
         master_listen=toml_text(plan.master_listen),
         selector_listen=toml_text(plan.selector_listen),
+        archive=_ARCHIVE.format(archive_listen=toml_text(plan.archive_listen)) if plan.archive_listen else "",
     )
 
 

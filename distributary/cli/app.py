@@ -9,7 +9,7 @@ from distributary.cli.command import LazyGroup
 COMMANDS = {
     "init": ("init", "Write a site's folder: configuration, secret and administrator's token."),
     "demo": ("demo", "Run a whole fleet on this machine and download from it."),
-    "serve": ("serve", "Run a role: master, mirror, selector, or all."),
+    "serve": ("serve", "Run a role: master, selector, archiver, mirror, or all."),
     "publish": ("publish", "Publish files or whole trees."),
     "hold": ("hold", "Files that mirrors fetch already and visitors do not get yet."),
     "release": ("release", "Let visitors have what was held."),
@@ -21,6 +21,7 @@ COMMANDS = {
     "ls": ("ls", "List files, and which mirrors hold them."),
     "status": ("status", "How the site fares, and why."),
     "where": ("where", "Explain which mirror a visitor would get, and why not the others."),
+    "archive": ("archive", "The log in a database: how it stands, what is made of it."),
     "events": ("events.group", "The log of all that happened: follow, list, replay, audit and keep it."),
     "config": ("config", "Show and check the configuration."),
 }

@@ -12,6 +12,7 @@ from distributary.cli.invocation import current
 from distributary.client import JsonObject
 from distributary.config.load import ConfigError, Settings, is_secret
 from distributary.config.schema import SECTIONS
+from distributary.config.services.archive import archive_config
 from distributary.config.services.master import master_config
 from distributary.config.services.mirror import mirror_config
 from distributary.config.services.selector import selector_config
@@ -61,7 +62,9 @@ def check_services(settings: Settings) -> None:
     site_is_here = settings.site.secret_file.exists() or settings.mirror is None
     makers = [master_config, selector_config] if site_is_here else []
     problems: list[str] = []
-    for make in (*makers, *([mirror_config] if settings.mirror is not None else [])):
+    archive = [archive_config] if settings.archive is not None else []
+    mirror = [mirror_config] if settings.mirror is not None else []
+    for make in (*makers, *archive, *mirror):
         try:
             make(settings)
         except UsageError as error:

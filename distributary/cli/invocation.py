@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 import click
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from distributary.cli.output import Output
     from distributary.client import Api
     from distributary.config.load import Settings
+
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on everywhere is asked here
 
 
 @dataclass(slots=False, kw_only=True)
@@ -65,6 +67,19 @@ class Invocation:
         from distributary.client import Api  # noqa: PLC0415 - help must not pay for it
 
         return Api(self.settings.site.url, role="selector")
+
+    def archiver(self) -> Api:
+        """Give the archiver's interface, on this machine.
+
+        Raises:
+            UsageError: no archive is configured.
+        """
+        from distributary.client import Api  # noqa: PLC0415 - help must not pay for it
+        from distributary.config.services.archive import archive_config  # noqa: PLC0415
+
+        config = archive_config(self.settings)
+        host = _LOOPBACK.get(config.listen_host, config.listen_host)
+        return Api(f"http://{f'[{host}]' if ':' in host else host}:{config.listen_port}", role="archiver")
 
 
 def current() -> Invocation:

@@ -35,7 +35,7 @@ _WITH_SELECTOR: Final = {Role.SELECTOR.value, Role.ALL.value}
     help="A selector's database of places in MaxMind's format (GeoLite2, DB-IP); several: the first is believed most.",
 )
 def command(role: str, sends: str | None, databases: tuple[Path, ...]) -> None:
-    """Run a ROLE until it is told to stop: master, mirror, selector, or all in one process.
+    """Run a ROLE until it is told to stop: master, selector, archiver, mirror, or all in one process.
 
     One line on stdout tells when it is ready and where; with --json an object {"ready", "url"}. Logs go to stderr: text
     on a terminal, JSON lines elsewhere.

@@ -22,9 +22,11 @@ RESTING: Final = frozenset({"paused", "closed", "draining", "disabled"})
 @click.command(cls=Command, name="status")
 @click.option("--check", is_flag=True, help="Exit 7 where something is degraded, 5 where nothing answers.")
 def command(*, check: bool) -> ExitCode:
-    """Show how master, selector and mirrors fare, each with its reason."""
+    """Show how master, selector, archiver and mirrors fare, each with its reason."""
     invocation = current()
     roles = {"master": _role(invocation.master()), "selector": _role(invocation.selector())}
+    if invocation.settings.archive is not None:
+        roles["archiver"] = _role(invocation.archiver())
     (mirrors, mirrors_error), (files, _) = (_list(invocation.selector(), name) for name in ("mirrors", "files"))
     degraded = [*_problems(roles, mirrors), *shortfalls(files, mirrors)]
     content: JsonObject = {"roles": roles, "mirrors": mirrors, "degraded": degraded}

@@ -12,6 +12,7 @@ import msgspec
 
 from distributary.config.schema import (
     SECTIONS,
+    ArchiveSection,
     BrokerSection,
     MasterSection,
     MirrorSection,
@@ -24,12 +25,13 @@ from distributary.config.sources import OTHER_VARIABLES, VARIABLE_PREFIX, Source
 from distributary.errors import UsageError
 
 DEFAULT_ORIGIN = "default"
+OPTIONAL: Final = (ArchiveSection, MirrorSection)  # roles that not every site, or every machine, has
 MISSPELT_RATIO: Final = 0.9  # a slip or two in names of 20 to 40 letters, half of which is our prefix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings of one configuration. ``mirror`` is None where no ``[mirror]`` is configured.
+    """All settings of one configuration. ``archive`` and ``mirror`` are None where no such section is written.
 
     ``file`` is the file that was read, ``folder`` what its relative paths start from, ``origins`` tells for each
     (section, key) where its value was written.
@@ -41,6 +43,7 @@ class Settings:
     broker: BrokerSection
     master: MasterSection
     selector: SelectorSection
+    archive: ArchiveSection | None
     mirror: MirrorSection | None
     origins: Mapping[tuple[str, str], str]
 
@@ -102,6 +105,7 @@ def _settings(sources: Sources, sections: Mapping[str, Section | None]) -> Setti
         broker=cast("BrokerSection", sections["broker"]),
         master=cast("MasterSection", sections["master"]),
         selector=cast("SelectorSection", sections["selector"]),
+        archive=cast("ArchiveSection | None", sections["archive"]),
         mirror=cast("MirrorSection | None", sections["mirror"]),
         origins={
             place: sources.values[place].origin if place in sources.values else DEFAULT_ORIGIN
@@ -149,7 +153,7 @@ def _section(name: str, sources: Sources, cwd: Path, problems: list[str]) -> Sec
     """Type one section, adding its problems to the list. None where it is not configured or has problems."""
     kind = SECTIONS[name]
     mentioned = any(section == name for section, _ in sources.values)
-    if kind is MirrorSection and not mentioned:
+    if kind in OPTIONAL and not mentioned:
         return None
     values: dict[str, Any] = {}
     before = len(problems)

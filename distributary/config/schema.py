@@ -58,6 +58,10 @@ class BrokerSection(Struct, frozen=True, kw_only=True):
     management_url: Secret | None = None
     mirror_url: str | None = None
     shared_user: bool = False
+    log_age: Seconds = Seconds(30 * 24 * 3600)
+    log_size: ByteSize = ByteSize(20_000_000_000)
+    load_age: Seconds = Seconds(24 * 3600)
+    load_size: ByteSize = ByteSize(1_000_000_000)
 
 
 class MasterSection(Struct, frozen=True, kw_only=True):
@@ -95,6 +99,16 @@ class SelectorSection(Struct, frozen=True, kw_only=True):
     decisions_percent: int = 100
     processes: int = 1
     fast_lane: bool = True
+
+
+class ArchiveSection(Struct, frozen=True, kw_only=True):
+    """The log in a database, for years."""
+
+    listen: Listen = Listen("127.0.0.1:8083")
+    data_dir: Path = Path("archive")
+    database_url: Secret | None = None
+    addresses: Literal["shorten", "drop"] = "shorten"
+    addresses_days: int = 30
 
 
 class MirrorSection(Struct, frozen=True, kw_only=True):
@@ -138,13 +152,14 @@ class MirrorSection(Struct, frozen=True, kw_only=True):
     serve: Literal["builtin", "external"] = "builtin"
 
 
-Section: TypeAlias = SiteSection | BrokerSection | MasterSection | SelectorSection | MirrorSection
+Section: TypeAlias = SiteSection | BrokerSection | MasterSection | SelectorSection | ArchiveSection | MirrorSection
 
 SECTIONS: Final[dict[str, type[Section]]] = {
     "site": SiteSection,
     "broker": BrokerSection,
     "master": MasterSection,
     "selector": SelectorSection,
+    "archive": ArchiveSection,
     "mirror": MirrorSection,
 }
 

@@ -58,7 +58,7 @@ def run_demo(plan: DemoPlan, output: Output, environ: Mapping[str, str]) -> Exit
             story.step("starting", "looking for a broker: DISTRIBUTARY_AMQP_URL, Docker, or a private RabbitMQ node")
             with open_broker(environ, folder / "broker") as broker:
                 story.step("broker", broker.origin, origin=broker.origin)
-                with Fleet(folder=folder / "site", broker=broker) as fleet:
+                with Fleet(folder=folder / "site", broker=broker, archives=True) as fleet:
                     try:
                         return _show(plan, source, fleet, story)
                     finally:

@@ -1,4 +1,4 @@
-"""The fleet: a master, a selector and mirrors that join by real invitations, each a process of its own."""
+"""The fleet: a master, a selector, mirrors that join by real invitations and perhaps an archiver, each a process."""
 
 from __future__ import annotations
 
@@ -41,22 +41,24 @@ class Fleet:
     """A site and its mirrors in one folder. ``with Fleet(...) as fleet:`` starts the site, stops everything at the end.
 
     ``master_overrides``, ``selector_overrides`` and ``mirror_overrides`` are settings (``selector.geoip_files=…``) for
-    these roles.
+    these roles. ``archives``: the log is kept in a database, too.
     """
 
     folder: Path
     broker: FleetBroker
+    archives: bool = False
     master_overrides: tuple[str, ...] = ()
     selector_overrides: tuple[str, ...] = ()
     mirror_overrides: tuple[str, ...] = ()
     master: RoleProcess = field(init=False)
     selector: RoleProcess = field(init=False)
+    archiver: RoleProcess | None = field(init=False)
     mirrors: dict[str, RoleProcess] = field(default_factory=dict[str, RoleProcess], init=False)
 
     def __post_init__(self) -> None:
         """Write the site's folder; nothing is started yet."""
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
-        master_port, selector_port = draw_ports(2)
+        master_port, selector_port, archiver_port = draw_ports(3)
         plan = SitePlan(
             site_url=f"http://127.0.0.1:{selector_port}",
             master_url=f"http://127.0.0.1:{master_port}",
@@ -64,10 +66,12 @@ class Fleet:
             management_url=self.broker.management_url,
             master_listen=f"127.0.0.1:{master_port}",
             selector_listen=f"127.0.0.1:{selector_port}",
+            archive_listen=f"127.0.0.1:{archiver_port}" if self.archives else None,
         )
         write_site(self.folder, plan)
         self.master = self._process("master", "master", self.config, self.master_overrides)
         self.selector = self._process("selector", "selector", self.config, self.selector_overrides)
+        self.archiver = self._process("archiver", "archiver", self.config) if self.archives else None
 
     @property
     def config(self) -> Path:
@@ -105,17 +109,22 @@ class Fleet:
         """Stop everything."""
         self.stop()
 
+    @property
+    def site(self) -> list[RoleProcess]:
+        """The site's own processes."""
+        return [self.master, self.selector, *([] if self.archiver is None else [self.archiver])]
+
     def start_site(self) -> None:
-        """Start master and selector, together, and wait until both are ready."""
-        self.master.start()
-        self.selector.start()
-        self.master.wait_ready()
-        self.selector.wait_ready()
+        """Start the site's processes, together, and wait until all are ready."""
+        for process in self.site:
+            process.start()
+        for process in self.site:
+            process.wait_ready()
 
     def stop(self) -> None:
         """Stop everything that runs; mirrors first, so that they can say that they leave."""
         stop_all(list(self.mirrors.values()))
-        stop_all([self.selector, self.master])
+        stop_all(self.site[::-1])
 
     def define_channel(self, channel: str, rules: JsonObject | None = None) -> None:
         """Create a channel, or replace its filter."""
@@ -125,12 +134,13 @@ class Fleet:
     def join(self, *plans: MirrorPlan) -> None:
         """Invite mirrors, let them join and start them, together; wait until each is ready."""
         for plan in plans:
-            self.mirrors[plan.name] = self._joined(plan)
+            self.mirrors[plan.name] = self.joined(plan)
             self.mirrors[plan.name].start()
         for plan in plans:
             self.mirrors[plan.name].wait_ready()
 
-    def _joined(self, plan: MirrorPlan) -> RoleProcess:
+    def joined(self, plan: MirrorPlan) -> RoleProcess:
+        """Invite a mirror and let it join; give its process, which is not started."""
         body = {"channels": list(plan.channels), "expires_in_s": INVITATION_S}
         answer = self.master_api.post(f"/-/api/v1/mirrors/{segment(plan.name)}/invitation", body)
         (port,) = draw_ports(1)

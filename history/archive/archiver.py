@@ -86,6 +86,7 @@ class Archiver:
         standing: the last entry that is archived.
         abreast_s: up to when (since 1970) all that was said is known to be archived; 0: not known.
         trouble: what keeps it from archiving now; empty while nothing does.
+        on_archived: called after each commit.
     """
 
     def __init__(
@@ -95,13 +96,12 @@ class Archiver:
         *,
         vhost: str,
         clock_ns: Callable[[], int],
-        on_archived: Callable[[], None] = lambda: None,
     ) -> None:
         self._broker = broker
         self._database = database
         self._vhost = vhost
         self._clock_ns = clock_ns
-        self._on_archived = on_archived
+        self.on_archived: Callable[[], None] = lambda: None
         self.reading = asyncio.Event()
         self.standing = Standing()
         self.abreast_s = 0.0
@@ -230,7 +230,7 @@ class Archiver:
         standing = Standing(number, last.generation, last.offset, last.message_id, log_time_ns)
         await self._database.append(rows, standing=standing, before=before, gap=gap)
         self.standing = standing
-        self._on_archived()
+        self.on_archived()
 
     async def _begin_again(self, generation: int, found: str) -> None:
         """Read a generation from its first entry: it is not what was archived. What is archived already stays so."""

@@ -6,9 +6,13 @@ the shorter one counts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Final
+
+from broker.retention import Retention
 
 # At half of it an operator has as long again; of the usual 30 days that is two weeks, and of a busy site's few hours
 # still hours.
@@ -16,6 +20,7 @@ WARN_FRACTION: Final = 0.5
 CRITICAL_FRACTION: Final = 0.8
 # What a stream keeps beside a body: properties, keys, frames. Measured: 308 bytes for a body of 150.
 ENTRY_OVERHEAD_BYTES: Final = 160
+GROWTH_OVER_S_MIN: Final = 3600.0  # a burst in the first minutes of a day is no rate
 
 
 class LagLevel(Enum):
@@ -30,13 +35,12 @@ class LagLevel(Enum):
 class LagFigures:
     """What the decision is made from.
 
-    ``behind_s`` is how old the oldest entry may be that is not archived, 0 while there is none. ``age_s`` and
-    ``size_bytes`` are the stream's retention, ``bytes_per_s`` is how fast the log grew lately (0: not known).
+    ``behind_s`` is how old the oldest entry may be that is not archived. ``kept`` is the stream's retention,
+    ``bytes_per_s`` how fast the log grew lately (0: not known).
     """
 
     behind_s: float
-    age_s: float
-    size_bytes: int
+    kept: Retention
     bytes_per_s: float
 
 
@@ -56,11 +60,20 @@ class Lag:
 
 def judge(figures: LagFigures) -> Lag:
     """Decide."""
-    by_size_s = figures.size_bytes / figures.bytes_per_s if figures.bytes_per_s > 0 else figures.age_s
-    kept_s = min(figures.age_s, by_size_s)
+    kept = figures.kept
+    by_size_s = kept.size_bytes / figures.bytes_per_s if figures.bytes_per_s > 0 else float(kept.age_s)
+    kept_s = min(float(kept.age_s), by_size_s)
     lag = Lag(figures=figures, kept_s=kept_s, level=LagLevel.FINE)
     if lag.used >= CRITICAL_FRACTION:
         return Lag(figures=figures, kept_s=kept_s, level=LagLevel.CRITICAL)
     if lag.used >= WARN_FRACTION:
         return Lag(figures=figures, kept_s=kept_s, level=LagLevel.NEAR)
     return lag
+
+
+def growth(days: Sequence[tuple[str, int]], *, now_s: float) -> float:
+    """Give how many bytes a second the log grew by over some last days, each with its bytes; 0 where there are none."""
+    if not days:
+        return 0.0
+    began_s = datetime.fromisoformat(min(day for day, _ in days)).replace(tzinfo=UTC).timestamp()
+    return sum(size_bytes for _, size_bytes in days) / max(now_s - began_s, GROWTH_OVER_S_MIN)

@@ -10,6 +10,7 @@ import msgspec
 from broker.reading import read_envelope
 from events.envelope import MASTER_SOURCE, Envelope
 from events.errors import ForgedEventError, LanguageError, UnknownEventTypeError
+from events.schemas import DecisionsRecorded, DownloadsGranted, DownloadsReported, GrantClaimed, GrantsRevoked
 from history.entry import Entry
 
 SITES_OWN: Final = (MASTER_SOURCE, "selector/")
@@ -18,8 +19,8 @@ SITES_OWN: Final = (MASTER_SOURCE, "selector/")
 NO_TEXT: Final = "\x00"
 """What PostgreSQL keeps in no text. RabbitMQ does."""
 
-WHOLE: Final = "whole"
-"""All addresses stand in the body as they came."""
+PERSONAL: Final = (DownloadsGranted, DownloadsReported, DecisionsRecorded, GrantClaimed, GrantsRevoked)
+"""What tells of visitors' addresses; a test compares it with ``history.privacy``."""
 
 
 class Verdict(Enum):
@@ -33,6 +34,15 @@ class Verdict(Enum):
     UNKNOWN = "unknown"
     UNREADABLE = "unreadable"
     FORGED = "forged"
+
+
+class AddressState(Enum):
+    """What became of the visitors' addresses in a body: it has ``NONE``, or they are as they came, cut, or gone."""
+
+    NONE = "none"
+    WHOLE = "whole"
+    SHORTENED = "shortened"
+    DROPPED = "dropped"
 
 
 class Words(NamedTuple):
@@ -86,7 +96,7 @@ def row_of(entry: Entry, *, number: int, vhost: str, log_time_ns: int, now_ns: i
         raw=raw,
         body=entry.body,
         verdict=verdict.value,
-        addresses=WHOLE,
+        addresses=AddressState.WHOLE.value,
         log_time_ns=log_time_ns,
     )
     return row if envelope is None else _told(row, envelope, now_ns=now_ns)
@@ -116,7 +126,9 @@ _raw_decoder = msgspec.msgpack.Decoder(Words)
 
 def _told(row: Row, envelope: Envelope, *, now_ns: int) -> Row:
     """Fill in what a sound event tells."""
+    addresses = AddressState.WHOLE if isinstance(envelope.event, PERSONAL) else AddressState.NONE
     return row._replace(
+        addresses=addresses.value,
         log_time_ns=log_time(row.log_time_ns, envelope, now_ns=now_ns),
         source=envelope.source,
         epoch=envelope.epoch,

@@ -133,9 +133,10 @@ def test_demo_that_is_interrupted_midway_clears_up_and_says_130(broker_site: Bro
 
 
 def test_all_roles_run_in_one_process_and_stop_on_sigterm(site_folder: Path) -> None:
-    with started("serve", "all", "--json", "--config", str(site_folder), environ=environment()) as served:
+    anywhere = ("--set", "archive.listen=127.0.0.1:0")
+    with started("serve", "all", "--json", "--config", str(site_folder), *anywhere, environ=environment()) as served:
         lines = told_lines(served)
-        assert {text(next(lines), "ready") for _ in range(2)} == {"master", "selector"}
+        assert {text(next(lines), "ready") for _ in range(3)} == {"master", "selector", "archiver"}
         served.send_signal(signal.SIGTERM)
         assert served.wait(WITHIN_S) == 0
 

@@ -6,6 +6,7 @@ import re
 from typing import Final, Protocol, TypeVar
 
 from broker.config import BrokerConfig
+from broker.retention import Retention, Retentions
 from distributary.config.load import DEFAULT_ORIGIN, ConfigError, Settings
 from distributary.config.secrets import read_broker_url
 
@@ -48,6 +49,7 @@ _SETTINGS: Final = {
     "ticket_key": ("site", "ticket_secret_file"),
     "admin_token": ("site", "admin_token_file"),
     "mirrors_broker_url": ("broker", "mirror_url"),
+    **{name: ("broker", name) for name in ("log_age", "log_size", "load_age", "load_size")},
     "the broker's URL": ("broker", "url"),
     "the management API's URL": ("broker", "management_url"),
 }
@@ -61,6 +63,15 @@ def broker_config(settings: Settings, *, name: str) -> BrokerConfig:
         url=read_broker_url(settings),
         management_url=settings.broker.management_url,
         name=f"distributary {name}",
+    )
+
+
+def retentions(settings: Settings) -> Retentions:
+    """Give how long the broker keeps the log and the load reports; not checked yet."""
+    broker = settings.broker
+    return Retentions(
+        log=Retention(age_s=int(broker.log_age), size_bytes=int(broker.log_size)),
+        load=Retention(age_s=int(broker.load_age), size_bytes=int(broker.load_size)),
     )
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import CursorResult, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from events.schemas.fields import NS_PER_S
 from history.archive.gap import Gap, GapKind
 from history.archive.lag import ENTRY_OVERHEAD_BYTES
+from history.archive.projecting.counting import day_of_ns
 from history.archive.row import Row
 from history.archive.standing import Standing
 from history.archive.store import tables
@@ -178,11 +177,6 @@ async def open_database(database_url: str, *, create: bool = True) -> AsyncGener
     """
     async with opened(database_url, create=create) as engine:
         yield Database(engine)
-
-
-def day_of_ns(time_ns: int) -> str:
-    """Give the day of a moment, UTC."""
-    return datetime.fromtimestamp(time_ns // NS_PER_S, UTC).date().isoformat()
 
 
 async def _standing(connection: AsyncConnection) -> Standing:

@@ -52,8 +52,8 @@ events = Table(
 
 ``raw`` is the entry's words where text columns cannot hold them (a zero byte among them), else NULL. ``verdict`` is
 ``sound``, ``unknown`` (of a newer version), ``unreadable`` or ``forged``; the columns from ``source`` on are filled
-where it is sound. ``addresses`` tells what became of the visitors' addresses in ``body``: ``whole``, ``shortened`` or
-``dropped``. ``log_time_ns`` never falls from one row to the next.
+where it is sound. ``addresses`` tells what became of the visitors' addresses in ``body``: ``none`` (it has none),
+``whole``, ``shortened`` or ``dropped``. ``log_time_ns`` never falls from one row to the next.
 """
 
 archive = Table(
