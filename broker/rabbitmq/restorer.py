@@ -14,7 +14,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self, cast
@@ -69,7 +69,7 @@ class RabbitRestorer:
         """Connect, as a user who may write in others' names.
 
         Raises:
-            AccessRefusedError: the broker does not let us make one, or log in.
+            AccessRefusedError: the broker does not let us make one, or log in, or write so.
             DisconnectedError: the management API does not answer.
         """
         async with AsyncExitStack() as resources:
@@ -78,6 +78,8 @@ class RabbitRestorer:
             self._gate = LogGate(self._session)
             resources.push_async_callback(self._session.close)
             await self._session.open()
+            if self._config.management_url is None:
+                await self._verify_leave()
             self._resources = resources.pop_all()
         return self
 
@@ -120,6 +122,14 @@ class RabbitRestorer:
         resources.push_async_callback(management.remove_account, user)
         await management.ensure_account(user, password, importer_account())
         return replace(self._config, url=str(URL(self._config.url).with_user(user).with_password(password)))
+
+    async def _verify_leave(self) -> None:
+        """Make sure that we may write in others' names before anything is written: try it with what nobody takes."""
+        nobody = importer_user(self._config.vhost)
+        with suppress(UnroutableError):
+            await self._in_time(
+                [Delivery(exchange="", routing_key=nobody, message_id=nobody, type="", user_id=nobody, body=b"")]
+            )
 
     async def _in_time(self, deliveries: Sequence[Delivery]) -> None:
         try:
