@@ -78,12 +78,15 @@ class Catalogue:
         rank = event.generation, event.channel_sequence, sequence
         if row and not memberships.is_newer(rank, row):
             return
-        content = self._contents.need(event.sha256)
-        self._contents.use(content)
+        content = self._contents.use(event.sha256)
         if row:
             self._put(row, rank, content)
         else:
-            files.row.put(number, memberships.add(first, channel, rank, content))
+            row = memberships.add(first, channel, rank, content)
+            try:
+                files.row.cells[number] = row
+            except OverflowError:
+                files.row.put(number, row)
         if not channel:
             self._list(number, event, content)
         if first:  # else it is in ``origin`` alone, or not even there

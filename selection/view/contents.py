@@ -141,13 +141,15 @@ class Contents:
         having = {number for number, holders in enumerate(self.sets.values) if holders & bit}
         return [number for number, held in enumerate(self.held.cells) if held in having] if having else []
 
-    def use(self, number: int) -> None:
-        """Note that the catalogue names a content once more."""
+    def use(self, sha256: Digest) -> int:
+        """Note that the catalogue names a content once more; give its number."""
+        number = self.need(sha256)
         uses = self.uses.cells
         if uses[number] < _NARROW_MAX:
             uses[number] += 1
         else:
             self.uses.put(number, uses[number] + 1)
+        return number
 
     def disuse(self, number: int) -> None:
         """Note that the catalogue names a content once less."""

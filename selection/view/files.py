@@ -135,9 +135,8 @@ class Files:
             self.generation.put(number, event.generation)
             self.size_bytes.put(number, event.size_bytes)
             self.published_at_ns.put(number, event.published_at_ns)
-        kind = self._kind_of(event)
         held = self.kind.cells[number]
-        if self.kinds.values[held] is not kind:
+        if (kind := self._kind_of(event)) is not self.kinds.values[held]:
             self.kind.put(number, self.kinds.exchange(held, kind))
         if event.md5 or event.sha1 or event.piece_digests or number in self.details:
             self._detail(number, event)
@@ -151,7 +150,7 @@ class Files:
     def enter(self, number: int, channels: tuple[ChannelName, ...]) -> None:
         """Note which channels hold what is published under a path."""
         held = self.channels.cells[number]
-        if self.channel_sets.values[held] != channels:
+        if self.channel_sets.values[held] is not channels and self.channel_sets.values[held] != channels:
             self.channels.put(number, self.channel_sets.exchange(held, channels))
 
     def channels_of(self, number: int) -> tuple[ChannelName, ...]:
@@ -196,7 +195,9 @@ class Files:
     def _kind_of(self, event: FilePublished) -> Kind:
         """Give the kind of a publication: mostly that of the one before."""
         kind = self._kind
-        if event.media_type != kind.media_type or event.tags != kind.tags or event.access != kind.access:
+        media_type, tags, access = kind
+        is_other = event.access is not access and event.access != access
+        if is_other or event.media_type != media_type or event.tags != tags:
             kind = self._kind = Kind(event.media_type, event.tags, event.access)
         return kind
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final, TypeAlias, cast
 
-from events.envelope import MASTER_SOURCE, Envelope, mirror_source
+from events.envelope import MASTER_SOURCE, Envelope, Version, mirror_source
 from events.names import MirrorName
 from events.schemas import (
     EVENT_TYPES,
@@ -152,23 +152,31 @@ class Folding:
             track = self.tracks.get(source)
             if track is not None and len(said) >= TOGETHER_MIN and _goes_on(said, track):
                 self._apply_together(said, track)
+            elif all(isinstance(envelope.event, LoadReported) for envelope in said):
+                self.apply(max(said, key=_version_of), heard_s)  # the last one tells all
             else:
                 for envelope in said:
                     self.apply(envelope, heard_s)
         self.replicas.settle()
 
     def _apply_together(self, said: Sequence[Envelope], track: SequenceTrack) -> None:
-        """Fold what one source said in a row."""
+        """Fold what one source said in a row, kind by kind."""
+        kinds = [type(envelope.event) for envelope in said]
+        if kinds.count(kinds[0]) == len(kinds):
+            self._apply_alike(said, track)
+            return
         at = 0
-        for kind, run in groupby([type(envelope.event) for envelope in said]):
+        for _, run in groupby(kinds):
             length = len([*run])
-            together = said[at : at + length]
+            self._apply_alike(said[at : at + length], track)
             at += length
-            if not (issubclass(kind, ReplicaReady) and self._ready_all(together, track)):
-                self._fold_each(together, self._folds.get(kind) or self._learn(kind), track)
 
-    def _fold_each(self, said: Sequence[Envelope], fold: _Fold, track: SequenceTrack) -> None:
+    def _apply_alike(self, said: Sequence[Envelope], track: SequenceTrack) -> None:
         """Fold events of one kind that one source said in a row."""
+        kind = type(said[0].event)
+        if issubclass(kind, ReplicaReady) and self._ready_all(said, track):
+            return
+        fold = self._folds.get(kind) or self._learn(kind)
         for envelope in said:
             sequence = track.last = envelope.sequence
             if sequence >= self.floor or not self._is_void(envelope):
@@ -304,6 +312,10 @@ class Folding:
             self.roster.forget_mirror(name)
             self.replicas.forget(self.number(name))
             self.acknowledgements.forget_mirror(self.number(name))
+
+
+def _version_of(envelope: Envelope) -> Version:
+    return envelope.version
 
 
 def _goes_on(said: Sequence[Envelope], track: SequenceTrack) -> bool:

@@ -14,20 +14,31 @@ class Interned(Generic[Value]):
     Read ``values`` directly.
     """
 
-    __slots__ = ("_free", "_ids", "_uses", "values")
+    __slots__ = ("_free", "_ids", "_last", "_uses", "values")
 
     def __init__(self, first: Value) -> None:
         self.values: list[Value] = [first]
         self._ids: dict[Value, int] = {first: 0}
         self._uses = [0]
         self._free: list[int] = []
+        self._last = 0
 
     def __len__(self) -> int:
         """Count the different values."""
         return len(self._ids)
 
     def exchange(self, held: int, value: Value) -> int:
-        """Give back one use of an id and take one of a value's; give its id."""
+        """Give back one use of an id and take one of a value's; give its id. The same one again is found at once."""
+        known = self._last
+        if value is self.values[known] and known != held:
+            self._uses[known] += 1
+            if held:
+                self._release(held)
+            return known
+        self._last = now = self._exchange(held, value)
+        return now
+
+    def _exchange(self, held: int, value: Value) -> int:
         known = self._ids.get(value)
         if known == held:
             return held
@@ -62,6 +73,8 @@ class Interned(Generic[Value]):
             del self._ids[self.values[number]]
             self.values[number] = self.values[0]
             self._free.append(number)
+            if number == self._last:
+                self._last = 0
 
     def _add(self, value: Value) -> int:
         if self._free:

@@ -33,6 +33,7 @@ class Memberships:
 
     def __init__(self) -> None:
         self.channels: list[ChannelName] = [ORIGIN_CHANNEL]
+        self._alone: list[tuple[ChannelName, ...]] = [(ORIGIN_CHANNEL,)]
         self._channel_ids: dict[ChannelName, int] = {ORIGIN_CHANNEL: 0}
         self.channel = Column()
         self.generation = Column()
@@ -54,6 +55,7 @@ class Memberships:
         if known is None:
             known = self._channel_ids[name] = len(self.channels)
             self.channels.append(name)
+            self._alone.append((name,))
         return known
 
     def dump(self) -> MembershipsDump:
@@ -63,6 +65,7 @@ class Memberships:
     def load(self, dumped: MembershipsDump) -> None:
         """Take what ``dump`` gave."""
         self.channels, self._free = dumped.channels, dumped.free
+        self._alone = [(name,) for name in dumped.channels]
         self._channel_ids = {name: number for number, name in enumerate(dumped.channels)}
         for column, cells in zip(self.columns(), dumped.columns, strict=True):
             column.load(cells)
@@ -133,11 +136,13 @@ class Memberships:
 
     def holding(self, first: int, content: int) -> tuple[ChannelName, ...]:
         """Give the channels, but ``origin``, that hold a content under a file's path, by name."""
-        names, channels, contents, following = self.channels, self.channel.cells, self.content.cells, self.next.cells
+        channels, contents, following = self.channel.cells, self.content.cells, self.next.cells
         row = first
-        found: list[ChannelName] = []
+        found: list[int] = []
         while row:
-            if contents[row] == content and channels[row]:
-                found.append(names[channels[row]])
+            if contents[row] == content and (channel := channels[row]):
+                found.append(channel)
             row = following[row]
-        return tuple(sorted(found)) if len(found) > 1 else tuple(found)
+        if len(found) == 1:
+            return self._alone[found[0]]
+        return tuple(sorted([self.channels[channel] for channel in found]))

@@ -121,9 +121,8 @@ class Replicas:
         """
         told.folded = sequence
         for reasons in (told.losses, told.declined):
-            if reasons and not reasons.keys().isdisjoint(sha256s):
-                for sha256 in sha256s:
-                    _forget_reasons(told, sha256, sequence)
+            for sha256 in reasons.keys() & sha256s if reasons else ():
+                del reasons[sha256]
         told.copies += len(sha256s)
         self._mark(told, sum(map(hash, sha256s)))
         self._contents.gather(sha256s, told.bit)
@@ -187,6 +186,7 @@ class Replicas:
         told = self.told.get(number)
         if told is None:
             told = self.told[number] = Told(number, 1 << number)
+            self._marks[number] = 0
         return told
 
     def forget(self, number: int) -> None:
@@ -195,7 +195,7 @@ class Replicas:
         told = self.of(number)
         for content in self._contents.held_by(told.bit):
             self._contents.release(content, told.bit)
-        self._marks.pop(number, None)
+        self._marks[number] = 0
         fresh = Told(number, told.bit)
         for name in fresh.__struct_fields__:
             setattr(told, name, getattr(fresh, name))
@@ -225,16 +225,15 @@ class Replicas:
         told.pending = {key: pages for key, pages in told.pending.items() if key[0] > as_of}
         self.settle()
         sha256s = inventory.digests()
-        mark = sum(map(hash, sha256s))
-        if told.copies != len(sha256s) or mark != self._mark_of(told):
+        if told.copies != len(sha256s) or sum(map(hash, sha256s)) != self._mark_of(told):
             self._hold_just(told, sha256s)
-            self._marks.pop(told.number, None)
         for sha256, fact in told.since.items():
             (self._hold if fact & 1 else self._release)(told, sha256)
 
     def _hold_just(self, told: Told, sha256s: Sequence[Digest]) -> None:
         """Let a mirror hold these contents and no others."""
         contents = self._contents
+        self._marks.pop(told.number, None)
         listed = dict.fromkeys(map(contents.need, sha256s))
         told.copies += contents.hold_all([*listed], told.bit)
         if told.copies > len(listed):
