@@ -19,6 +19,7 @@ _NOT_BENCHMARKS: Final = {
         "crowd",
         "logged_fleet",
         "made_fleet",
+        "made_log",
         "nginx",
         "selector",
         "simulation",

@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from broker.config import BrokerConfig
 from broker.port import PREFETCH_MAX, Delivery, Fold, From, Handler, Health, Message, Span, Start
@@ -15,6 +15,8 @@ from broker.rabbitmq.declarations import exists, prove_stream
 from broker.rabbitmq.follower import Follower
 from broker.rabbitmq.publisher import Publisher
 from broker.rabbitmq.session import Session
+
+READ_AT_ONCE: Final = 500  # entries come by twos and threes, and each batch goes through several hands
 
 
 class RabbitBroker:
@@ -78,11 +80,15 @@ class RabbitBroker:
         if isinstance(start, int) and start >= end:
             return  # RabbitMQ would have us wait there for what is not asked for
         follower = Follower(self._session, self._config, stream, start=start, rng=self._rng)
+        read: list[Delivery] = []
         async with aclosing(follower.batches()) as batches:
             async for batch in batches:
-                if inside := [delivery for delivery in batch if delivery.offset is None or delivery.offset < end]:
-                    yield inside
-                if follower.last_offset >= end - 1:
+                read += [delivery for delivery in batch if delivery.offset is None or delivery.offset < end]
+                is_over = follower.last_offset >= end - 1
+                if read and (is_over or len(read) >= READ_AT_ONCE):
+                    yield read
+                    read = []
+                if is_over:
                     return
 
     async def exists(self, queue: str) -> bool:

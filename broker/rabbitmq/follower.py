@@ -24,6 +24,7 @@ from broker.backoff import backoff_s
 from broker.config import BrokerConfig
 from broker.handling import is_probe
 from broker.port import (
+    LOG_PREFETCH_MAX,
     AccessRefusedError,
     BrokerError,
     Delivery,
@@ -40,7 +41,10 @@ from broker.rabbitmq.subscription import OFFSET_HEADER, Subscription, delivery_o
 
 # A reader that attached beyond the end waits for ever. A broker that comes up answers in less; else it costs a replay.
 PROOF_TIMEOUT_S: Final = 60.0
-BATCH_MAX: Final = 100  # one acknowledgement and one turn for everybody else after so many
+BATCH_MAX: Final = 100  # then everybody else gets a turn
+# A stream takes an acknowledgement for leave to send more, and nothing else. Entries come by twos and threes, and to
+# acknowledge those costs more than to read them; a quarter of what may be under way keeps the broker busy.
+SETTLE_EVERY: Final = LOG_PREFETCH_MAX // 4
 
 log = structlog.stdlib.get_logger()
 
@@ -76,12 +80,16 @@ class Follower:
             attachments = self._attachments
             try:
                 async with self._attached() as subscription:
-                    was_careful = self._position.is_careful
+                    was_careful, unsettled = self._position.is_careful, 0
                     while self._position.is_careful is was_careful:  # careful reading ends with its work
                         messages = await self._taken(subscription)
                         yield self._news(messages)
-                        await subscription.ack(tag_of(messages[-1]), multiple=True)
-                        await asyncio.sleep(0)
+                        unsettled += len(messages)
+                        if was_careful or unsettled >= SETTLE_EVERY:
+                            await subscription.ack(tag_of(messages[-1]), multiple=True)
+                            unsettled = 0
+                        if len(messages) == BATCH_MAX:
+                            await asyncio.sleep(0)  # more may be waiting: others get their turn
             except (AccessRefusedError, TopologyError):
                 raise
             except BrokerError as error:
@@ -128,8 +136,10 @@ class Follower:
 
     async def _taken(self, subscription: Subscription) -> list[DeliveredMessage]:
         """Take what came; the entry that proves the position comes at once, if it is there."""
+        if self._position.is_proved:
+            return await subscription.take(BATCH_MAX)
         try:
-            async with asyncio.timeout(None if self._position.is_proved else PROOF_TIMEOUT_S):
+            async with asyncio.timeout(PROOF_TIMEOUT_S):
                 return await subscription.take(BATCH_MAX)
         except TimeoutError:
             where = f"{self._stream!r} gives nothing at offset {self._position.attach_at}"
