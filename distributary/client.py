@@ -61,6 +61,15 @@ class Api:
         """Ask; give the answer's JSON object."""
         return self._ask("GET", path, query, None)
 
+    def get_bytes(self, path: str) -> bytes:
+        """Ask for what is no JSON; give it whole."""
+        with closing(self._connect(STREAM_TIMEOUT_S)) as connection:
+            answer = self._send(connection, "GET", path, None, None)
+            try:
+                return answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                raise UnavailableError("answer_broken", f"the {self.role}'s answer broke off: {error}") from error
+
     def get_all(self, path: str, name: str) -> list[JsonObject]:
         """Ask for a list that comes in pages; give all of it."""
         found: list[JsonObject] = []

@@ -8,6 +8,7 @@ from distributary.cli.command import LazyGroup
 
 COMMANDS = {
     "tail": ("events.tail", "Follow the log."),
+    "replay": ("events.replay", "Show the fleet as it was at a time or place of the log."),
     "ls": ("events.ls", "List what is in the log."),
 }
 
