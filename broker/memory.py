@@ -37,7 +37,7 @@ from broker.port import (
     UnroutableError,
 )
 from broker.topics import matches
-from broker.topology import Account, Exchange, Queue
+from broker.topology import Account, Exchange, Policy, Queue, is_stream
 from events.routing import Binding
 
 SITE_USER: Final = "site"
@@ -53,6 +53,7 @@ class MemorySite:
     bindings: dict[str, set[Binding]] = field(default_factory=dict[str, set[Binding]])
     queues: dict[str, MemoryQueue | MemoryStream] = field(default_factory=dict[str, MemoryQueue | MemoryStream])
     accounts: dict[str, Account] = field(default_factory=dict[str, Account])
+    policies: dict[str, Policy] = field(default_factory=dict[str, Policy])
     broken: set[str] = field(default_factory=set[str])
     """Queues and streams that a kill right after their declaration ruined."""
     up: bool = True
@@ -296,7 +297,7 @@ class MemoryAdmin:
         is_new = not await self.exists(queue.name)
         if is_new:
             self._site.queues[queue.name] = _made(queue)
-        elif self._site.queues[queue.name].arguments != queue.arguments:
+        elif not is_stream(queue.name) and not await self.is_declared_so(queue):
             raise TopologyError(f"{queue.name!r} exists with other arguments")
         for binding in queue.bindings:
             if binding.exchange not in self._site.exchanges:
@@ -304,6 +305,16 @@ class MemoryAdmin:
         self._site.bindings.setdefault(queue.name, set()).update(queue.bindings)
         self._site.changed.notify()
         return is_new
+
+    async def is_declared_so(self, queue: Queue) -> bool:
+        """Tell whether a queue or stream that is there was declared with just these arguments."""
+        return self._site.queues[queue.name].arguments == queue.arguments
+
+    async def ensure_policy(self, policy: Policy) -> bool:
+        """Keep a policy where accounts are kept; the twin's streams forget nothing anyway."""
+        if self._keeps_accounts:
+            self._site.policies[policy.name] = policy
+        return self._keeps_accounts
 
     async def unbind(self, queue: str, binding: Binding) -> None:
         """Take a binding away."""

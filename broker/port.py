@@ -15,7 +15,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias
 
-from broker.topology import Account, Exchange, Queue
+from broker.topology import Account, Exchange, Policy, Queue
 from events.routing import Binding
 
 PUBLISH_TIMEOUT_S: Final = 5.0  # a healthy broker confirms in milliseconds; a blocked one would hold us for ever
@@ -257,8 +257,22 @@ class Admin(Protocol):
     async def ensure_queue(self, queue: Queue) -> bool:
         """Declare a queue or stream with its bindings; tell whether it is new.
 
+        A stream that is there keeps the arguments it was declared with: see ``ensure_policy``.
+
         Raises:
-            TopologyError: it exists with other arguments, or the broker cannot bring it up.
+            TopologyError: a queue exists with other arguments, or the broker cannot bring it up.
+        """
+        ...
+
+    async def is_declared_so(self, queue: Queue) -> bool:
+        """Tell whether a queue or stream that is there was declared with just these arguments."""
+        ...
+
+    async def ensure_policy(self, policy: Policy) -> bool:
+        """Let queues and streams be as a policy says; False where the broker cannot be told: see ``keeps_accounts``.
+
+        Raises:
+            AccessRefusedError: the management API does not let us.
         """
         ...
 

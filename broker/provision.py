@@ -20,8 +20,11 @@ import structlog
 
 from broker.accounts import mirror_user
 from broker.port import Admin, DisconnectedError, TopologyError, UnansweredError
+from broker.retention import Retentions
 from broker.topology import (
+    RETENTIONS_DEFAULT,
     Queue,
+    Topology,
     mirror_account,
     mirror_queue,
     mirror_topology,
@@ -60,13 +63,20 @@ class Provisioned(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A provisioned site; ``is_new`` tells that its log was not in use before, so that ``log.opened`` is due."""
+    """A provisioned site.
+
+    ``is_new`` tells that its log was not in use before, so that ``log.opened`` is due. ``is_limited`` tells that its
+    streams keep what is configured; else they keep what they were declared with, until the next generation.
+    """
 
     generation: int
     is_new: bool
+    is_limited: bool
 
 
-async def provision_site(admin: Admin, generation: int, *, opened: bool = False) -> Site:
+async def provision_site(
+    admin: Admin, generation: int, retentions: Retentions = RETENTIONS_DEFAULT, *, opened: bool = False
+) -> Site:
     """Make and prove exchanges and streams of this generation of the log. Doing it again changes nothing.
 
     ``opened`` tells that the generation was in use before: then its log must be there, and a missing one is not made
@@ -77,19 +87,20 @@ async def provision_site(admin: Admin, generation: int, *, opened: bool = False)
         LogBrokenError: open the next generation.
         BrokerError: try again.
     """
-    topology = site_topology(generation)
+    topology = site_topology(generation, retentions)
     for exchange in topology.exchanges:
         await admin.ensure_exchange(exchange)
     log_queue, load_queue = topology.queues
     try:
         await _insist(lambda: _sound_log(admin, log_queue, opened=opened))
         await _insist(lambda: _sound_load(admin, load_queue))
+        is_limited = await _is_limited(admin, topology)
     except UnansweredError as error:
         raise DisconnectedError(f"generation {generation} of the log: {error}") from error
     except TopologyError as error:
         raise LogBrokenError(generation, str(error)) from error
     log.info("broker.site_provisioned", generation=generation, is_new=not opened)
-    return Site(generation=generation, is_new=not opened)
+    return Site(generation=generation, is_new=not opened, is_limited=is_limited)
 
 
 async def retire_generation(admin: Admin, generation: int) -> None:
@@ -157,6 +168,21 @@ async def _insist(ask: Callable[[], Awaitable[None]]) -> None:
             log.warning("broker.stream_refused", error=str(error), retry_after_s=REFUSAL_PAUSE_S)
             await asyncio.sleep(REFUSAL_PAUSE_S)
     return await ask()
+
+
+async def _is_limited(admin: Admin, topology: Topology) -> bool:
+    """Limit streams that were declared with other limits, too; tell whether all keep what is configured now."""
+    if all([await admin.ensure_policy(policy) for policy in topology.policies]):
+        return True
+    others = [queue.name for queue in topology.queues if not await admin.is_declared_so(queue)]
+    if others:
+        log.warning(
+            "broker.retention_kept",
+            streams=others,
+            consequence="they keep what they were declared with, until the next generation of the log",
+            hint="set broker.management_url, and the limits of streams that are there can be changed",
+        )
+    return not others
 
 
 async def _sound_log(admin: Admin, queue: Queue, *, opened: bool) -> None:

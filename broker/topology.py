@@ -5,20 +5,13 @@ Pure: ``site_topology`` says what there must be, ``mirror_account`` who may do w
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from broker.retention import LOAD_SEGMENT_BYTES, LOG_SEGMENT_BYTES, Retention, Retentions
 from events.names import ChannelName, MirrorName
 from events.routing import EXCHANGES, FILES, FLEET, GRANTS, LOAD, LOGGED_EXCHANGES, Binding, mirror_bindings
-
-# A stream's retention works on whole segments: with RabbitMQ's 500 MB a small site's log would never shrink; far
-# smaller ones have made RabbitMQ loop.
-STREAM_SEGMENT_BYTES: Final = 20_000_000
-LOG_AGE_MAX: Final = "30D"  # long enough to notice a dead archiver
-LOG_BYTES_MAX: Final = 20_000_000_000
-LOAD_AGE_MAX: Final = "1D"
-LOAD_BYTES_MAX: Final = 1_000_000_000
-LOAD_SEGMENT_BYTES: Final = 10_000_000
 
 MIRROR_QUEUE_EXPIRES_MS: Final = 14 * 24 * 3600 * 1000  # a mirror away for two weeks resyncs from the catalogue
 MIRROR_QUEUE_LENGTH_MAX: Final = 100_000  # past that a resync is cheaper than the backlog
@@ -26,6 +19,8 @@ MIRROR_QUEUE_LENGTH_MAX: Final = 100_000  # past that a resync is cheaper than t
 # not reach it; a poisonous message is never requeued by us.
 MIRROR_QUEUE_DELIVERIES_MAX: Final = 1000
 MIRROR_CONNECTIONS_MAX: Final = 4  # one in use, one still timing out, and two to spare
+
+RETENTIONS_DEFAULT: Final = Retentions()
 
 _LOG_PREFIX: Final = "log.g"
 _LOAD_PREFIX: Final = "load.g"
@@ -48,11 +43,21 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What RabbitMQ applies to all queues of a pattern, however each was declared; ``definition`` as it has it."""
+
+    name: str
+    pattern: str
+    definition: dict[str, str | int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Topology:
-    """What there must be."""
+    """What there must be. The ``policies`` let streams that are there already keep what new ones are declared with."""
 
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
+    policies: tuple[Policy, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,22 +97,23 @@ def mirror_queue(mirror: MirrorName) -> str:
     return f"mirror.{mirror}"
 
 
-def site_topology(generation: int) -> Topology:
+def site_topology(generation: int, retentions: Retentions = RETENTIONS_DEFAULT) -> Topology:
     """Give what a site needs before any mirror joins."""
     return Topology(
         exchanges=tuple(Exchange(name=name) for name in EXCHANGES),
         queues=(
             Queue(
                 name=log_stream(generation),
-                arguments=_stream(LOG_AGE_MAX, LOG_BYTES_MAX, STREAM_SEGMENT_BYTES),
+                arguments=_stream(retentions.log, LOG_SEGMENT_BYTES),
                 bindings=tuple(Binding(exchange, "#") for exchange in LOGGED_EXCHANGES),
             ),
             Queue(
                 name=load_stream(generation),
-                arguments=_stream(LOAD_AGE_MAX, LOAD_BYTES_MAX, LOAD_SEGMENT_BYTES),
+                arguments=_stream(retentions.load, LOAD_SEGMENT_BYTES),
                 bindings=(Binding(LOAD, "#"),),
             ),
         ),
+        policies=(_policy(_LOG_PREFIX, retentions.log), _policy(_LOAD_PREFIX, retentions.load)),
     )
 
 
@@ -155,10 +161,23 @@ def importer_account() -> Account:
     )
 
 
-def _stream(age_max: str, bytes_max: int, segment_bytes: int) -> dict[str, str | int | bool]:
+def _stream(retention: Retention, segment_bytes: int) -> dict[str, str | int | bool]:
+    limits = _limits(retention)
     return {
         "x-queue-type": "stream",
-        "x-max-age": age_max,
-        "x-max-length-bytes": bytes_max,
+        **{f"x-{name}": value for name, value in limits.items()},
         "x-stream-max-segment-size-bytes": segment_bytes,
     }
+
+
+def _policy(prefix: str, retention: Retention) -> Policy:
+    """Limit all generations, also those that were declared with other limits: a policy beats a stream's arguments."""
+    return Policy(
+        name=f"distributary-{prefix.partition('.')[0]}",
+        pattern=rf"^{re.escape(prefix)}[0-9]+$",
+        definition=_limits(retention),
+    )
+
+
+def _limits(retention: Retention) -> dict[str, str | int]:
+    return {"max-age": f"{retention.age_s}s", "max-length-bytes": retention.size_bytes}

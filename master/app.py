@@ -110,7 +110,7 @@ class Master:
             secret=config.secret,
             shared_user=config.shared_broker_user,
         )
-        self._provisioner = Provisioner(store, access)
+        self._provisioner = Provisioner(store, access, config.retentions)
         rng = random.Random()  # noqa: S311 - jitter, not secrets
         self._serving = Serving(store)
         rules = Rules(
@@ -118,9 +118,10 @@ class Master:
         )
         self.seeding = Seeding(store, self._serving, rules, secret=config.secret, rng=rng)
         self._releasing = Releasing(store)
-        self.following = Following(store, vhost=config.broker.vhost, on_heard=self._hear)
+        restating = Restating(store, config.retentions.log)
+        self.following = Following(store, vhost=config.broker.vhost, on_heard=self._hear, on_grown=restating.note_grown)
         self.connection = Connection(
-            self._provisioner, StoredOutbox(store), Restating(store), self.following, self._releasing, rng=rng
+            self._provisioner, StoredOutbox(store), restating, self.following, self._releasing, rng=rng
         )
         self._running = Running[Outgoing]()
         self.revoking = Revoking(store, self._running, wake=self.connection.wake, clock_s=time.time)
@@ -145,7 +146,7 @@ class Master:
             pieces=PiecesRoutes(joining, self.seeding, proxies=proxies),
             origin=OriginRoutes(joining, serving, self.seeding, self._running, pacing=Pacing(config.mirror_rate)),
             fallback=self._fallback(serving, downloads),
-            status=StatusRoutes(store, self.connection, self.following, self.seeding),
+            status=StatusRoutes(store, self._provisioner, self.connection, self.following, self.seeding),
         )
         app = build_app(routes, admin_token=config.admin_token, checks=self.connection.checks)
         app.cleanup_ctx.append(downloads.reporting)

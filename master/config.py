@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from broker.config import BrokerConfig
+from broker.retention import Retentions
 from edge.visitors import parse_proxies
 from master.checksums import Checksum
 from master.store.engine import supported
@@ -30,6 +31,7 @@ class MasterConfig:
         data_folder: where the master keeps its state.
         database_url: SQLite or PostgreSQL as an SQLAlchemy URL; None for SQLite inside ``data_folder``.
         broker: the master's own way to the broker.
+        retentions: how long the broker keeps the log and the load reports.
         mirrors_broker_url: how mirrors reach the broker, without user and password; None for the master's way.
         shared_broker_user: let mirrors use the master's own broker user where RabbitMQ's management API is not there to
             give them their own; each of them can then speak as the master.
@@ -51,6 +53,7 @@ class MasterConfig:
     data_folder: Path
     database_url: str | None = field(default=None, repr=False)
     broker: BrokerConfig
+    retentions: Retentions = field(default_factory=Retentions)
     mirrors_broker_url: str | None = None
     shared_broker_user: bool = False
     secret: bytes = field(repr=False)
@@ -69,7 +72,7 @@ class MasterConfig:
 
     def problems(self) -> list[str]:
         """Give all that is wrong, each as a sentence for the operator."""
-        found = [*self.broker.problems(), *self._url_problems()]
+        found = [*self.broker.problems(), *self.retentions.problems(), *self._url_problems()]
         if len(self.secret) < SECRET_BYTES_MIN:
             found.append(f"secret needs at least {SECRET_BYTES_MIN} bytes: whoever guesses it can forge every grant")
         if len(self.admin_token) < ADMIN_TOKEN_LENGTH_MIN:

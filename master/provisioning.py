@@ -28,6 +28,7 @@ from broker.provision import (
     remove_mirror,
     retire_generation,
 )
+from broker.retention import Retentions
 from events.names import ChannelName, MirrorName
 from master.errors import ConflictError, UnavailableError
 from master.mirrors import Mirror, MirrorState
@@ -70,9 +71,11 @@ class Provisioner:
     to the broker, or another one could unbind what this one has bound and not committed yet.
     """
 
-    def __init__(self, store: Store, access: MirrorAccess) -> None:
+    def __init__(self, store: Store, access: MirrorAccess, retentions: Retentions) -> None:
         self._store = store
         self._access = access
+        self._retentions = retentions
+        self._site: Site | None = None
         self._admin: Admin | None = None
         self.turn: Final = asyncio.Lock()
 
@@ -84,6 +87,15 @@ class Provisioner:
             yield
         finally:
             self._admin = None
+
+    def described(self) -> dict[str, object]:
+        """Tell for the status how long the streams keep what is in them; ``in_force`` is None until that is known."""
+        log_kept, load_kept = self._retentions.log, self._retentions.load
+        return {
+            "log": {"age_s": log_kept.age_s, "size_bytes": log_kept.size_bytes},
+            "load": {"age_s": load_kept.age_s, "size_bytes": load_kept.size_bytes},
+            "in_force": None if self._site is None else self._site.is_limited,
+        }
 
     async def settle_all(self) -> None:
         """Make the log and the queues as the database says, in a turn of its own. Doing it again changes nothing.
@@ -227,12 +239,13 @@ class Provisioner:
         newest = await newest_generation(admin, known=max(kept, 1)) or 0
         if not kept:
             # A master without memory may find the log of an earlier one; what that said is not ours.
-            site = await _sound_log(admin, newest + 1, opened=False)
+            site = await self._sound_log(admin, newest + 1, opened=False)
         else:
             # Readers follow the newest log. One newer than ours was made before a kill or failure right here.
             for generation in range(kept, newest):
                 await retire_generation(admin, generation)
-            site = await _sound_log(admin, max(kept, newest), opened=newest <= kept)
+            site = await self._sound_log(admin, max(kept, newest), opened=newest <= kept)
+        self._site = site
         if site.generation == kept:
             return False
         # What is still in the outbox goes first, under its old numbers: mirrors may not have heard of it yet.
@@ -240,23 +253,24 @@ class Provisioner:
         log.warning("log.opened", generation=site.generation, before=kept)
         return True
 
+    async def _sound_log(self, admin: Admin, generation: int, *, opened: bool) -> Site:
+        for candidate in range(generation, generation + LOG_TRIES_MAX):
+            try:
+                site = await provision_site(
+                    admin, candidate, self._retentions, opened=opened and candidate == generation
+                )
+            except LogBrokenError as error:
+                log.warning("log.broken", generation=candidate, reason=error.reason)
+                # A ruined stream that stays bound would keep every publication from being confirmed.
+                await retire_generation(admin, candidate)
+            else:
+                return site
+        raise LogBrokenError(generation, f"so are the {LOG_TRIES_MAX - 1} after it")
+
     def _present(self) -> Admin:
         if self._admin is None:
             raise _unavailable("not connected yet")
         return self._admin
-
-
-async def _sound_log(admin: Admin, generation: int, *, opened: bool) -> Site:
-    for candidate in range(generation, generation + LOG_TRIES_MAX):
-        try:
-            site = await provision_site(admin, candidate, opened=opened and candidate == generation)
-        except LogBrokenError as error:
-            log.warning("log.broken", generation=candidate, reason=error.reason)
-            # A ruined stream that stays bound would keep every publication from being confirmed.
-            await retire_generation(admin, candidate)
-        else:
-            return site
-    raise LogBrokenError(generation, f"so are the {LOG_TRIES_MAX - 1} after it")
 
 
 def _unavailable(problem: str) -> UnavailableError:

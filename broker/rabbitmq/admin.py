@@ -14,11 +14,11 @@ from typing import Self
 import structlog
 
 from broker.config import BrokerConfig
-from broker.port import AccessRefusedError, BrokerError
+from broker.port import AccessRefusedError, BrokerError, TopologyError, UnansweredError
 from broker.rabbitmq import declarations
 from broker.rabbitmq.management import Management
 from broker.rabbitmq.session import Session
-from broker.topology import Account, Exchange, Queue, is_stream
+from broker.topology import Account, Exchange, Policy, Queue, is_stream
 from events.routing import Binding
 
 log = structlog.stdlib.get_logger()
@@ -73,8 +73,27 @@ class RabbitAdmin:
     async def ensure_queue(self, queue: Queue) -> bool:
         """Declare a queue or stream with its bindings; tell whether it is new. See ``broker.port.Admin``."""
         is_new = not await declarations.exists(self._session, queue.name)
-        await declarations.declare_queue(self._session, queue)
+        if is_new or not is_stream(queue.name):
+            await declarations.declare_queue(self._session, queue)
+        await declarations.bind_queue(self._session, queue)
         return is_new
+
+    async def is_declared_so(self, queue: Queue) -> bool:
+        """Tell whether a queue or stream that is there has just these arguments. See ``broker.port.Admin``."""
+        try:
+            await declarations.declare_queue(self._session, queue)
+        except UnansweredError:
+            raise
+        except TopologyError:
+            return False
+        return True
+
+    async def ensure_policy(self, policy: Policy) -> bool:
+        """Let queues and streams be as a policy says. See ``broker.port.Admin``."""
+        if self._management is None:
+            return False
+        await self._management.ensure_policy(policy)
+        return True
 
     async def unbind(self, queue: str, binding: Binding) -> None:
         """Take a binding away. See ``broker.port.Admin``."""

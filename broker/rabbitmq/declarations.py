@@ -66,7 +66,7 @@ async def declare_exchange(session: Session, exchange: Exchange) -> None:
 
 
 async def declare_queue(session: Session, queue: Queue) -> None:
-    """Declare a durable queue or stream with its bindings.
+    """Declare a durable queue or stream.
 
     Raises:
         TopologyError: it exists with other arguments, or the broker cannot bring it up.
@@ -74,6 +74,15 @@ async def declare_queue(session: Session, queue: Queue) -> None:
     async with _amqp_channel(session) as underlay:
         declaring = underlay.queue_declare(queue.name, durable=True, arguments=dict(queue.arguments))
         await _in_time(session, declaring, f"declaring {queue.name!r}")
+
+
+async def bind_queue(session: Session, queue: Queue) -> None:
+    """Bind a queue or stream that is there.
+
+    Raises:
+        TopologyError: it is not there, or an exchange is not.
+    """
+    async with _amqp_channel(session) as underlay:
         for bound in queue.bindings:
             await _in_time(
                 session, underlay.queue_bind(queue.name, bound.exchange, bound.pattern), f"binding {queue.name!r}"

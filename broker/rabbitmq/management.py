@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
@@ -11,7 +12,7 @@ import aiohttp
 
 from broker.config import BrokerConfig
 from broker.port import AccessRefusedError, BrokerError, DisconnectedError
-from broker.topology import Account
+from broker.topology import Account, Policy
 from events.routing import EXCHANGES
 
 REQUEST_TIMEOUT_S: Final = 30.0  # 6 ms as a rule; a busy two-core machine has taken 10 s
@@ -77,6 +78,11 @@ class Management:
             await self._call("PUT", path, wanted[path])
         return missing
 
+    async def ensure_policy(self, policy: Policy) -> None:
+        """Create or change a policy for queues and streams; RabbitMQ applies it to those that are there, too."""
+        body = {"pattern": policy.pattern, "definition": policy.definition, "apply-to": "queues"}
+        await self._call("PUT", f"policies/{self._vhost}/{policy.name}", body)
+
     async def ensure_account(self, user: str, password: str, account: Account) -> None:
         """Create or change a user. Topic permissions, which narrow, come first: at no moment may it do more."""
         name = quote(user, safe="")
@@ -102,7 +108,7 @@ class Management:
             return False
         return True
 
-    async def _call(self, method: str, path: str, body: dict[str, object] | dict[str, str] | None) -> None:
+    async def _call(self, method: str, path: str, body: Mapping[str, object] | None) -> None:
         if self._http is None:
             raise DisconnectedError("the management API is not open")
         request = f"{method} /api/{path}"

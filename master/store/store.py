@@ -28,6 +28,7 @@ from master.store.tables import CounterRow, SettingRow
 EPOCH: Final = "epoch"
 LOG_GENERATION: Final = "log_generation"
 RESTATED_AT_NS: Final = "restated_at_ns"
+BYTES_SINCE_RESTATED: Final = "bytes_since_restated"
 
 _NS_PER_MS: Final = 1_000_000
 
@@ -55,7 +56,7 @@ class Transaction:
 
     async def set_log_generation(self, generation: int) -> None:
         """Keep the generation of the log."""
-        await self.session.merge(SettingRow(name=LOG_GENERATION, value=generation))
+        await self._set(LOG_GENERATION, generation)
 
     async def restated_at_ns(self) -> int:
         """Give when the catalogue was said last, all of it; 0 before the first time."""
@@ -63,7 +64,18 @@ class Transaction:
 
     async def set_restated_at_ns(self, now_ns: int) -> None:
         """Keep when the catalogue was said."""
-        await self.session.merge(SettingRow(name=RESTATED_AT_NS, value=now_ns))
+        await self._set(RESTATED_AT_NS, now_ns)
+
+    async def bytes_since_restated(self) -> int:
+        """Give how much came into the log since the catalogue was said."""
+        return await self._setting(BYTES_SINCE_RESTATED)
+
+    async def set_bytes_since_restated(self, size_bytes: int) -> None:
+        """Keep how much came into the log since the catalogue was said."""
+        await self._set(BYTES_SINCE_RESTATED, size_bytes)
+
+    async def _set(self, name: str, value: int) -> None:
+        await self.session.merge(SettingRow(name=name, value=value))
 
     async def _setting(self, name: str) -> int:
         row = await self.session.get(SettingRow, name)

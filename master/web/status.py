@@ -7,6 +7,7 @@ from aiohttp import web
 from events.names import ORIGIN_CHANNEL
 from master.connection import Connection
 from master.following import Following
+from master.provisioning import Provisioner
 from master.seeding import Seeding
 from master.store.store import Store
 from master.web.bodies import answer
@@ -15,8 +16,11 @@ from master.web.bodies import answer
 class StatusRoutes:
     """``/-/api/v1/status``."""
 
-    def __init__(self, store: Store, connection: Connection, following: Following, seeding: Seeding) -> None:
+    def __init__(
+        self, store: Store, provisioner: Provisioner, connection: Connection, following: Following, seeding: Seeding
+    ) -> None:
         self._store = store
+        self._provisioner = provisioner
         self._connection = connection
         self._following = following
         self._seeding = seeding
@@ -28,6 +32,7 @@ class StatusRoutes:
             mirrors = await transaction.fleet.mirrors()
             pending = await transaction.journal.outbox_length()
             generation = await transaction.log_generation()
+            since_restated = await transaction.bytes_since_restated()
         files = counts.pop(ORIGIN_CHANNEL)
         return answer(
             {
@@ -37,6 +42,7 @@ class StatusRoutes:
                 "outbox": {"pending": pending},
                 "broker": self._connection.described(),
                 "log_generation": generation,
+                "retention": {**self._provisioner.described(), "bytes_since_restated": since_restated},
                 "followed": self._following.described(),
                 "origin": self._seeding.described(),
             }

@@ -509,7 +509,7 @@ async def test_a_fold_that_raises_ends_the_reading_with_its_error(broker: Broker
 
 
 async def test_provisioning_twice_changes_nothing_and_leaves_no_trace(stage: Stage, broker: Broker) -> None:
-    assert await provision_site(stage.admin, 1, opened=True) == Site(generation=1, is_new=False)
+    assert await provision_site(stage.admin, 1, opened=True) == Site(generation=1, is_new=False, is_limited=True)
     assert await provision_mirror(stage.admin, ANA, (ISO,), password=PASSWORD) is Provisioned.KEPT
     sent = await published(broker, message())
     logged, inbox = Inbox(), Inbox()

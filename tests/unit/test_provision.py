@@ -1,5 +1,6 @@
 """Provisioning: what is declared, proved, healed and taken away; and how the newest log is found."""
 
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -19,6 +20,7 @@ from broker.provision import (
     retire_generation,
     stale_bindings,
 )
+from broker.retention import DAY_S, Retention, Retentions
 from broker.topology import load_stream, log_stream
 from events.names import ChannelName, MirrorName
 from events.routing import Binding
@@ -43,9 +45,9 @@ def admin(site: MemorySite) -> MemoryAdmin:
 
 
 async def test_provisioning_a_site_twice_changes_nothing(admin: MemoryAdmin, site: MemorySite) -> None:
-    assert await provision_site(admin, 1) == Site(generation=1, is_new=True)
+    assert await provision_site(admin, 1) == Site(generation=1, is_new=True, is_limited=True)
     before = {name: set(bindings) for name, bindings in site.bindings.items()}
-    assert await provision_site(admin, 1, opened=True) == Site(generation=1, is_new=False)
+    assert await provision_site(admin, 1, opened=True) == Site(generation=1, is_new=False, is_limited=True)
     assert site.bindings == before
 
 
@@ -54,6 +56,33 @@ async def test_a_log_that_was_opened_and_is_gone_is_not_made_again(admin: Memory
         await provision_site(admin, 3, opened=True)
     assert caught.value.next_generation == 4
     assert log_stream(3) not in site.queues
+
+
+LESS = Retentions(log=Retention(age_s=7 * DAY_S, size_bytes=10**9), load=Retention(age_s=DAY_S, size_bytes=10**9))
+
+
+async def test_a_log_that_is_there_is_limited_anew_by_a_policy_and_goes_on(
+    admin: MemoryAdmin, site: MemorySite
+) -> None:
+    await provision_site(admin, 1)
+    logged = site.queues[log_stream(1)]
+    assert await provision_site(admin, 1, LESS, opened=True) == Site(generation=1, is_new=False, is_limited=True)
+    assert site.queues[log_stream(1)] is logged
+    policy = site.policies["distributary-log"]
+    assert policy.definition == {"max-age": "604800s", "max-length-bytes": 10**9}
+    assert re.search(policy.pattern, log_stream(12))
+    assert not re.search(policy.pattern, load_stream(12))
+    assert not re.search(policy.pattern, "mirror.log.g1")
+
+
+async def test_without_policies_new_limits_wait_for_the_next_log(site: MemorySite) -> None:
+    admin = MemoryAdmin(site, keeps_accounts=False)
+    assert (await provision_site(admin, 1)).is_limited
+    assert not (await provision_site(admin, 1, LESS, opened=True)).is_limited
+    assert site.queues[log_stream(1)].arguments["x-max-age"] == "2592000s"
+    assert (await provision_site(admin, 2, LESS)).is_limited
+    assert site.queues[log_stream(2)].arguments["x-max-age"] == "604800s"
+    assert site.queues[log_stream(2)].arguments["x-max-length-bytes"] == 10**9
 
 
 class Faulty(MemoryAdmin):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distributary.config.load import Settings
 from distributary.config.secrets import read_admin_token, read_site_secret
-from distributary.config.services.shared import broker_config, checked
+from distributary.config.services.shared import broker_config, checked, retentions
 from master.checksums import Checksum
 from master.config import MasterConfig
 
@@ -25,6 +25,7 @@ def master_config(settings: Settings) -> MasterConfig:
         data_folder=section.data_dir,
         database_url=section.database_url,
         broker=broker_config(settings, name="master"),
+        retentions=retentions(settings),
         mirrors_broker_url=settings.broker.mirror_url,
         shared_broker_user=settings.broker.shared_user,
         secret=read_site_secret(settings),

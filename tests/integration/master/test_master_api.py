@@ -17,6 +17,7 @@ import pytest
 from broker.config import BrokerConfig
 from broker.memory import MemoryAdmin, MemoryBroker
 from broker.port import Admin, Broker, Delivery, Outcome
+from broker.retention import Retentions
 from broker.topology import mirror_queue
 from events.codec import decode
 from events.grants import derive_key
@@ -35,7 +36,8 @@ from events.schemas import (
     SubscriptionGranted,
     SubscriptionRevoked,
 )
-from master.restating import RESTATED_EVERY
+from master import following
+from master.restating import QUARTERS
 from master.store.store import open_store
 
 if TYPE_CHECKING:
@@ -453,7 +455,7 @@ async def test_the_catalogue_is_restated_in_the_same_log_before_its_retention_cu
         await desk.publish(tree / "b.iso")
         await desk.until(lambda: bool(desk.events(FilePublished)))
         assert [type(event) for event in desk.events()] == [LogOpened, CatalogueRestated, FilePublished]
-    last_week_ns = time.time_ns() - int(RESTATED_EVERY.total_seconds() * 1_000_000_000)
+    last_week_ns = time.time_ns() - Retentions().log.age_s * 1_000_000_000 // QUARTERS
     async with open_store(memory_theatre.config.store_url) as store, store.changing() as transaction:
         await transaction.set_restated_at_ns(last_week_ns)
     async with memory_theatre.desk() as desk:
@@ -463,3 +465,27 @@ async def test_the_catalogue_is_restated_in_the_same_log_before_its_retention_cu
         await desk.publish(tree / "readme.txt")
         await desk.until(lambda: len(desk.events(FilePublished)) == 3)
         assert len(desk.events(CatalogueRestated)) == 2, "once is enough for a week"
+
+
+async def test_the_catalogue_is_restated_when_a_quarter_of_the_log_came_since_however_soon(
+    memory_theatre: Theatre, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "UNCOUNTED_BYTES_MAX", 1)
+    async with memory_theatre.desk() as desk:
+        await desk.publish(tree / "b.iso")
+        async with asyncio.timeout(30):
+            while not await bytes_since_restated(desk):  # noqa: ASYNC110 - the master tells nobody
+                await asyncio.sleep(0.01)
+        assert await bytes_since_restated(desk) < 10_000
+    async with open_store(memory_theatre.config.store_url) as store, store.changing() as transaction:
+        await transaction.set_bytes_since_restated(Retentions().log.size_bytes // QUARTERS)
+    async with memory_theatre.desk() as desk:
+        await desk.until(lambda: len(desk.events(CatalogueRestated)) == 2)
+    async with memory_theatre.desk() as desk:
+        await desk.publish(tree / "readme.txt")
+        await desk.until(lambda: len(desk.events(FilePublished)) == 3)
+        assert len(desk.events(CatalogueRestated)) == 2, "what came before a restatement does not count"
+
+
+async def bytes_since_restated(desk: Desk) -> int:
+    return (await desk.done("GET", f"{API}/status"))["retention"]["bytes_since_restated"]
