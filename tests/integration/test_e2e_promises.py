@@ -1,8 +1,7 @@
 """What the fleet promises while parts of it fail, shown over real processes, by visits and downloads over real HTTP.
 
 Redirects and downloads go on without the broker and without the master; a withdrawal reaches the redirects within two
-seconds; a broker that was lost with all its data is made good without a restart of any role; a selector that was
-killed and a mirror that was frozen come back by themselves.
+seconds; a selector that was killed and a mirror that was frozen come back by themselves.
 """
 
 from __future__ import annotations
@@ -11,10 +10,9 @@ import contextlib
 import hashlib
 import http.client
 import secrets
-import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -24,7 +22,7 @@ import pytest
 
 from broker.node import PrivateNode
 from broker.site import BrokerSite
-from distributary.answers import objects, text, words
+from distributary.answers import objects, text
 from distributary.client import Api, JsonObject
 from distributary.demo.download import download
 from distributary.errors import CommandError
@@ -43,7 +41,6 @@ OUTAGE_S: Final = 4 * SILENT_AFTER_S  # a selector that counted silence by the w
 FREEZE_S: Final = 10.0
 SETTLE_S: Final = 60.0  # a few seconds are usual; two cores may have other tests to run
 WITHDRAWN_WITHIN_S: Final = 2.0
-RESTATED_WITHIN_S: Final = 60.0
 # What is granted while the broker is away stays reserved, since no mirror can report: more than one outage asks for.
 SLOTS: Final = 5000
 FILE_BYTES: Final = 50_000
@@ -276,61 +273,6 @@ class Visits:
                 if location.startswith(self._site.mirror_urls):
                     self.redirected_s[path] = time.monotonic()
             self.looked_s = began_s
-
-
-@pytest.mark.faults
-def test_empty_broker_in_place_of_a_lost_one_is_filled_again_without_a_restart(
-    private_node: PrivateNode, tmp_path: Path
-) -> None:
-    with running(over_node(private_node), tmp_path, "ana", "bob", "cat") as site:
-        paths = [f"release/file-{number:02}.bin" for number in range(30)]
-        site.publish(*paths)
-        site.wait_qualifying(paths)
-        pids = [role.pid for role in roles(site)]
-        private_node.kill()
-        mistake = secrets.choice(paths)
-        withdrawn = hashlib.sha256(site.published[mistake]).hexdigest()
-        site.withdraw(mistake)
-        wipe(private_node, tmp_path)
-        private_node.start()
-        back_s = time.monotonic()
-        wait_right_again(site, mistake, withdrawn, until_s=back_s + RESTATED_WITHIN_S)
-        keep_downloading(site, list(site.published), for_s=0.0)
-        assert [role.pid for role in roles(site)] == pids
-
-
-def wipe(node: PrivateNode, folder: Path) -> None:
-    """Take away all that the broker keeps: what starts again is an empty broker at the same address."""
-    assert node.pid is None
-    shutil.rmtree(folder / "node" / "data")
-
-
-def wait_right_again(site: Site, mistake: str, withdrawn: str, *, until_s: float) -> None:
-    """Wait until everything is as it should be; all of it before one deadline."""
-    wanted, kept = set(site.fleet.mirrors), sorted(site.published)
-    sha256s = {hashlib.sha256(content).hexdigest() for content in site.published.values()}
-    steps: dict[str, Callable[[], bool]] = {
-        "the withdrawn file is 404": lambda: site.visit(mistake)[0] == 404,
-        "the selector lists the files, each on every mirror": lambda: listed(site) == dict.fromkeys(kept, wanted),
-        "every mirror qualifies for every file": lambda: all(site.qualifying(path) == wanted for path in kept),
-        "the withdrawn content is gone from the stores": lambda: (
-            not any(withdrawn in stored(site, name) for name in wanted)
-        ),
-        "every mirror stores every file": lambda: all(stored(site, name) == sha256s for name in wanted),
-        "nothing is degraded": lambda: not degraded(site),
-    }
-    for what, holds in steps.items():
-        wait_until(
-            holds, within_s=until_s - time.monotonic(), what=lambda what=what: f"{what}; {site.explain(kept[0])}"
-        )
-
-
-def listed(site: Site) -> dict[str, set[str]]:
-    return {text(each, "path"): set(words(each, "mirrors")) for each in site.fleet.files()}
-
-
-def stored(site: Site, mirror: str) -> set[str]:
-    return {file.name for file in (site.fleet.folder / "mirrors" / mirror).rglob("obj/*/*/*") if file.is_file()}
 
 
 @pytest.mark.faults
