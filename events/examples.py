@@ -252,6 +252,8 @@ _EVENTS: tuple[Event, ...] = (
             Figures(mirror=_ANA, slots=40, active=3, reserved=1, quota_left_bytes=31_200_000_000, granted=1),
             Figures(mirror=MirrorName("bob"), slots=20, active=0, reserved=0, is_silent=True),
         ),
+        missed=3,
+        is_first=True,
     ),
     DecisionsRecorded(
         selector=_LISBON,

@@ -177,12 +177,16 @@ class StandingRecorded(Struct, frozen=True, kw_only=True, array_like=True, tag="
     """How all mirrors stood at a selector before its next decision, and by which rules it decides.
 
     Said before a selector's first decision, and from time to time, so that records can be read from the middle on.
+    ``missed`` counts the decisions before it that were to be recorded and for which there was no room. ``is_first``: it
+    is the first one since the selector started.
     """
 
     selector: Selector
     seen: Seen
     rules: SelectionRules
     figures: Annotated[tuple[Figures, ...], Meta(max_length=MIRRORS_MAX)]
+    missed: Count = 0
+    is_first: bool = False
 
 
 class DecisionsRecorded(Struct, frozen=True, kw_only=True, array_like=True, tag="decisions.recorded/1"):

@@ -117,6 +117,8 @@ class Recorder:
         self._extras = 0
         self._first_seen = self._last_seen = desk.seen()
         self._places: dict[int, tuple[Place, Whereabouts]] = {}
+        self._is_first = True
+        self._missed = 0
         self.dropped = 0
 
     def decided(
@@ -151,7 +153,7 @@ class Recorder:
             return
         figures = self._differences(heard_s) if at_ns < self._stands_until_ns else None
         if figures is None and not self._stand(at_ns, heard_s):
-            self.dropped += 1
+            self._miss(1)
             return
         seen = self._gather()
         spent = self._desk.policy.spent(visitor, now_s=heard_s)
@@ -191,7 +193,11 @@ class Recorder:
         record = DecisionsRecorded(selector=self._desk.selector, seen=self._first_seen, decisions=tuple(decisions))
         if not self._desk.say(record, len(decisions)):
             self._stands_until_ns = 0
-            self.dropped += len(decisions)
+            self._miss(len(decisions))
+
+    def _miss(self, count: int) -> None:
+        self._missed += count
+        self.dropped += count
 
     def _gather(self) -> Seen | None:
         """Give how far the log was read for the next decision, where that is not as for the one before."""
@@ -209,9 +215,17 @@ class Recorder:
         desk = self._desk
         self._told, self._granted, self._figured_version = [], None, self._figured.version
         figures = self._compared(range(desk.policy.known), heard_s)
-        record = StandingRecorded(selector=desk.selector, seen=desk.seen(), rules=desk.rules, figures=tuple(figures))
+        record = StandingRecorded(
+            selector=desk.selector,
+            seen=desk.seen(),
+            rules=desk.rules,
+            figures=tuple(figures),
+            missed=self._missed,
+            is_first=self._is_first,
+        )
         if not desk.say(record, 1):
             return False
+        self._is_first, self._missed = False, 0
         self._stands_until_ns = at_ns + STANDING_EVERY_NS
         return True
 

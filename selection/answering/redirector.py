@@ -17,7 +17,6 @@ from events.names import ORIGIN, FilePath, MirrorName, SelectorName
 from events.schemas import DecisionOutcome
 from events.schemas.fields import NS_PER_S
 from selection.answering.announcer import Announcer
-from selection.answering.dice import GrantDice
 from selection.answering.granting import Keys, Terms, grant_for, notice_of, token_for
 from selection.answering.heads import LINKS_MAX, Heads, Redirect
 from selection.answering.links import carrying, download_url
@@ -26,6 +25,7 @@ from selection.following.hearing import HearingClock
 from selection.places.geo import Places
 from selection.policy.choice import Choice
 from selection.policy.claims import Claims
+from selection.policy.dice import GrantDice
 from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
 from selection.policy.standing import Standing
@@ -92,6 +92,7 @@ class _Asking(NamedTuple):
     asked_not: tuple[MirrorName, ...]
     claimant: int
     grant_id: bytes
+    at_ns: int
     now_s: float
     heard_s: float
 
@@ -176,8 +177,9 @@ class Redirector:
         self, file: PublishedFile, visitor: Visitor, asked_not: tuple[MirrorName, ...], claimant: int
     ) -> _Asking:
         office = self._office
-        grant_id = office.rng.randbytes(GRANT_ID_BYTES)
-        return _Asking(file, visitor, asked_not, claimant, grant_id, office.clock_s(), office.hearing.now_s)
+        grant_id, at_ns = office.rng.randbytes(GRANT_ID_BYTES), int(office.clock_s() * NS_PER_S)
+        now_s = at_ns / NS_PER_S  # the very number that whoever reads the record has
+        return _Asking(file, visitor, asked_not, claimant, grant_id, at_ns, now_s, office.hearing.now_s)
 
     def _chosen(self, asking: _Asking) -> _Chosen:
         """Give the mirror that keeps a place for this visitor, or else the best one, or else the master."""
@@ -210,7 +212,7 @@ class Redirector:
             file,
             address=address,
             country=visitor.whereabouts.country,
-            granted_at_ns=int(asking.now_s * NS_PER_S),
+            granted_at_ns=asking.at_ns,
             traceparent=traceparent,
         )
         sequence = self._announcer.granted(name, granted)
@@ -227,7 +229,7 @@ class Redirector:
             asking.visitor,
             grant_id=asking.grant_id,
             address=address,
-            at_ns=int(asking.now_s * NS_PER_S),
+            at_ns=asking.at_ns,
             heard_s=asking.heard_s,
             mirror=chosen.mirror,
             asked_not=asking.asked_not,

@@ -86,6 +86,17 @@ def choose(case: Case, *, rng: Rng) -> Choice:
     return Choice(access=case.access, ranked=tuple(one.candidate for one in ordered), rejected=rejected)
 
 
+def led_by(choice: Choice, mirror: MirrorName | None) -> Choice:
+    """Give a choice as it is where the draw among the best ones falls on this mirror."""
+    first, drawn = choice.best, next((one for one in choice.ranked if one.mirror == mirror), None)
+    if first is None or drawn is None or drawn is first:
+        return choice
+    rejected = {name: rejection for name, rejection in choice.rejected.items() if name != mirror}
+    rejected[first.mirror] = Rejection(RejectReason.NEAR_EQUAL, _how_far(first))
+    ranked = (drawn, *(one for one in choice.ranked if one is not drawn))
+    return Choice(access=choice.access, ranked=ranked, rejected=rejected)
+
+
 def rejection_of(case: Case, mirror: Mirror) -> Rejection | None:
     """Give the first reason that speaks against a mirror, whoever else there is."""
     return next((rejection for criterion in _CRITERIA if (rejection := criterion(case, mirror))), None)
@@ -102,7 +113,7 @@ def _preferred(case: Case, qualified: Sequence[Mirror], rejected: dict[MirrorNam
 
     def spent_share(mirror: Mirror) -> Rejection:
         percent = case.shares.share_percent(mirror.number, continent)
-        return Rejection(RejectReason.SHARE_SPENT, f"{percent:.0f} % of the last minute")
+        return Rejection(RejectReason.SHARE_SPENT, "" if percent is None else f"{percent:.0f} % of the last minute")
 
     return _kept(qualified, unspent, rejected, spent_share)
 

@@ -30,6 +30,7 @@ from selection.policy.picking import Picker
 from selection.policy.ranking import Ranking, Rankings
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
+from selection.policy.shares import Shares
 from selection.policy.standing import Standing
 from selection.policy.sticky import StickyKey, sticky_key
 from selection.policy.terrain import Terrain
@@ -63,10 +64,10 @@ _NO_ACCESS: Final = Offer(access=False, mirror=None, others=())
 class Policy:
     """Chooses mirrors. ``now_s`` is on the clock on which load reports were heard."""
 
-    def __init__(self, view: FleetView, reservations: Reservations, rules: Rules) -> None:
+    def __init__(self, view: FleetView, reservations: Reservations, rules: Rules, shares: Shares | None = None) -> None:
         self._view, self._reservations, self._rules = view, reservations, rules
         self._sticky_tags = frozenset(rules.sticky_tags)
-        self._terrain = Terrain(rules)
+        self._terrain = Terrain(rules, Shares() if shares is None else shares)
         self._eligible = Eligible(view, reservations, rules, self._terrain)
         self._rankings = Rankings(self._terrain.atlas)
         self._picker = Picker(self._eligible, self._terrain, self._rankings)
@@ -140,6 +141,12 @@ class Policy:
     def known(self) -> int:
         """Count the mirrors that were looked at; their numbers are below."""
         return len(self._eligible.numbers)
+
+    def needs_address(self, file: PublishedFile, *, now_s: float) -> bool:
+        """Tell whether it matters to a choice which address a visitor has, and not only where that is."""
+        self._eligible.catch_up(now_s)
+        terrain = self._terrain
+        return bool(file.access.networks) or terrain.is_uneven or terrain.has_neighbours or self._is_sticky(file)
 
     def spent(self, visitor: Visitor, *, now_s: float) -> tuple[MirrorName, ...]:
         """Give the mirrors that have had their share of a visitor's continent."""

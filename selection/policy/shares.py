@@ -80,7 +80,7 @@ class Shares:
                 spent |= 1 << number
         return spent
 
-    def share_percent(self, number: int, continent: str) -> float:
-        """Give a mirror's share of the visitors that were counted."""
+    def share_percent(self, number: int, continent: str) -> float | None:
+        """Give a mirror's share of the visitors that were counted; None where it is not known."""
         known = self._continents.get(continent)
         return PERCENT * known.sent[number] / known.total if known and known.total else 0.0

@@ -94,6 +94,8 @@ class Standing:
             return Rejection(RejectReason.SILENT, "no load report yet")
         if self.now_s > self.silent_from_s(mirror):
             silent_s = self.now_s - mirror.load.heard_s
+            if math.isinf(silent_s):  # of a decision that is made again only that is known
+                return Rejection(RejectReason.SILENT, f"none came for more than {self.rules.silent_after_s:.0f} s")
             return Rejection(RejectReason.SILENT, f"the last load report came {silent_s:.0f} s ago")
         return None
 

@@ -27,10 +27,10 @@ class Terrain:
         has_neighbours: some name networks that they are near to.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, shares: Shares) -> None:
         self._rules = rules
         self.atlas = Atlas(near_km=rules.near_km)
-        self.shares = Shares()
+        self.shares = shares
         self.salts: list[int] = []
         self.capacities: list[int] = []
         self.capacities_version = 0

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from events.schemas import Location
-from selection.answering.dice import POOL_BYTES, Dice, GrantDice
+from selection.answering.dice import POOL_BYTES, Dice
 from selection.answering.heads import Heads
 
 if TYPE_CHECKING:
@@ -58,13 +58,3 @@ def test_dice_give_each_byte_once_and_fair_numbers() -> None:
     assert sum(dice.random() for _ in range(4000)) / 4000 == pytest.approx(0.5, abs=0.05)
     assert {dice.randrange(6) for _ in range(1000)} == set(range(6))
     assert all(dice.getrandbits(3) < 8 for _ in range(100))
-
-
-def test_dice_of_a_grant_fall_the_same_each_time_and_fairly() -> None:
-    thrown = [[dice.random() for _ in range(30)] for dice in (GrantDice(bytes(range(16))), GrantDice(bytes(range(16))))]
-    assert thrown[0] == thrown[1]
-    assert len(set(thrown[0])) == 30
-    assert thrown[0][:2] == [(int.from_bytes(bytes(range(at, at + 7))) >> 3) / 2**53 for at in (0, 7)]
-    later = [[dice.random() for _ in range(12)][-1] for dice in (GrantDice(bytes([n]) * 16) for n in range(200))]
-    assert all(0 <= number < 1 for number in [*thrown[0], *later])
-    assert sum(later) / len(later) == pytest.approx(0.5, abs=0.1)

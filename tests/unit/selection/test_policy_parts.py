@@ -223,7 +223,7 @@ def test_answers_of_a_place_are_bounded_and_their_memory_is_that_of_its_ranking(
     atlas, rules = Atlas(near_km=200.0), Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3)
     view, reservations = FleetView(), Reservations()
     rankings = Rankings(atlas)
-    terrain = Terrain(rules)
+    terrain = Terrain(rules, Shares())
     picker = Picker(Eligible(view, reservations, rules, terrain), terrain, rankings)
     ranking = rankings.of(IN_PORTO)
     for wanted in range(3 * answers.ANSWERS_KEPT + 2):
