@@ -25,6 +25,7 @@ from broker.provision import provision_site, retire_generation
 from broker.topology import log_stream
 from events.routing import LOGGED_EXCHANGES
 from history.entry import Entry
+from history.export.faults import FaultFoundError
 from history.export.folder import ExportError
 from history.export.source import ExportSource
 from history.export.verification import verify
@@ -72,7 +73,7 @@ async def import_log(
     log: delete the virtual host and begin again.
 
     Raises:
-        ExportError: the export is damaged.
+        FaultFoundError: the export is damaged; nothing was written.
         NotEmptyError: the broker has a log already.
         SourceError: there is no export in the folder.
         BrokerError: the broker does not take it.
@@ -80,7 +81,7 @@ async def import_log(
     source = ExportSource(folder)
     verdict = await asyncio.to_thread(verify, folder)
     if verdict.fault is not None:
-        raise ExportError(f"{folder}: {verdict.fault}")
+        raise FaultFoundError(verdict.fault)
     extent = await source.extent()
     await _verify_empty(admin, broker, newest=extent.last.generation if extent.last else 0)
     importing = _Importing(admin, restorer, source.vhost)

@@ -8,6 +8,9 @@ from distributary.cli.command import LazyGroup
 
 COMMANDS = {
     "tail": ("events.tail", "Follow the log."),
+    "audit": ("events.audit", "Prove the log, and every decision in it."),
+    "export": ("events.export", "Keep the log in a folder, compressed and chained."),
+    "import": ("events.importing", "Fill an empty broker's log from an export."),
     "replay": ("events.replay", "Show the fleet as it was at a time or place of the log."),
     "ls": ("events.ls", "List what is in the log."),
 }

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +15,9 @@ from broker.config import BrokerConfig
 from broker.port import AccessRefusedError, Broker
 from broker.rabbitmq import RabbitBroker
 from distributary import logs
-from distributary.cli.events.options import BROKER
+from distributary.cli.events.options import ARCHIVE, BROKER
 from distributary.cli.invocation import Invocation
+from distributary.cli.output import WARNING
 from distributary.config.services.shared import broker_config
 from distributary.errors import CommandError, UnavailableError, UsageError
 from distributary.exits import ExitCode
@@ -38,12 +39,36 @@ async def opened_log(invocation: Invocation, source: str | None) -> AsyncGenerat
     Raises:
         CommandError: it cannot be opened or read; with what to do.
     """
-    with as_command_errors():
-        if source is None or source == BROKER:
-            async with opened_broker(invocation) as (broker, config):
-                yield broker_log(broker, config)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(as_command_errors())
+        if source is None:
+            yield await _broker_or_archive(stack, invocation)
+        elif source == BROKER:
+            yield broker_log(*await stack.enter_async_context(opened_broker(invocation)))
+        elif source == ARCHIVE:
+            yield await stack.enter_async_context(_opened_archive(invocation))
         else:
             yield ExportSource(_folder(source))
+
+
+async def _broker_or_archive(stack: AsyncExitStack, invocation: Invocation) -> Source:
+    """Open the broker's log, or the archive where there is one and the broker is not there."""
+    try:
+        return broker_log(*await stack.enter_async_context(opened_broker(invocation)))
+    except UnavailableError as error:
+        if invocation.settings.archive is None:
+            raise
+        invocation.output.note(f"{error.message}; reading the archive", style=WARNING)
+    return await stack.enter_async_context(_opened_archive(invocation))
+
+
+def _opened_archive(invocation: Invocation) -> AbstractAsyncContextManager[Source]:
+    from distributary.config.services.archive import archive_config  # noqa: PLC0415 - SQLAlchemy takes a second
+    from history.archive.source import open_archive  # noqa: PLC0415
+
+    report_troubles(invocation)
+    config = archive_config(invocation.settings)
+    return open_archive(config.store_url, vhost=config.broker.vhost)
 
 
 @asynccontextmanager

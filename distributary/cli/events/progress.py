@@ -14,8 +14,8 @@ from history.entry import Position
 from history.sources.port import Extent
 from history.telling.records import position_text
 
-Update: TypeAlias = Callable[[int, Position], None]
-"""Takes how many entries were read, and the place of the last."""
+Update: TypeAlias = Callable[[int, Position | None], None]
+"""Takes how many entries are done, and the place of the last, where there is one."""
 
 OBJECT_EVERY_S: Final = 1.0  # a program that shows it to a person needs no more
 
@@ -32,9 +32,11 @@ def reading_progress(output: Output, title: str, extent: Extent) -> Generator[Up
         yield _every(LINE_EVERY_S, lambda count, at: output.note(_line(title, extent, count, at)))
 
 
-def share(extent: Extent, at: Position) -> float | None:
-    """Tell which part of the log is read, by places; None where that cannot be told."""
+def share(extent: Extent, count: int, at: Position | None) -> float | None:
+    """Tell which part of the log is done, by places or else by the count; None where that cannot be told."""
     first, last = extent.first, extent.last
+    if at is None:
+        return min(1.0, count / extent.entries) if extent.entries else None
     if first is None or last is None or last <= first:
         return None
     generations = last.generation - first.generation + 1
@@ -53,12 +55,10 @@ def _bar(output: Output, title: str, extent: Extent) -> Generator[Update]:
     with Progress(*columns, console=output.console(sys.stderr), transient=True) as bars:
         task = bars.add_task(title, total=None)
 
-        def update(count: int, at: Position) -> None:
-            part = share(extent, at)
+        def update(count: int, at: Position | None) -> None:
+            part = share(extent, count, at)
             total = None if part is None else 1.0
-            bars.update(
-                task, description=f"{title} {count:,} entries, {position_text(at)}", completed=part, total=total
-            )
+            bars.update(task, description=f"{title}: {_far(count, at)}", completed=part, total=total)
 
         yield update
 
@@ -66,7 +66,7 @@ def _bar(output: Output, title: str, extent: Extent) -> Generator[Update]:
 def _every(seconds: float, tell: Update) -> Update:
     last_s = time.monotonic()
 
-    def update(count: int, at: Position) -> None:
+    def update(count: int, at: Position | None) -> None:
         nonlocal last_s
         if time.monotonic() - last_s >= seconds:
             last_s = time.monotonic()
@@ -75,18 +75,22 @@ def _every(seconds: float, tell: Update) -> Update:
     return update
 
 
-def _line(title: str, extent: Extent, count: int, at: Position) -> str:
-    part = share(extent, at)
+def _far(count: int, at: Position | None) -> str:
+    return f"{count:,} entries" + (f", {position_text(at)}" if at else "")
+
+
+def _line(title: str, extent: Extent, count: int, at: Position | None) -> str:
+    part = share(extent, count, at)
     percent = "" if part is None else f", {part:.0%}"
-    return f"{title}: {count:,} entries, {position_text(at)}{percent}"
+    return f"{title}: {_far(count, at)}{percent}"
 
 
-def _object(title: str, extent: Extent, count: int, at: Position) -> dict[str, object]:
-    part = share(extent, at)
+def _object(title: str, extent: Extent, count: int, at: Position | None) -> dict[str, object]:
+    part = share(extent, count, at)
     return {
         "type": "progress",
         "doing": title,
         "entries": count,
-        "position": position_text(at),
+        "position": None if at is None else position_text(at),
         "share": None if part is None else round(part, 4),
     }

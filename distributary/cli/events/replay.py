@@ -74,12 +74,7 @@ async def _replayed(output: Output, log: Source, until: Until | None) -> Replaye
     from history.replay.replayer import replay  # noqa: PLC0415
 
     with reading_progress(output, "replaying", await log.extent()) as update:
-
-        def tell(replayer: Replayer) -> None:
-            if replayer.position is not None:
-                update(replayer.entries, replayer.position)
-
-        return await replay(log, until=until, progress=tell)
+        return await replay(log, until=until, progress=lambda found: update(found.entries, found.position))
 
 
 def _print(output: Output, log: Source, replayer: Replayer) -> None:
