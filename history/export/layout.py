@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -100,16 +101,17 @@ def footer_of(block: Block | None) -> tuple[Footer, Record]:
     return _part(block, BlockKind.FOOTER, _footer_decoder)
 
 
-def entry_of_record(record: Record) -> Entry:
-    """Read an entry.
+def entries_of(records: Sequence[Record]) -> list[Entry]:
+    """Read entries.
 
     Raises:
-        BlockDamagedError: this is none, though it is what was written.
+        BlockDamagedError: they are none, though they are what was written.
     """
+    decode = _entry_decoder.decode
     try:
-        return _entry_decoder.decode(record.canonical)
+        return [decode(record.canonical) for record in records]
     except msgspec.DecodeError as error:
-        raise BlockDamagedError(f"record {record.index} is no entry: {error}") from error
+        raise BlockDamagedError(f"what is written is no entry: {error}") from error
 
 
 def _part(block: Block | None, kind: BlockKind, decoder: msgspec.msgpack.Decoder[Part]) -> tuple[Part, Record]:

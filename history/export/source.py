@@ -10,7 +10,7 @@ from history.entry import Entry, Position
 from history.export.blocks import BlockDamagedError
 from history.export.faults import FaultFoundError
 from history.export.folder import ExportError, segments_in
-from history.export.layout import entry_of_record
+from history.export.layout import entries_of
 from history.export.segment import Ends, read_ends, read_header
 from history.export.walk import Proved, Walk
 from history.sources.port import Extent, SourceError
@@ -80,7 +80,7 @@ class ExportSource:
 
 def _behind(after: Position | None, proved: Proved) -> Sequence[Entry]:
     """Read a block's entries; none where all are at or before the place."""
-    if after is not None and entry_of_record(proved.records[-1]).position <= after:
+    if after is not None and entries_of(proved.records[-1:])[0].position <= after:
         return ()
-    entries = [entry_of_record(record) for record in proved.records]
+    entries = entries_of(proved.records)
     return entries if after is None else [entry for entry in entries if entry.position > after]

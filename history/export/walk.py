@@ -12,7 +12,7 @@ from history.export.blocks import BlockCutError, BlockDamagedError, BlockReader
 from history.export.chain import BEGINNING, Link, Record
 from history.export.faults import Fault, FaultFoundError, FaultKind
 from history.export.folder import ExportError, segments_in
-from history.export.layout import Header, HeaderAlteredError, entry_of_record, header_of
+from history.export.layout import Header, HeaderAlteredError, entries_of, header_of
 from history.export.proving import SegmentFaultError, prove
 from history.export.segment import read_header
 
@@ -25,9 +25,12 @@ class Proved(NamedTuple):
 
 
 class Walk:
-    """One reading of an export. Its properties tell how far it came.
+    """One reading of an export. Begun at another segment than the first, it takes that one's word for what is before.
 
-    Begun at another segment than the first, it takes that segment's word for what is before it.
+    Attributes:
+        entries: how many were proved.
+        last: the place of the last one.
+        ends: the chain's values where a segment ended, and at its beginning.
     """
 
     def __init__(self, folder: Path, *, first: int = 1) -> None:
@@ -37,10 +40,10 @@ class Walk:
         self._export_id = ids.most_common(1)[0][0] if ids else b""
         self._number = first - 1
         self._link = Link(0, BEGINNING)
-        self._last: tuple[Header, Record] | None = None
         self._proves_previous = first == 1
         self.entries = 0
-        self.ends: list[bytes] = [BEGINNING]  # the chain's values between segments
+        self.last: Position | None = None
+        self.ends: list[bytes] = [BEGINNING]
 
     @property
     def segments(self) -> int:
@@ -51,14 +54,6 @@ class Walk:
     def chain(self) -> bytes:
         """The chain's value behind the last record that was proved; the chain's end when all was read."""
         return self._link.chain
-
-    @property
-    def last(self) -> Position | None:
-        """The place of the last entry that was proved."""
-        if self._last is None:
-            return None
-        header, record = self._last
-        return Position(header.generation, entry_of_record(record).offset)
 
     def proved(self) -> Generator[Proved]:
         """Give all entries, a block at a time.
@@ -93,7 +88,7 @@ class Walk:
         for step in prove(link, iter(reader.next, None), self._earlier(number)):
             self._link = step.link
             if step.records:
-                self._last = header, step.records[-1]
+                self.last = _place_of(step.records[-1])
                 self.entries += len(step.records)
                 yield Proved(header, step.records)
 
@@ -139,6 +134,13 @@ class Walk:
             if header.number == number and header.export == self._export_id:
                 return self.fault(FaultKind.SWAPPED, f"segment {number} stands in the place of segment {named}")
         return self.fault(FaultKind.DROPPED, f"segment {number} is missing")
+
+
+def _place_of(record: Record) -> Position:
+    try:
+        return entries_of([record])[0].position
+    except BlockDamagedError as error:
+        raise SegmentFaultError(record.index, FaultKind.UNREADABLE, str(error)) from error
 
 
 def _readable_headers(paths: Mapping[int, Path]) -> dict[int, Header]:
