@@ -30,6 +30,11 @@ class FindingKind(Enum):
     SEEN_MISSING = ("seen_missing", True, "its selector had read an entry that is not there")
     DECISION_WRONG = ("decision_wrong", True, "the decision does not follow from what its selector knew")
     REFUSED = ("refused", False, "readers refused it when it came, and reported it")
+    EMPTIED = (
+        "emptied",
+        False,
+        "what it told was taken away with the addresses of visitors, since nobody could read it",
+    )
     LOST_WITH_BROKER = ("lost_with_broker", False, "numbers of its source were lost with the generation before")
     LOST_WITH_SELECTOR = ("lost_with_selector", False, "a selector ended before it could say these numbers")
     IN_FLIGHT = ("in_flight", False, "numbers of its source are missing before it and may yet come")

@@ -76,12 +76,27 @@ class Numbering:
         """Count who spoke."""
         return len(self._tracks)
 
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether the log is there from its very first entry on, as far as it was read."""
+        return 1 in self._opened and self._first is not None and self._first.generation == 1
+
+    def is_missing(self, speaker: tuple[str, int], after: int, before: int) -> bool:
+        """Tell whether any number of a source's epoch between two others has not been heard."""
+        source, epoch = speaker
+        track = self._tracks.get(source, {}).get(epoch)
+        return track is None or track.is_missing(after, before)
+
     def note(self, entry: Entry) -> Envelope | None:
         """Take the next entry; give what it says, where that can be believed."""
         self.entries += 1
         if self._last is not None and entry.position <= self._last:
             self._find(FindingKind.OUT_OF_ORDER, entry, f"the one before it is at {_place(self._last)}")
         self._first, self._last = self._first or entry.position, entry.position
+        if not entry.body:
+            self._find(FindingKind.EMPTIED, entry, entry.type)
+            self._note_unknown(entry)
+            return None
         try:
             envelope = read_envelope(entry.delivery, vhost=self._vhost)
         except UnknownEventTypeError:
@@ -162,7 +177,7 @@ class Numbering:
 
     def _finish_track(self, source: str, track: Track, *, is_ended: bool) -> None:
         is_selector = source.startswith(_SELECTOR_PREFIX)
-        if track.first > 1 and not is_selector and self._is_whole:
+        if track.first > 1 and not is_selector and self.is_whole:
             self._miss(FindingKind.GAP, track.first_position, track.first_message_id, source, (1, track.first - 1))
         for gap in track.gaps():
             kind = _cause(gap, track, is_selector=is_selector, is_ended=is_ended)
@@ -172,11 +187,6 @@ class Numbering:
         low, high = numbers
         which = str(low) if low == high else f"{low} to {high}"
         self._findings.add(kind, place, message_id, f"{which} of {source}")
-
-    @property
-    def _is_whole(self) -> bool:
-        """Tell whether the log is there from its very first entry on."""
-        return 1 in self._opened and self._first is not None and self._first.generation == 1
 
     def _refuse(self, kind: FindingKind, entry: Entry, reason: str) -> None:
         if len(self._refused) < REFUSED_MAX:

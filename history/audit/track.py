@@ -75,6 +75,11 @@ class Track:
         """Give what is missing between the first and the last number."""
         return iter(self._gaps)
 
+    def is_missing(self, after: int, before: int) -> bool:
+        """Tell whether any number between these two is missing."""
+        place = bisect_left(self._gaps, (after,))
+        return place < len(self._gaps) and self._gaps[place].low < before
+
     def _place(self, sequence: int, entry: Entry, log_time_ns: int) -> Heard:
         if sequence > self.last:
             if sequence > self.last + 1:

@@ -18,6 +18,7 @@ from events.schemas import TAGS, DecisionsRecorded, StandingRecorded
 from history.entry import Entry, Position
 from history.sources.port import Source
 from selection.view.fleet import FleetView
+from selection.view.folding import FOLDED
 
 Until: TypeAlias = Position | int
 """Up to and with an entry's place, or a moment of the log's time in nanoseconds of the Unix time."""
@@ -44,7 +45,7 @@ class Replayer:
 
     def __init__(self, *, vhost: str, proven: bool = False) -> None:
         self._vhost = vhost
-        self._proven = ProvenReader() if proven else None
+        self._proven = ProvenReader(FOLDED) if proven else None
         self.view = FleetView()
         self.position: Position | None = None
         self.message_id = ""
@@ -65,6 +66,25 @@ class Replayer:
             self._fold_all(entries)
             return True
         return all(self._fold_one_until(entry, until) for entry in entries)
+
+    def fold_proven(self, some: Bodies, until_ns: int | None = None) -> bool:
+        """Take bodies of sound entries up to a moment; tell whether more may follow."""
+        envelopes = _proven.decode_all(some.bodies)
+        own = [envelope.time_ns for envelope in envelopes if is_of_the_site(envelope)]
+        latest_ns = max(own, default=0)
+        if until_ns is not None and latest_ns > until_ns:
+            beyond = (at for at, each in enumerate(envelopes) if is_of_the_site(each) and each.time_ns > until_ns)
+            self._fold_proven(envelopes[: next(beyond)])
+            return False
+        self._fold_proven(envelopes)
+        self.position, self.message_id = some.last, some.message_id
+        return True
+
+    def _fold_proven(self, envelopes: Sequence[Envelope]) -> None:
+        self.view.apply_all(envelopes)
+        self.entries += len(envelopes)
+        own = (envelope.time_ns for envelope in envelopes if is_of_the_site(envelope))
+        self.log_time_ns = max(self.log_time_ns, *own, 0)
 
     def _fold_all(self, entries: Sequence[Entry]) -> None:
         """Take entries, and many at once where they are proven."""
