@@ -11,6 +11,7 @@ COMMANDS = {
     "audit": ("events.audit", "Prove the log, and every decision in it."),
     "export": ("events.export", "Keep the log in a folder, compressed and chained."),
     "import": ("events.importing", "Fill an empty broker's log from an export."),
+    "show": ("events.show", "Show one event, or explain one visitor's grant."),
     "replay": ("events.replay", "Show the fleet as it was at a time or place of the log."),
     "ls": ("events.ls", "List what is in the log."),
 }
