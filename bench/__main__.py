@@ -23,6 +23,7 @@ _NOT_BENCHMARKS: Final = {
         "nginx",
         "selector",
         "simulation",
+        "storm",
         "verdict",
         "visitor",
     ),
