@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, cast
+
+from msgspec import defstruct
 
 from events.names import MirrorName, SelectorName
 from events.schemas import (
@@ -70,11 +72,17 @@ class _Told:
     granted_bytes: int = 0
 
 
-class _OwnDecision(Decision, frozen=True, kw_only=True, array_like=True):
-    """A decision of ours: what it says was checked before, and need not be again."""
-
-    def __post_init__(self) -> None:
-        """Check nothing."""
+# A decision of ours: what it says was checked before. To give its fields by place takes a quarter of the time.
+_own_decision = cast(
+    "Callable[..., Decision]",
+    defstruct(
+        "OwnDecision",
+        [(name, object) for name in Decision.__struct_fields__],
+        frozen=True,
+        array_like=True,
+        gc=False,
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,23 +166,23 @@ class Recorder:
         seen = self._gather()
         spent = self._desk.policy.spent(visitor, now_s=heard_s)
         place, home = visitor.place, visitor.home
-        decision = _OwnDecision(
-            grant_id=grant_id,
-            at_ns=at_ns,
-            path=file.path,
-            generation=file.generation,
-            address=address,
-            place=self._whereabouts(place),
-            outcome=outcome,
-            mirror=None if mirror is None else mirror.name,
-            is_announced=is_announced,
-            seen=seen,
-            figures=tuple(figures) if figures else (),
-            asked_not=asked_not,
-            only=visitor.only,
-            secure=visitor.secure,
-            home=None if home is None else self._whereabouts(home),
-            spent=spent,
+        decision = _own_decision(
+            grant_id,
+            at_ns,
+            file.path,
+            file.generation,
+            address,
+            self._whereabouts(place),
+            outcome,
+            None if mirror is None else mirror.name,
+            is_announced,
+            seen,
+            tuple(figures) if figures else (),
+            asked_not,
+            visitor.only,
+            visitor.secure,
+            None if home is None else self._whereabouts(home),
+            spent,
         )
         self._decisions.append(decision)
         if is_announced and mirror is not None:
@@ -237,8 +245,9 @@ class Recorder:
             if changed is None or len(changed) > self._desk.policy.known:
                 changed = range(self._desk.policy.known)
             numbers, self._figured_version = changed, self._figured.version
-        if self._granted is not None:  # what was announced may have been counted by a report before it was told of
-            numbers, self._granted = (*numbers, self._granted), None
+        granted, self._granted = self._granted, None
+        if granted is not None and granted not in numbers:  # a report counted it before the mirror was told of it
+            numbers = (*numbers, granted)
         if not numbers:
             return []
         found = self._compared(numbers, heard_s)
