@@ -44,6 +44,14 @@ def require_bearer(request: web.Request, expected: str) -> None:
         )
 
 
+def bears(request: web.Request, expected: str) -> bool:
+    """Tell whether a request carries this token."""
+    try:
+        return same_token(bearer_of(request), expected)
+    except ApiError:
+        return False
+
+
 def same_token(found: str, expected: str) -> bool:
     """Compare two tokens, in a time that tells nothing about either. Empty ones never match."""
     equal = hmac.compare_digest(_digest(found), _digest(expected))

@@ -85,6 +85,11 @@ class Channels:
                 found(await transaction.catalogue.channel(name), name)
             return [entry for entry in await transaction.catalogue.entries(name) if not is_held(entry.file.path)]
 
+    async def standing(self, path: FilePath) -> Standing:
+        """Tell what stands under a path of the catalogue."""
+        async with self._store.reading() as transaction:
+            return await transaction.catalogue.standing(path)
+
     async def memberships(self) -> Mapping[FilePath, Sequence[ChannelName]]:
         """Give each file's channels, without ``origin``."""
         async with self._store.reading() as transaction:

@@ -23,7 +23,8 @@ def command(paths: Sequence[str], *, everything: bool) -> None:
     All of it is released at once; visitors are sent to the mirrors that have it already.
     """
     if everything == bool(paths):
-        raise UsageError("usage", "name what is to be released, or --all", hint="`distributary hold ls` lists it")
+        hint = "`distributary hold ls` lists it"
+        raise UsageError("release_empty", "name what is to be released, or --all", hint=hint)
     body = {"all": True} if everything else {"paths": [path.rstrip("/") for path in paths]}
     invocation = current()
     answer = invocation.master().post("/-/api/v1/releases", body)

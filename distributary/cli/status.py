@@ -17,6 +17,7 @@ from distributary.exits import ExitCode
 
 # As its operator or the site wants it: nothing is to be mended.
 RESTING: Final = frozenset({"paused", "closed", "draining", "disabled"})
+UNTOLD: Final = "not ok; why is told on its own machine, and in its log"
 
 
 @click.command(cls=Command, name="status")
@@ -62,7 +63,7 @@ def _problems(roles: dict[str, JsonObject], mirrors: list[JsonObject]) -> list[s
         if text(state, "reason"):
             problems.append(f"{role}: {text(state, 'reason')}")
         problems += [
-            f"{role}: {text(check, 'name')}: {text(check, 'detail')}"
+            f"{role}: {text(check, 'name')}: {text(check, 'detail') or UNTOLD}"
             for check in objects(state, "checks")
             if not check.get("ok")
         ]

@@ -9,11 +9,12 @@ from urllib.parse import quote
 
 import click
 
+from distributary.answers import objects
 from distributary.cli.command import Command
-from distributary.cli.invocation import current
+from distributary.cli.invocation import Invocation, current
 from distributary.cli.types import Duration
 from distributary.config.secrets import read_ticket_key
-from distributary.errors import UsageError
+from distributary.errors import CommandError, UsageError
 from edge.detours import TICKET
 from events.errors import InvalidNameError
 from events.grants import IPAddress, normalise
@@ -41,7 +42,8 @@ class Address(click.ParamType[str]):
 def command(path: str, for_s: float, ip: str | None) -> None:
     """Print a link to the file at PATH of the catalogue (published with --access ticket) that works for a while.
 
-    Neither the master nor the selector is asked: a site's own software makes such links itself (docs/access.md).
+    Where the master answers, a PATH that it does not know is warned of. The link is made all the same, for it may be
+    meant for a file that is still to come; a site's own software makes such links itself (docs/access.md).
     """
     invocation = current()
     settings = invocation.settings
@@ -52,6 +54,7 @@ def command(path: str, for_s: float, ip: str | None) -> None:
         )
     address = None if ip is None else normalise(ip)
     ticket = sign(file, expires_s=expires_s, key=read_ticket_key(settings), address=address)
+    _warn_of_unknown(invocation, file)
     url = f"{settings.site.url.rstrip('/')}/{quote(file)}?{TICKET}={ticket}"
     if invocation.output.json:
         told = {
@@ -66,6 +69,17 @@ def command(path: str, for_s: float, ip: str | None) -> None:
     invocation.output.note(
         f"good until {datetime.fromtimestamp(expires_s, tz=UTC):%Y-%m-%d %H:%M:%S} UTC{_bound(address)}"
     )
+
+
+def _warn_of_unknown(invocation: Invocation, file: FilePath) -> None:
+    """Say so when nothing is published under a path; without the master nobody knows."""
+    try:
+        found = objects(invocation.master().get("/-/api/v1/files", {"path": file}), "files")
+    except CommandError as error:
+        invocation.output.note(f"not checked whether {file} is published: {error.message}")
+        return
+    if not found:
+        invocation.output.note(f"warning: nothing is published as {file}", style="yellow")
 
 
 def _path(text: str) -> FilePath:

@@ -11,7 +11,9 @@ from edge.tracing import trace_of
 from events.names import (
     ORIGIN_CHANNEL,
     ChannelName,
+    FilePath,
     held_path,
+    is_held,
     parse_channel,
     parse_media_type,
     parse_path,
@@ -20,6 +22,7 @@ from events.names import (
 )
 from events.schemas import Access, AccessMode, WithdrawMode
 from events.trace import TraceContext
+from master.catalogue import PublishedFile
 from master.channels import Channels
 from master.errors import InvalidRequestError
 from master.holds import parse_condition
@@ -50,35 +53,33 @@ class FileRoutes:
         return response
 
     async def list(self, request: web.Request) -> web.Response:
-        """List the catalogue, or one channel of it."""
+        """List the catalogue, or one channel of it, or what stands under one path."""
+        if (path := request.query.get("path")) is not None:
+            return await self._one(parse_path(path))
         wanted = request.query.get("channel", ORIGIN_CHANNEL)
         channel = ORIGIN_CHANNEL if wanted == ORIGIN_CHANNEL else parse_channel(wanted)
         entries = await self._channels.files(channel)
         memberships = await self._channels.memberships()
-        return answer(
-            {
-                "files": [
-                    file_json(entry.file)
-                    | {
-                        "channels": memberships.get(entry.file.path, []),
-                        "published_at": rfc3339(entry.file.published_at_ns),
-                    }
-                    for entry in sorted(entries, key=lambda entry: entry.file.path)
-                ]
-            }
-        )
+        files = [entry.file for entry in sorted(entries, key=lambda entry: entry.file.path)]
+        return answer({"files": [_listed(file, memberships.get(file.path, [])) for file in files]})
+
+    async def _one(self, path: FilePath) -> web.Response:
+        standing = await self._channels.standing(path)
+        if standing.file is None or is_held(path):
+            return answer({"files": []})
+        return answer({"files": [_listed(standing.file, sorted(standing.channels - {ORIGIN_CHANNEL}))]})
 
     async def withdraw(self, request: web.Request) -> web.Response:
         """Withdraw a file."""
         path = parse_path(request.query.get("path", ""))
-        if is_held := _flag(request, "held"):
+        if of_held := _flag(request, "held"):
             path = held_path(path)
         reason, mode = request.query.get("reason", ""), _mode(request.query.get("mode", WithdrawMode.DRAIN.value))
         withdrawal = await self._withdrawing.withdraw(path, reason=reason, mode=mode, trace=trace_of(request))
         return answer(
             {
                 "withdrawn": file_json(withdrawal.file) | {"path": unheld_path(path)},
-                "held": is_held,
+                "held": of_held,
                 "mode": mode.value,
                 "cut": withdrawal.cut,
                 "facts": [
@@ -100,6 +101,10 @@ class FileRoutes:
                 await response.write(msgspec.json.encode(report) + b"\n")
         finally:
             await reports.aclose()
+
+
+def _listed(file: PublishedFile, channels: Sequence[ChannelName]) -> dict[str, object]:
+    return file_json(file) | {"channels": channels, "published_at": rfc3339(file.published_at_ns)}
 
 
 def _order(body: PublishBody) -> Order:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from edge.auth import require_bearer
+from edge.auth import bears, require_bearer
 from edge.errors import Handler
 from edge.health import Checks, add_health
+from edge.localness import is_local
 from edge.server import new_app
 from master.web.channels import ChannelRoutes
 from master.web.content import OriginRoutes
@@ -44,7 +45,7 @@ def build_app(routes: Routes, *, admin_token: str, checks: Checks) -> web.Applic
     """Put the interface together."""
     app = new_app()
     app.middlewares.append(refusals)
-    add_health(app, checks)
+    add_health(app, checks, may_know=lambda request: is_local(request) or bears(request, admin_token))
     for method, path, handler in _for_administrators(routes):
         app.router.add_route(method, path, _guarded(handler, admin_token))
     for method, path, handler in _for_everybody(routes):

@@ -70,6 +70,7 @@ class Snapshots:
             log.warning("snapshot.unusable", because=self.problem)
         restored = reading.restored()
         self._restored = self._written = restored.mark
+        self._size_bytes = reading.size_bytes
         if restored.mark is not None:
             age_s = round(self._clock_s() - restored.mark.taken_at_s)
             log.info("snapshot.read", generation=restored.mark.generation, offset=restored.mark.offset, age_s=age_s)
@@ -168,6 +169,7 @@ class _Reading:
         self._view: tuple[FleetView, Mark] | None = None
         self._statistics: tuple[Statistics, Mark] | None = None
         self.problems: list[str] = []
+        self.size_bytes = 0  # of the one that the view is from
 
     def take(self, path: Path, data: bytes) -> None:
         """Look what can be used of a snapshot."""
@@ -180,7 +182,7 @@ class _Reading:
             if self._view is None and Part.VIEW in found.parts:
                 view = load(found.parts[Part.VIEW])
                 restore_loads(view, found.parts.get(Part.LOADS, NO_LOADS))
-                self._view = view, found.mark
+                self._view, self.size_bytes = (view, found.mark), len(data)
             if self._statistics is None and Part.STATISTICS in found.parts:
                 self._statistics = Statistics.load(found.parts[Part.STATISTICS], days_kept=self._days_kept), found.mark
         except (UnusableSnapshotError, SnapshotUnusableError, UnusableStatisticsError, UnusableLoadsError) as error:

@@ -151,6 +151,11 @@ def test_what_says_nothing_or_too_much_is_wrong_usage(run: Run, master: Master, 
     assert master.asked == []
 
 
+def test_release_of_nothing_says_where_to_look_as_a_hint(run: Run) -> None:
+    told = run("release").stderr.splitlines()
+    assert told == ["error: name what is to be released, or --all", "hint:  `distributary hold ls` lists it"]
+
+
 def test_the_list_tells_for_each_file_when_it_is_released(run: Run, master: Master) -> None:
     file = {"path": "a.iso", "size_bytes": 5, "generation": 2, "channels": ["iso"], "copies": 1}
     master.held = [

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from distributary.cli.app import root
+from distributary.client import Api
 from distributary.exits import ExitCode
 from events.names import FilePath
 from selection.access.tickets import judge
@@ -84,6 +85,31 @@ def test_what_cannot_be_signed_is_told(run: Run, arguments: tuple[str, ...], pro
     result = run("ticket", *arguments)
     assert result.exit_code == ExitCode.USAGE
     assert problem in result.stderr
+
+
+@pytest.mark.parametrize(("files", "is_warned"), [([], True), ([{"path": "a.iso"}], False)])
+def test_path_that_the_master_does_not_know_is_warned_of(
+    run: Run, monkeypatch: pytest.MonkeyPatch, files: list[object], is_warned: bool
+) -> None:
+    asked: list[tuple[str, object]] = []
+
+    def get(_: Api, path: str, query: object = None) -> dict[str, object]:
+        asked.append((path, query))
+        return {"files": files}
+
+    monkeypatch.setattr(Api, "get", get)
+    result = run("ticket", "a.iso", "--for", "1h")
+    assert outcome(result.stdout.strip(), "203.0.113.9") is Outcome.ADMITTED
+    assert ("warning: nothing is published as a.iso" in result.stderr) is is_warned
+    assert asked == [("/-/api/v1/files", {"path": "a.iso"})]
+
+
+def test_link_is_made_without_the_master_and_told_to_be_unchecked(run: Run) -> None:
+    config = Path("distributary.toml")
+    config.write_text(config.read_text().replace("127.0.0.1:8081", "127.0.0.1:1"))
+    result = run("ticket", "a.iso", "--for", "1h")
+    assert result.exit_code == ExitCode.OK
+    assert "not checked whether a.iso is published" in result.stderr
 
 
 def test_site_without_a_ticket_secret_is_told_where_to_get_one(run: Run) -> None:

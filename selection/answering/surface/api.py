@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from edge.errors import ApiError
+from edge.localness import is_local
 from events.errors import InvalidNameError
 from events.grants import IPAddress, normalise
 from events.names import FilePath, parse_path
@@ -19,7 +20,7 @@ from selection.access.networks import is_listed
 from selection.answering import answers
 from selection.answering.redirector import Redirector, UnknownFileError
 from selection.answering.requests import asked_not_of
-from selection.answering.surface.asking import Reception, is_local
+from selection.answering.surface.asking import Reception
 from selection.answering.surface.figures import history_of, largest_of
 from selection.answering.surface.filelist import FILES_PAGE_MAX, list_files
 from selection.answering.surface.handing import Handing
@@ -34,6 +35,9 @@ from selection.view.tallies import date_of
 
 PREFIX: Final = "/-/api/v1"
 DAYS_MAX: Final = 31  # ten thousand files a day are added up in a tenth of a second, in steps
+
+TOLD_TO_STRANGERS: Final = ("site_url", "files", "mirrors")
+"""What anybody may know of how the selector is. The rest names the broker, files of this machine and their troubles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +127,9 @@ class Api:
         return may_tell
 
     async def _status(self, request: web.Request) -> web.Response:
-        """Give the view in numbers, and how it is kept."""
-        return json_reply(self.status(), request)
+        """Give the view in numbers, and to the operator how it is kept."""
+        told = self.status()
+        return json_reply(told if is_local(request) else {name: told[name] for name in TOLD_TO_STRANGERS}, request)
 
     async def _openapi(self, request: web.Request) -> web.Response:
         """Give the description of all this."""

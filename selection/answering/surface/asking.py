@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from aiohttp import web
 
@@ -15,9 +14,7 @@ from edge.visitors import (
     FORWARDED_PROTO,
     ForwardedForError,
     IPNetwork,
-    believes,
     came_by_https,
-    parse_proxies,
     peer_of,
     visitor_of,
 )
@@ -33,10 +30,6 @@ from selection.places.findings import Finding, place_from
 from selection.places.geo import Places
 from selection.places.place import Place
 from selection.policy.visitor import Visitor
-
-_LOOPBACK: Final = parse_proxies(("127.0.0.0/8", "::1/128"))
-# One of them at least is written by whatever common proxy, though it be set up to tell nothing of its visitors.
-_SAID_BY_PROXIES: Final = (FORWARDED_FOR, FORWARDED_PROTO, "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +98,6 @@ class Reception:
         fields = request.headers
         forwarded_for, forwarded_proto = fields.getall(FORWARDED_FOR, []), fields.getall(FORWARDED_PROTO, [])
         return came_by_https(peer_of(request), forwarded_for, forwarded_proto, self.proxies) or None
-
-
-def is_local(request: web.Request) -> bool:
-    """Tell whether somebody on this machine asks, and no proxy for somebody else: an administrator."""
-    is_direct = not any(name in request.headers for name in _SAID_BY_PROXIES)
-    return is_direct and believes(peer_of(request), _LOOPBACK)
 
 
 def _only(values: Sequence[str]) -> MirrorName | None:

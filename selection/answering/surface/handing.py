@@ -16,7 +16,7 @@ from typing import Final
 from aiohttp import web
 
 from edge.errors import ApiError
-from selection.answering.surface.asking import is_local
+from edge.localness import is_local
 from selection.answering.surface.replying import NO_STORE
 from selection.following.child import ChildError
 from selection.following.snapshot import Mark

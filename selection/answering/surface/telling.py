@@ -11,11 +11,12 @@ from aiohttp import web
 from msgspec import UNSET
 
 from edge.errors import ApiError
+from edge.localness import is_local
 from events.names import ORIGIN, FilePath, file_name
 from selection.answering import answers
 from selection.answering.links import is_base_url
 from selection.answering.redirector import Office
-from selection.answering.surface.asking import Asked, is_local
+from selection.answering.surface.asking import Asked
 from selection.answering.surface.figures import PeriodError, counts_of, period_count_of
 from selection.answering.surface.metalink import Document, metalink3, metalink4
 from selection.answering.surface.mirrorbits import Results

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from aiohttp import hdrs, web
 
 from edge.errors import ApiError
-from selection.answering.surface.asking import is_local
+from edge.localness import is_local
 
 REST_FACTOR: Final = 3  # who asks without end costs a quarter of a core
 WAITING_MAX: Final = 64  # at some 30 ms each, rests included, two seconds in a fleet of a few hundred

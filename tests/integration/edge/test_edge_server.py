@@ -313,6 +313,21 @@ async def test_readiness_follows_the_checks(
             assert answer.status == 200
 
 
+@pytest.mark.parametrize("by_proxy", ["X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"])
+async def test_strangers_are_told_what_does_not_work_and_only_the_operator_why(by_proxy: str) -> None:
+    app = new_app()
+    add_health(app, lambda: [Check(name="broker", ok=False, detail="amqp://site@10.0.0.7 refuses site", vital=False)])
+    async with serve(app, host="127.0.0.1", port=0) as url, new_session() as session:
+        async with session.get(f"{url}/-/readyz") as answer:
+            assert "10.0.0.7" in await answer.text()
+        async with session.get(f"{url}/-/readyz", headers={by_proxy: "198.51.100.7"}) as answer:
+            assert await answer.json() == {
+                "ready": True,
+                "degraded": True,
+                "checks": [{"name": "broker", "ok": False}],
+            }
+
+
 @pytest.mark.parametrize(
     ("authorization", "status"),
     [

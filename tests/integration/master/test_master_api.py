@@ -487,5 +487,27 @@ async def test_the_catalogue_is_restated_when_a_quarter_of_the_log_came_since_ho
         assert len(desk.events(CatalogueRestated)) == 2, "what came before a restatement does not count"
 
 
+async def test_one_path_is_listed_alone_and_what_is_not_published_is_not(memory_theatre: Theatre, tree: Path) -> None:
+    async with memory_theatre.desk() as desk:
+        await desk.publish(tree / "b.iso")
+        await desk.publish(tree / "readme.txt")
+        (only,) = (await desk.done("GET", f"{API}/files?path=b.iso"))["files"]
+        assert only in (await desk.done("GET", f"{API}/files"))["files"]
+        assert only["path"] == "b.iso"
+        assert (await desk.done("GET", f"{API}/files?path=c.iso")) == {"files": []}
+
+
+async def test_why_the_master_is_degraded_is_told_to_the_administrator_alone(memory_theatre: Theatre) -> None:
+    async with memory_theatre.desk() as desk:
+        status, told = await desk.ask("GET", "/-/readyz", token="a stranger's")
+        assert (status, all("detail" in check for check in told["checks"])) == (200, True), "on this machine"
+        url, proxied = f"{desk.url}/-/readyz", {"X-Forwarded-For": "198.51.100.7"}
+        known = {**proxied, "Authorization": "Bearer admin-token-of-the-tests"}
+        async with desk.session.get(url, headers=proxied) as answer:
+            assert not any("detail" in check for check in (await answer.json())["checks"])
+        async with desk.session.get(url, headers=known) as answer:
+            assert all("detail" in check for check in (await answer.json())["checks"])
+
+
 async def bytes_since_restated(desk: Desk) -> int:
     return (await desk.done("GET", f"{API}/status"))["retention"]["bytes_since_restated"]

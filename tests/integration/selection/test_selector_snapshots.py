@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -148,6 +149,10 @@ def nothing(*_: object) -> None:
     """Do nothing, as a killed process."""
 
 
+def sizes_in(folder: Path) -> set[int]:
+    return {file.stat().st_size for file in folder.glob("*.snapshot")}
+
+
 async def test_snapshot_is_written_from_time_to_time_and_survives_a_selector_that_never_stops_well(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +168,9 @@ async def test_snapshot_is_written_from_time_to_time_and_survives_a_selector_tha
         assert (await selector.ask("/-/readyz"))["degraded"] is False
     await second_life(site)
     async with site.selector(state_dir=tmp_path) as selector:
-        assert (await status(selector))["snapshot"]["began_at_offset"] is not None
+        restored = (await status(selector))["snapshot"]
+        assert restored["began_at_offset"] is not None
+        assert restored["size_bytes"] in await asyncio.to_thread(sizes_in, tmp_path)
         after = await seen_by(selector, site, "ana", "bob", "cat")
     assert after == await of_one_that_reads_all(site, "ana", "bob", "cat")
 

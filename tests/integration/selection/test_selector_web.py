@@ -359,3 +359,10 @@ async def test_probes_answer(site: Site) -> None:
     assert answer["ready"] is True
     assert answer["degraded"] is False
     assert {check["name"] for check in answer["checks"]} == {"log", "broker", "notices", "snapshot"}
+
+
+async def test_strangers_are_told_how_much_there_is_and_nothing_of_broker_and_files(site: Site) -> None:
+    async with site.selector() as selector:
+        async with selector.http.get(f"{selector.url}/-/api/v1/status", headers={"Via": "1.1 a.proxy"}) as answer:
+            assert set(await answer.json()) == {"site_url", "files", "mirrors"}
+        assert {"broker", "log", "snapshot"} < set(await selector.ask("/-/api/v1/status"))
