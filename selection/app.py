@@ -22,6 +22,7 @@ from selection.answering.dice import Dice
 from selection.answering.granting import Keys, Terms
 from selection.answering.heads import Heads
 from selection.answering.lane import RedirectLane
+from selection.answering.preparing import prepare_rankings
 from selection.answering.recording import Desk, Recorder
 from selection.answering.redirector import Office, Redirector
 from selection.answering.web import Endpoint
@@ -92,6 +93,8 @@ async def run_on(
             tasks.create_task(snapshots.run(restored, follower.mark), name="write-snapshots")
             await follower.caught_up.wait()
             on_known()
+            preparing = prepare_rankings(endpoint.office.policy, follower.hearing)
+            tasks.create_task(preparing, name="prepare-rankings")
             log.info("selector.ready", url=base_url, selector=config.name)
             on_ready(base_url)
     finally:

@@ -70,6 +70,8 @@ _COUNTRIES: Final = {
     for code, continent, latitude, longitude in (entry.split() for entry in _TABLE.split(";"))
 }
 
+COUNTRY_CODES: Final = tuple(_COUNTRIES)
+
 
 def country_of(code: str) -> Country | None:
     """Give what is known of a country by its ISO 3166-1 alpha-2 code; None for what is no country."""

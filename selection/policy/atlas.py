@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from events.schemas import Profile, Reach
 from selection.places.place import EARTH_RADIUS_KM, Place, cell_centre, cell_of
@@ -35,6 +35,9 @@ NEAR_KM_MIN: Final = 1.0  # rings that begin at nothing never end; 25 of them re
 FARTHEST_KM: Final = math.pi * EARTH_RADIUS_KM
 _BEYOND_ALL: Final = 2.0  # no cosine is as large, whatever the rounding
 _NO_COUNTRY: Final = "-"  # no mirror says it stands there, while one may say nothing
+
+
+_Point: TypeAlias = tuple[float, float, float, str]  # a vector, and the country
 
 
 class Vector(NamedTuple):
@@ -107,7 +110,7 @@ class Atlas:
     def __init__(self, *, near_km: float) -> None:
         self._edges = _ring_edges(near_km)
         self._spots: list[Spot | None] = []
-        self._points: list[tuple[float, float, float, str]] = []
+        self._points: list[_Point] = []
         self._odd: set[int] = set()
         self._by_asn: dict[int, set[int]] = {}
         self.changes = Changes()
@@ -130,11 +133,16 @@ class Atlas:
         """Tell whether a mirror is in this autonomous system."""
         return asn in self._by_asn
 
-    def levels(self, locale: Locale) -> bytearray:
-        """Give the level of each mirror, by number."""
-        levels = bytearray(self._plain_levels(locale))
+    def __len__(self) -> int:
+        """Count the numbers that mirrors have."""
+        return len(self._spots)
+
+    def levels(self, locale: Locale, first: int = 0, end: int | None = None) -> bytearray:
+        """Give the level of each mirror, by number; with ``first`` and ``end`` those of a slice of the numbers."""
+        levels = bytearray(self._plain_levels(locale, self._points[first:end]))
         for number in self._odd | self._by_asn.get(locale.asn, set()):
-            levels[number] = self.level(locale, number)
+            if 0 <= number - first < len(levels):
+                levels[number - first] = self.level(locale, number)
         return levels
 
     def level(self, locale: Locale, number: int) -> int:
@@ -153,21 +161,21 @@ class Atlas:
             return HOME
         return 2 * self._ring(locale.vector, spot.vector) + (HOME if is_home else ABROAD)
 
-    def _plain_levels(self, locale: Locale) -> list[int]:
+    def _plain_levels(self, locale: Locale, points: Sequence[_Point]) -> list[int]:
         """Do the same for all at once, as if each said where it stands, had no rules and were in no network."""
         country = locale.country or _NO_COUNTRY
         if locale.vector is None:
-            return [HOME if home == country else ABROAD for _, _, _, home in self._points]
+            return [HOME if home == country else ABROAD for _, _, _, home in points]
         edges, (x, y, z) = self._edges, locale.vector
         if locale.precise:
             return [
                 2 * bisect_left(edges, -(x * other_x + y * other_y + z * other_z))
                 + (HOME if home == country else ABROAD)
-                for other_x, other_y, other_z, home in self._points
+                for other_x, other_y, other_z, home in points
             ]
         return [
             HOME if home == country else 2 * bisect_left(edges, -(x * other_x + y * other_y + z * other_z)) + ABROAD
-            for other_x, other_y, other_z, home in self._points
+            for other_x, other_y, other_z, home in points
         ]
 
     def _ring(self, vector: Vector, other: Vector) -> int:

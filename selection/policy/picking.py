@@ -67,8 +67,9 @@ class Picker:
             pools, neighbours, wanted = question
             best = tuple(self.best(pools, ranking, neighbours=neighbours, count=wanted + 1))
             answer = Answer(self._few(question, ranking), best, answer_bytes(question))
-            ranking.answers[question] = answer
-            self._rankings.grew(answer.size_bytes)
+            if ranking.is_whole:
+                ranking.answers[question] = answer
+                self._rankings.grew(answer.size_bytes)
         return answer
 
     def _few(self, question: Question, ranking: Ranking) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from events.names import ORIGIN, MirrorName
 from selection.access.networks import has_access
+from selection.places.place import Place
 from selection.policy.answers import Answer, Question
 from selection.policy.choice import Choice, RejectReason
 from selection.policy.drawing import Rng
@@ -161,6 +162,15 @@ class Policy:
         self._eligible.catch_up(now_s)  # a cap may be new
         self._terrain.shares.note(mirror.number, visitor.whereabouts.continent, now_s=now_s)
 
+    def expect(self, place: Place) -> None:
+        """Let the order of mirrors for a place be worked out by ``prepare``: visitors will come from there."""
+        self._rankings.expect(place)
+
+    def prepare(self, *, now_s: float) -> bool:
+        """Do a slice of what else the next visitor of a place would wait for; tell whether there is more of it."""
+        self._eligible.catch_up(now_s)
+        return self._rankings.prepare()
+
     def _field(self, file: PublishedFile, visitor: Visitor, now_s: float) -> _Field:
         """Find whom a visitor may be sent to, and in which order."""
         eligible = self._eligible
@@ -169,7 +179,7 @@ class Policy:
         pools = (servers & eligible.willing, servers & eligible.sparing)
         if self._terrain.shares.is_capped or file.tags:
             pools = self._preferred(pools, file, visitor, now_s)
-        return pools, self._rankings.of(visitor.place), self._neighbours(visitor)
+        return pools, self._rankings.for_pools(visitor.place, pools), self._neighbours(visitor)
 
     def _drawn(self, field: _Field, file: PublishedFile, visitor: Visitor, rng: Rng) -> int:
         """Draw the mirror that a visitor is sent to."""

@@ -4,26 +4,29 @@ A ranking is a list of groups, each better than the next; inside a group nothing
 bit sets, one for each group together with all better ones: the best group that has a candidate is then found by
 halving, and the candidates in it are one ``&`` away.
 
-Rankings are made when a place is first asked for, and kept as long as they fit. When a mirror moves they are not made
-anew: each is put right, for that mirror alone, when it is next asked for.
+Rankings are kept as long as they fit. When a mirror moves they are not made anew: each is put right, for that mirror
+alone. Both is done ahead of visitors, in slices between their requests (``prepare``). Whoever comes before that waits
+for it, unless the mirrors that he can be sent to are few: those are put in order by themselves.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Collection
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator
+from typing import Final, NamedTuple
 
 from selection.places.place import KEY_WITHOUT_ASN, Place
 from selection.policy.answers import Answer, Question
 from selection.policy.atlas import OUT_OF_REACH, OWN_NETWORK, Atlas, Locale, locale_of
-from selection.policy.drawing import DrawTable
+from selection.policy.drawing import FEW, DrawTable
 
 # All places of the world for 100 mirrors (some 1 kB each), 6,000 for 1,000, 1,500 for 10,000.
 RANKINGS_BYTES_MAX: Final = 64 * 1024 * 1024
 RANKING_BYTES: Final = 1000  # of one, beside its bit sets
 MOVES_MAX: Final = 64  # put right one by one; past that it is as quick to make a ranking anew
+SLICE_MIRRORS: Final = 1000  # a third of a millisecond: a redirect takes about as long to come through
+WANTED_MAX: Final = 1000  # places whose rankings are yet to be made
 FIRST_LOOK: Final = 3  # groups: what many mirrors hold is held by one of the first few
 TURNS: Final = 1_000_003  # a prime: keys differ in few of their digits
 _BITS_PER_BYTE: Final = 7.5  # CPython keeps 30 bits in 4 bytes
@@ -47,20 +50,39 @@ class Ranking:
         tables: those of its groups that were drawn in, by the group's index.
         answers: what was found in it, by question.
         turn: a number of the place's own, to begin with other mirrors here than elsewhere.
+        is_whole: it has all mirrors, and not only those that one visitor may be sent to.
     """
 
-    __slots__ = ("_levels", "_locale", "_upto", "answers", "tables", "turn", "version")
+    __slots__ = ("_levels", "_upto", "answers", "is_whole", "locale", "tables", "turn", "version")
 
-    def __init__(self, atlas: Atlas, locale: Locale, *, turn: int = 0) -> None:
-        levels = atlas.levels(locale)
-        levels.reverse()  # the lowest bit is written last
-        self._locale = locale
-        self._levels = sorted(set(levels) - {OUT_OF_REACH})
-        self._upto = [int(levels.translate(_UP_TO[level]), 2) for level in self._levels]
-        self.version = atlas.changes.version
+    def __init__(self, locale: Locale, *, version: int, turn: int, is_whole: bool = True) -> None:
+        self.locale = locale
+        self._levels: list[int] = []
+        self._upto: list[int] = []
+        self.version = version
         self.tables: dict[int, DrawTable] = {}
         self.answers: dict[Question, Answer] = {}
         self.turn = turn
+        self.is_whole = is_whole
+
+    @classmethod
+    def of_all(cls, levels: bytearray, locale: Locale, *, version: int, turn: int) -> Ranking:
+        """Make the ranking of all mirrors from the level of each."""
+        made = cls(locale, version=version, turn=turn)
+        levels.reverse()  # the lowest bit is written last
+        made._levels = sorted(set(levels) - {OUT_OF_REACH})
+        made._upto = [int(levels.translate(_UP_TO[level]), 2) for level in made._levels]
+        return made
+
+    @classmethod
+    def of_few(cls, atlas: Atlas, numbers: Iterable[int], locale: Locale, *, turn: int) -> Ranking:
+        """Make one of a few mirrors alone. Among them it decides as that of all mirrors does."""
+        made = cls(locale, version=atlas.changes.version, turn=turn, is_whole=False)
+        for number in numbers:
+            level = atlas.level(locale, number)
+            if level != OUT_OF_REACH:
+                made._insert(1 << number, level)
+        return made
 
     @property
     def size_bytes(self) -> int:
@@ -108,7 +130,7 @@ class Ranking:
         for number in set(numbers):
             bit = 1 << number
             self._upto = [upto & ~bit for upto in self._upto]
-            level = atlas.level(self._locale, number)
+            level = atlas.level(self.locale, number)
             if level != OUT_OF_REACH:
                 self._insert(bit, level)
         self.tables.clear()
@@ -127,6 +149,15 @@ class Ranking:
         return self._upto[0] if self._levels and self._levels[0] == OWN_NETWORK else 0
 
 
+class _Making(NamedTuple):
+    """A ranking that is being made: the levels of the mirrors so far, and the atlas's version when it was begun."""
+
+    key: int
+    locale: Locale
+    version: int
+    levels: bytearray
+
+
 class Rankings:
     """The rankings that were asked for lately."""
 
@@ -134,7 +165,11 @@ class Rankings:
         self._atlas = atlas
         self._bytes_max = bytes_max
         self._kept: OrderedDict[int, Ranking] = OrderedDict()
+        self._wanted: dict[int, Locale] = {}
+        self._making: _Making | None = None
+        self._outdated: list[int] = []
         self._changes = atlas.changes
+        self._renewed_version = 0
         self.size_bytes = 0
 
     def __len__(self) -> int:
@@ -143,17 +178,49 @@ class Rankings:
 
     def of(self, place: Place) -> Ranking:
         """Give the ranking for a place, as the mirrors stand now."""
-        key = place.key
-        asn = place.asn
-        if asn and not self._atlas.has_network(asn):
-            key, asn = key & KEY_WITHOUT_ASN, 0
-        ranking = self._kept.get(key)
-        if ranking is None:
-            return self._make(key, locale_of(place, asn=asn))
-        if ranking.version != self._changes.version:
-            return self._renew(key, ranking, locale_of(place, asn=asn))
-        self._kept.move_to_end(key)
-        return ranking
+        key, asn = self._key_of(place)
+        return self._current(key) or self._make(key, locale_of(place, asn=asn))
+
+    def for_pools(self, place: Place, pools: Iterable[int]) -> Ranking:
+        """Give what tells the order in which mirrors of these pools are taken: the same as ``of`` would.
+
+        Where the ranking is not there and the mirrors are few, it is one of those alone; that of all is made by
+        ``prepare``, before anybody asks again.
+        """
+        key, asn = self._key_of(place)
+        ranking = self._current(key)
+        if ranking is not None:
+            return ranking
+        locale, mirrors = locale_of(place, asn=asn), 0
+        for pool in pools:
+            mirrors |= pool
+        if mirrors.bit_count() > FEW:
+            return self._make(key, locale)
+        self._want(key, locale)
+        return Ranking.of_few(self._atlas, _numbers_in(mirrors), locale, turn=key % TURNS)
+
+    def expect(self, place: Place) -> None:
+        """Let the ranking of a place be made by ``prepare``, if there is none."""
+        key, asn = self._key_of(place)
+        if key not in self._kept:
+            self._want(key, locale_of(place, asn=asn))
+
+    def prepare(self) -> bool:
+        """Do a slice of the work that a visitor would else wait for; tell whether there is more of it.
+
+        Rankings that are wanted are made, and those that are kept are put right after mirrors moved: a slice is one
+        thousand mirrors of the one, or one of the other.
+        """
+        if self._making is not None:
+            self._go_on(self._making)
+        elif self._wanted:
+            key = next(iter(self._wanted))
+            self._making = _Making(key, self._wanted.pop(key), self._changes.version, bytearray())
+        elif self._renewed_version != self._changes.version:
+            self._renewed_version, self._outdated = self._changes.version, [*self._kept]
+        elif self._outdated:
+            self._put_right(self._outdated.pop())
+        return bool(self._making or self._wanted or self._outdated or self._renewed_version != self._changes.version)
 
     def grew(self, more_bytes: int) -> None:
         """Take note that a ranking takes more memory, or less; those that were not asked for lately make room."""
@@ -162,18 +229,67 @@ class Rankings:
             _, oldest = self._kept.popitem(last=False)
             self.size_bytes -= oldest.size_bytes
 
+    def _key_of(self, place: Place) -> tuple[int, int]:
+        """Give the key of a place's ranking, and the visitor's network; 0 where no mirror is in it."""
+        key, asn = place.key, place.asn
+        if asn and not self._atlas.has_network(asn):
+            return key & KEY_WITHOUT_ASN, 0
+        return key, asn
+
+    def _current(self, key: int) -> Ranking | None:
+        """Give a ranking that is kept, as the mirrors stand now."""
+        ranking = self._kept.get(key)
+        if ranking is not None and ranking.version != self._changes.version:
+            ranking = self._renewed(key, ranking)
+        if ranking is not None:
+            self._kept.move_to_end(key)
+        return ranking
+
+    def _want(self, key: int, locale: Locale) -> None:
+        if len(self._wanted) < WANTED_MAX:
+            self._wanted[key] = locale
+
+    def _go_on(self, making: _Making) -> None:
+        """Work out the levels of some more mirrors; with all of them the ranking is made."""
+        at = len(making.levels)
+        making.levels.extend(self._atlas.levels(making.locale, at, at + SLICE_MIRRORS))
+        if len(making.levels) < len(self._atlas):
+            return
+        self._making = None
+        if making.key not in self._kept:
+            self._keep(making)
+
+    def _put_right(self, key: int) -> None:
+        """Renew a ranking that is kept; where too much moved, let it be made anew."""
+        ranking = self._kept.get(key)
+        if ranking is not None and self._renewed(key, ranking) is None:
+            self._want(key, ranking.locale)
+
     def _make(self, key: int, locale: Locale) -> Ranking:
-        ranking = self._kept[key] = Ranking(self._atlas, locale, turn=key % TURNS)
+        return self._keep(_Making(key, locale, self._changes.version, self._atlas.levels(locale)))
+
+    def _keep(self, making: _Making) -> Ranking:
+        key, locale, version, levels = making
+        ranking = self._kept[key] = Ranking.of_all(levels, locale, version=version, turn=key % TURNS)
+        self._wanted.pop(key, None)
         self.grew(ranking.size_bytes)
         return ranking
 
-    def _renew(self, key: int, ranking: Ranking, locale: Locale) -> Ranking:
-        """Put a ranking right; where too much moved, make it anew."""
-        moved = self._atlas.changes.since(ranking.version)
-        self.size_bytes -= ranking.size_bytes
+    def _renewed(self, key: int, ranking: Ranking) -> Ranking | None:
+        """Put a ranking right; where too much moved, forget it: it is as quick to make it anew."""
+        moved = self._changes.since(ranking.version)
+        before_bytes = ranking.size_bytes
         if moved is None or len(moved) > MOVES_MAX:
-            return self._make(key, locale)
+            del self._kept[key]
+            self.size_bytes -= before_bytes
+            return None
         ranking.move(self._atlas, moved)
-        self._kept.move_to_end(key)
-        self.grew(ranking.size_bytes)
+        self.grew(ranking.size_bytes - before_bytes)
         return ranking
+
+
+def _numbers_in(mirrors: int) -> Iterator[int]:
+    while mirrors:
+        number = mirrors.bit_length() - 1
+        yield number
+        mirrors ^= 1 << number

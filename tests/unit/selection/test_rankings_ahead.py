@@ -1,0 +1,177 @@
+"""Rankings that are made before anybody asks, and what is told of a place whose ranking is not there yet."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from events.schemas import EVERYBODY, Location, Profile, Reach
+from selection.answering.preparing import prepare_rankings
+from selection.following.hearing import HearingClock
+from selection.places.countries import COUNTRY_CODES
+from selection.places.place import Place
+from selection.policy import ranking as rankings_module
+from selection.policy.atlas import Atlas, Spot, spot_of
+from selection.policy.drawing import FEW
+from selection.policy.policy import Policy
+from selection.policy.ranking import MOVES_MAX, Ranking, Rankings
+from selection.policy.reservations import Reservations
+from selection.policy.rules import Rules
+
+if TYPE_CHECKING:
+    from conftest import Kit, Story
+
+RULES = Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3)
+STEPS_MAX = 10_000
+ALL_OF_40 = (1 << 40) - 1
+COUNTRIES = ("", "DE", "FR", "PT")
+
+
+def spot(rng: Random) -> Spot:
+    location = Location(latitude=rng.uniform(35, 55), longitude=rng.uniform(-9, 15), country=rng.choice(COUNTRIES))
+    reach = Reach(countries_excluded=(rng.choice(("DE", "FR")),)) if rng.random() < 0.2 else EVERYBODY
+    asn = rng.choice((0, 0, 64500))
+    is_placed = rng.random() < 0.9
+    return spot_of(
+        Profile(url="http://a.example", slots=1, location=location if is_placed else None, asn=asn, reach=reach),
+        EVERYBODY,
+    )
+
+
+def atlas_of(mirrors: int, rng: Random) -> Atlas:
+    atlas = Atlas(near_km=200.0)
+    for number in range(mirrors):
+        atlas.put(number, spot(rng))
+    return atlas
+
+
+def place(rng: Random) -> Place:
+    return Place(
+        latitude=rng.uniform(35, 55),
+        longitude=rng.uniform(-9, 15),
+        country=rng.choice(COUNTRIES),
+        asn=rng.choice((0, 64500)),
+        precise=rng.random() < 0.7,
+    )
+
+
+def levels(ranking: Ranking, mirrors: int) -> list[int]:
+    return [ranking.level_of(number) for number in range(mirrors)]
+
+
+def prepared(rankings: Rankings) -> int:
+    """Do all the work there is; give the number of slices."""
+    steps = 1
+    while rankings.prepare():
+        steps += 1
+        assert steps < STEPS_MAX
+    return steps
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ranking_of_a_few_mirrors_decides_among_them_as_that_of_all_does(seed: int) -> None:
+    rng = Random(seed)  # noqa: S311 - dice of a test
+    atlas = atlas_of(40, rng)
+    for _ in range(20):
+        where = place(rng)
+        pool = sum(1 << number for number in rng.sample(range(40), rng.randrange(1, FEW + 1)))
+        neighbours = rng.choice((0, 0, rng.getrandbits(40)))
+        whole, few = Rankings(atlas).of(where), Rankings(atlas).for_pools(where, [pool])
+        assert (whole.is_whole, few.is_whole, whole.turn) == (True, False, few.turn)
+        left = pool
+        while left:
+            _, nearest = whole.nearest(left, neighbours)
+            assert few.nearest(left, neighbours)[1] == nearest
+            if not nearest:
+                break
+            left ^= nearest
+
+
+def test_place_that_was_asked_for_is_ranked_before_anybody_asks_again() -> None:
+    rng = Random(1)  # noqa: S311 - dice of a test
+    atlas, where = atlas_of(40, rng), place(rng)
+    rankings = Rankings(atlas)
+    assert not rankings.for_pools(where, [0b111]).is_whole
+    assert len(rankings) == 0
+    prepared(rankings)
+    found = rankings.for_pools(where, [0b111])
+    assert found.is_whole
+    assert levels(found, 40) == levels(Rankings(atlas).of(where), 40)
+    assert rankings.size_bytes == found.size_bytes
+
+
+def test_who_may_be_sent_to_many_mirrors_waits_for_the_ranking() -> None:
+    rng = Random(2)  # noqa: S311 - dice of a test
+    rankings = Rankings(atlas_of(40, rng))
+    assert rankings.for_pools(place(rng), [0, ALL_OF_40]).is_whole
+
+
+def test_ranking_is_made_in_slices_while_mirrors_go_on_moving(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rankings_module, "SLICE_MIRRORS", 7)
+    rng = Random(3)  # noqa: S311 - dice of a test
+    atlas, where = atlas_of(40, rng), place(rng)
+    rankings = Rankings(atlas)
+    rankings.expect(where)
+    for number in (0, 39, 40):  # one that is in the slice behind, one ahead, and a new one
+        assert rankings.prepare()
+        atlas.put(number, spot(rng))
+    assert prepared(rankings) > 40 // 7 - 3
+    assert len(rankings) == 1
+    assert levels(rankings.for_pools(where, [1]), 41) == levels(Rankings(atlas).of(where), 41)
+
+
+@pytest.mark.parametrize("moves", [1, MOVES_MAX + 1])
+def test_rankings_are_put_right_ahead_however_many_mirrors_moved(moves: int) -> None:
+    rng = Random(4)  # noqa: S311 - dice of a test
+    atlas, where = atlas_of(40, rng), place(rng)
+    rankings = Rankings(atlas)
+    rankings.of(where)
+    for _ in range(moves):
+        atlas.put(rng.randrange(40), spot(rng))
+    prepared(rankings)
+    assert not rankings.prepare()
+    found = rankings.for_pools(where, [1])
+    assert found.is_whole
+    assert found.version == atlas.changes.version
+    assert levels(found, 40) == levels(Rankings(atlas).of(where), 40)
+    assert rankings.size_bytes == found.size_bytes
+
+
+def test_places_that_are_wanted_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rankings_module, "WANTED_MAX", 5)
+    rankings = Rankings(atlas_of(3, Random(5)))  # noqa: S311 - dice of a test
+    for latitude in range(-60, 60, 2):
+        rankings.expect(Place(latitude=float(latitude), longitude=0.5))
+    prepared(rankings)
+    assert len(rankings) == 5
+
+
+class WatchedPolicy(Policy):
+    """Counts its slices, and tells when there is nothing left to do."""
+
+    slices = 0
+    is_done: asyncio.Event
+
+    def prepare(self, *, now_s: float) -> bool:
+        self.slices += 1
+        is_more = super().prepare(now_s=now_s)
+        if not is_more:
+            self.is_done.set()
+        return is_more
+
+
+async def test_selector_ranks_for_all_countries_before_anybody_asks(kit: Kit, story: Story) -> None:
+    story.serving("ana")
+    policy = WatchedPolicy(kit.view_of(story.said), Reservations(), RULES)
+    policy.is_done = asyncio.Event()
+    preparing = asyncio.create_task(prepare_rankings(policy, HearingClock()))
+    try:
+        async with asyncio.timeout(60):
+            await policy.is_done.wait()
+    finally:
+        preparing.cancel()
+        await asyncio.wait([preparing])
+    assert policy.slices > len(COUNTRY_CODES)
