@@ -126,6 +126,7 @@ def _lane(endpoint: Endpoint, follower: Follower) -> RedirectLane:
     return RedirectLane(
         endpoint.redirector,
         view=endpoint.view,
+        heads=endpoint.office.heads,
         places=endpoint.office.places,
         proxies=endpoint.proxies,
         is_ready=follower.caught_up.is_set,

@@ -19,6 +19,18 @@ class Terms:
     finish_within_s: int
     finish_bytes_per_second: int
 
+    def moments(self, size_bytes: int, *, now_s: float, revoked_start_by_s: int) -> tuple[int, int]:
+        """Give until when a download that is granted now may begin, and end.
+
+        A revocation takes back what could be begun until ``revoked_start_by_s``, which is a little later than that of
+        any grant before it. So for those two seconds a new one is given somewhat longer, lest it be dead at birth.
+        """
+        start_by_s = int(now_s) + self.start_by_s
+        if start_by_s <= revoked_start_by_s:
+            start_by_s = revoked_start_by_s + 1
+        finish_by_s = start_by_s + self.finish_within_s + size_bytes // self.finish_bytes_per_second
+        return start_by_s, finish_by_s if finish_by_s < TIMESTAMP_S_MAX else TIMESTAMP_S_MAX  # noqa: FURB136 - ``min`` takes as long as the rest
+
 
 class Keys:
     """The grant keys of all mirrors, derived from the site's secret and kept."""
@@ -45,19 +57,14 @@ def grant_for(
     key_epoch: int,
     revoked_start_by_s: int = 0,
 ) -> Grant:
-    """Give leave to download a file, from now, to the visitors at an address that is bound (``events.grants.bind``).
-
-    A revocation takes back what could be begun until ``revoked_start_by_s``, which is a little later than that of
-    any grant before it. So for those two seconds a new one is given somewhat longer, lest it be dead at birth.
-    """
-    start_by_s = max(int(now_s) + terms.start_by_s, revoked_start_by_s + 1)
-    finish_by_s = start_by_s + terms.finish_within_s + file.size_bytes // terms.finish_bytes_per_second
+    """Give leave to download a file, from now, to the visitors at an address that is bound (``events.grants.bind``)."""
+    start_by_s, finish_by_s = terms.moments(file.size_bytes, now_s=now_s, revoked_start_by_s=revoked_start_by_s)
     return Grant(
         grant_id=grant_id,
         sha256=file.sha256,
         size_bytes=file.size_bytes,
         start_by_s=start_by_s,
-        finish_by_s=min(finish_by_s, TIMESTAMP_S_MAX),
+        finish_by_s=finish_by_s,
         address=bound.address,
         prefix_bits=bound.prefix_bits,
         key_epoch=key_epoch,
@@ -77,9 +84,11 @@ class _OwnGranted(Granted, frozen=True, kw_only=True, array_like=True):
 
 
 def notice_of(
-    grant: Grant,
     file: PublishedFile,
     *,
+    grant_id: bytes,
+    start_by_s: int,
+    finish_by_s: int,
     address: str,
     country: str,
     granted_at_ns: int,
@@ -90,7 +99,7 @@ def notice_of(
     Without a ``traceparent`` the trace of the download begins with the grant's own id, when it is said.
     """
     return _OwnGranted(
-        grant_id=grant.grant_id,
+        grant_id=grant_id,
         path=file.path,
         generation=file.generation,
         sha256=file.sha256,
@@ -98,7 +107,7 @@ def notice_of(
         address=address,
         country=country,
         granted_at_ns=granted_at_ns,
-        start_by_s=grant.start_by_s,
-        finish_by_s=grant.finish_by_s,
+        start_by_s=start_by_s,
+        finish_by_s=finish_by_s,
         traceparent=traceparent,
     )

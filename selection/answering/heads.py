@@ -10,19 +10,18 @@ from __future__ import annotations
 
 from binascii import b2a_base64
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
-from selection.answering.links import is_plain
+from selection.answering.links import file_in_url, is_plain
 from selection.view.file import PublishedFile
 from selection.view.roster import Mirror
 
 LINKS_MAX: Final = 5  # what MirrorBrain names; tools use no more servers for one file
-ENDS_KEPT: Final = LINKS_MAX * 10_000  # of links to each mirror of the largest fleet, at each rank; 150 bytes each
+ENDS_KEPT: Final = 16_384  # some for each place that many ask from; 1 kB each
 
 _ALWAYS: Final = (
-    "Cache-Control: no-store\r\n"  # the link is this visitor's alone
+    "\r\nCache-Control: no-store\r\n"  # the link is this visitor's alone
     "Referrer-Policy: no-referrer\r\n"
     "X-Content-Type-Options: nosniff\r\n"
     "Vary: Accept\r\n"
@@ -30,17 +29,29 @@ _ALWAYS: Final = (
 _DESCRIBED: Final = '; rel=describedby; type="application/metalink4+xml"\r\n'
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
-    r"""A 302 without a body. ``fields`` are those of its head, each ``name: value\r\n``."""
+class Sheet(NamedTuple):
+    """What of a redirect's head is the same for all who ask for a file. ``tail`` and ``link`` are parts of fields.
 
-    fields: bytes
+    Attributes:
+        file: the file.
+        tail: how the address of each download of it ends: a slash, and its name.
+        own: the fields behind ``Location``.
+        described: the link to its metalink.
+        link: the link to another mirror, up to that mirror's name.
+    """
 
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """Give the fields by name and value."""
-        for line in self.fields.decode("ascii").removesuffix("\r\n").split("\r\n"):
-            name, _, value = line.partition(": ")
-            yield name, value
+    file: PublishedFile
+    tail: bytes
+    own: bytes
+    described: bytes
+    link: bytes
+
+
+def pairs(fields: bytes) -> Iterator[tuple[str, str]]:
+    r"""Give fields, each ``name: value\r\n``, by name and value."""
+    for line in fields.decode("ascii").removesuffix("\r\n").split("\r\n"):
+        name, _, value = line.partition(": ")
+        yield name, value
 
 
 class Heads:
@@ -48,48 +59,43 @@ class Heads:
 
     def __init__(self, site_url: str | None) -> None:
         self._site_url = (site_url or "").rstrip("/")
-        self._ends: dict[tuple[int, int], tuple[Mirror, bytes]] = {}
+        self._ends: dict[int, tuple[Sequence[Mirror], list[bytes]]] = {}
 
-    def redirect(
-        self, file: PublishedFile, location: str, others: Sequence[Mirror], *, mirror: str, query: str = ""
-    ) -> Redirect:
-        """Write a redirect.
-
-        Args:
-            file: what is asked for.
-            location: the link, in ASCII.
-            others: where else the file is to be had, best first.
-            mirror: who is to serve it; empty: the master.
-            query: what a visitor must say to be given the file at all.
-        """
+    def sheet(self, file: PublishedFile, query: str = "") -> Sheet:
+        """Write what is the same for all; ``query`` is what a visitor must say to be given the file at all."""
         digest = b2a_base64(file.sha256, newline=False).decode("ascii")
-        served_by = f"X-MirrorBrain-Mirror: {mirror}\r\n" if mirror else ""
-        own = (
-            f"Location: {location}\r\n{_ALWAYS}"
-            f'ETag: "{file.sha256.hex()}"\r\nDigest: SHA-256={digest}\r\nRepr-Digest: sha-256=:{digest}:\r\n{served_by}'
-        )
+        own = f'{_ALWAYS}ETag: "{file.sha256.hex()}"\r\nDigest: SHA-256={digest}\r\nRepr-Digest: sha-256=:{digest}:\r\n'
         path = file.path if is_plain(file.path) else quote(file.path)
         described = f"Link: <{self._site_url}/{path}.meta4{f'?{query}' if query else ''}>{_DESCRIBED}"
         link = f"Link: <{self._site_url}/{path}?{f'{query}&' if query else ''}mirror="
-        return Redirect((own + described).encode("ascii") + link.encode("ascii").join(self._ends_of(others)))
+        tail = f"/{file_in_url(file.path)}"
+        return Sheet(file, tail.encode("ascii"), own.encode("ascii"), described.encode("ascii"), link.encode("ascii"))
+
+    def redirect(self, sheet: Sheet, location: bytes, others: Sequence[Mirror], *, served_by: bytes) -> bytes:
+        """Write the fields of a redirect: a 302 without a body.
+
+        Args:
+            sheet: of the file that is asked for.
+            location: the link.
+            others: where else the file is to be had, best first; whoever gives the same again is written sooner.
+            served_by: the field that names who is to serve it, if that is to be named.
+        """
+        links = sheet.link.join(self._ends_of(others))
+        return b"".join((b"Location: ", location, sheet.own, served_by, sheet.described, links))
 
     def _ends_of(self, others: Sequence[Mirror]) -> list[bytes]:
         """Give what follows the address in the link to each mirror, after nothing: it is the same for all files."""
-        ends = [b""]
-        for rank, mirror in enumerate(others, 1):
-            known = self._ends.get((mirror.number, rank))
-            ends.append(known[1] if known is not None and known[0] is mirror else self._end(mirror, rank))
-        return ends
-
-    def _end(self, mirror: Mirror, rank: int) -> bytes:
+        known = self._ends.get(id(others))
+        if known is not None and known[0] is others:
+            return known[1]
         if len(self._ends) >= ENDS_KEPT:
             self._ends.clear()
-        end = _link_end(mirror, rank).encode("ascii")
-        self._ends[mirror.number, rank] = mirror, end
-        return end
+        ends = [b"", *(_link_end(mirror, rank) for rank, mirror in enumerate(others, 1))]
+        self._ends[id(others)] = others, ends  # it is kept, so that its identity stays its own
+        return ends
 
 
-def _link_end(mirror: Mirror, rank: int) -> str:
+def _link_end(mirror: Mirror, rank: int) -> bytes:
     location = mirror.profile.location if mirror.profile else None
     geo = f"; geo={location.country.lower()}" if location and location.country else ""
-    return f"{mirror.name}>; rel=duplicate; pri={rank}{geo}\r\n"
+    return f"{mirror.name}>; rel=duplicate; pri={rank}{geo}\r\n".encode("ascii")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -33,21 +34,23 @@ def is_plain(path: str) -> bool:
 
 
 @lru_cache(maxsize=_URLS_KEPT)
-def _trimmed(base_url: str) -> str:
-    return base_url.rstrip("/")
+def downloads_at(base_url: str) -> str:
+    """Write how the URLs of all downloads from a server begin: the token follows."""
+    return f"{base_url.rstrip('/')}/d/"
 
 
-def download_url(base_url: str, token: str, path: FilePath, asked_not: tuple[MirrorName, ...] = ()) -> str:
-    """Write the URL of a granted download.
-
-    ``asked_not`` travels along, so that a mirror that has to send the visitor back can add itself to the list, and he
-    does not go to and fro between two.
-    """
-    query = "?" + "&".join(f"not={mirror}" for mirror in asked_not) if asked_not else ""
+def file_in_url(path: FilePath) -> str:
+    """Write the name of a file as the end of a URL's path."""
     name = file_name(path)
-    return f"{_trimmed(base_url)}/d/{token}/{name if is_plain(name) else quote(name, safe='')}{query}"
+    return name if is_plain(name) else quote(name, safe="")
 
 
-def carrying(url: str, query: str) -> str:
-    """Let a download's URL carry a query, so that a mirror that has to send the visitor back sends it along."""
-    return f"{url}{'&' if '?' in url else '?'}{query}" if query else url
+def carried(asked_not: Sequence[MirrorName], query: str) -> str:
+    """Write what a download's URL carries, so that a mirror that has to send the visitor back sends it along.
+
+    ``asked_not`` travels with it: a mirror adds itself to the list, and he does not go to and fro between two.
+    """
+    parts = [f"not={mirror}" for mirror in asked_not]
+    if query:
+        parts.append(query)
+    return f"?{'&'.join(parts)}" if parts else ""

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Binding, Claim, Grant, IPAddress, bind, text_of
+from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Binding, Grant, IPAddress, bind, bound_of
 from events.names import ORIGIN, FilePath, MirrorName, SelectorName
 from events.schemas import DecisionOutcome
 from events.schemas.fields import NS_PER_S
 from selection.answering.announcer import Announcer
-from selection.answering.granting import Keys, Terms, grant_for, notice_of, token_for
-from selection.answering.heads import LINKS_MAX, Heads, Redirect
-from selection.answering.links import carrying, download_url
+from selection.answering.granting import Keys, Terms, grant_for, notice_of
+from selection.answering.guests import Guest, guest_of
+from selection.answering.heads import LINKS_MAX, Heads, Sheet
+from selection.answering.links import carried
 from selection.answering.recording import Recorder
+from selection.answering.stations import Stations
 from selection.following.hearing import HearingClock
 from selection.places.geo import Places
 from selection.policy.choice import Choice
@@ -85,12 +87,11 @@ class _Chosen(NamedTuple):
 
 
 class _Asking(NamedTuple):
-    """One visitor's request for a file, now. ``claimant`` is the number of the address that his place is kept for."""
+    """One visitor's request for a file, now: ``at_ns``, and the same as ``now_s``."""
 
     file: PublishedFile
-    visitor: Visitor
+    guest: Guest
     asked_not: tuple[MirrorName, ...]
-    claimant: int
     grant_id: bytes
     at_ns: int
     now_s: float
@@ -103,6 +104,7 @@ class Redirector:
     def __init__(self, office: Office, announcer: Announcer) -> None:
         self._office = office
         self._announcer = announcer
+        self._stations = Stations(office.view, office.keys, office.master_url)
 
     def standing(self) -> Standing:
         """Give how the mirrors fare now."""
@@ -125,70 +127,76 @@ class Redirector:
 
     def redirect(
         self,
-        file: PublishedFile,
-        visitor: Visitor,
+        sheet: Sheet,
+        guest: Guest,
         asked_not: tuple[MirrorName, ...] = (),
         *,
         looks: bool = False,
         traceparent: str = "",
         query: str = "",
-    ) -> Redirect:
+    ) -> bytes:
         """Send a visitor to a mirror with a link of his own, and tell the mirror of him.
 
         Args:
-            file: what he asks for.
-            visitor: who he is.
+            sheet: that of the file that he asks for.
+            guest: who he is.
             asked_not: who has sent him back, in that order; it travels along.
             looks: he asks where the file is, and does not come for it (HEAD): nobody is told.
             traceparent: the trace that his download belongs to, where he brought one.
             query: what he had to say to be given the file at all, and will have to when he is sent back.
 
+        Returns:
+            The fields of a 302, as ``selection.answering.heads`` writes them.
+
         Raises:
             NoAccessError: the file is not for him.
             NobodyLeftError: no mirror can serve him, and he comes from the master.
         """
-        office = self._office
-        strict = bind(visitor.address)
-        asking = self._asking(file, visitor, asked_not, int(strict.address))
+        office, file = self._office, sheet.file
+        asking = self._asking(file, guest, asked_not)
         chosen = self._chosen(asking)
-        mirror = chosen.mirror
         if chosen.outcome is DecisionOutcome.NOBODY:
             if not looks:
-                self._record(asking, chosen, text_of(visitor.address))
+                self._record(asking, chosen)
             raise NobodyLeftError(file.path)
-        name = ORIGIN if mirror is None else mirror.name
-        binding = office.view.binding(file, name)
-        bound = strict if binding is Binding.STRICT else bind(visitor.address, binding)
-        grant = _grant(file, bound, name, asking.grant_id, office, now_s=asking.now_s)
+        station, view = self._stations.of(chosen.mirror), office.view
+        binding = view.binding(file, station.name)
+        moments = office.terms.moments(file.size_bytes, now_s=asking.now_s, revoked_start_by_s=view.revoked_start_by_s)
         if not looks:
-            self._announce(asking, chosen, grant, traceparent)
-        base_url = office.master_url if mirror is None else url_of(mirror)
-        token = token_for(grant, name, office.keys)
-        location = carrying(download_url(base_url, token, file.path, asked_not), query)
-        served_by = "" if mirror is None else name
-        return office.heads.redirect(file, location, chosen.others, mirror=served_by, query=query)
+            self._announce(asking, chosen, station.name, moments, traceparent)
+        token = station.minter.token(
+            grant_id=asking.grant_id,
+            sha256=file.sha256,
+            size_bytes=file.size_bytes,
+            start_by_s=moments[0],
+            finish_by_s=moments[1],
+            bound=guest.bound if binding is Binding.STRICT else bound_of(guest.visitor.address, binding),
+            key_epoch=station.key_epoch,
+        )
+        location = station.downloads + token + sheet.tail
+        if asked_not or query:
+            location += carried(asked_not, query).encode("ascii")
+        return office.heads.redirect(sheet, location, chosen.others, served_by=station.served_by)
 
     def refused(self, file: PublishedFile, visitor: Visitor, asked_not: tuple[MirrorName, ...] = ()) -> None:
         """Take note that the file's networks do not take a visitor, and that he was told so."""
-        asking = self._asking(file, visitor, asked_not, claimant=0)
-        self._record(asking, _Chosen(DecisionOutcome.REFUSED, None, ()), text_of(visitor.address))
+        asking = self._asking(file, guest_of(visitor), asked_not)
+        self._record(asking, _Chosen(DecisionOutcome.REFUSED, None, ()))
 
-    def _asking(
-        self, file: PublishedFile, visitor: Visitor, asked_not: tuple[MirrorName, ...], claimant: int
-    ) -> _Asking:
+    def _asking(self, file: PublishedFile, guest: Guest, asked_not: tuple[MirrorName, ...]) -> _Asking:
         office = self._office
         grant_id, at_ns = office.rng.randbytes(GRANT_ID_BYTES), int(office.clock_s() * NS_PER_S)
         now_s = at_ns / NS_PER_S  # the very number that whoever reads the record has
-        return _Asking(file, visitor, asked_not, claimant, grant_id, at_ns, now_s, office.hearing.now_s)
+        return _Asking(file, guest, asked_not, grant_id, at_ns, now_s, office.hearing.now_s)
 
     def _chosen(self, asking: _Asking) -> _Chosen:
         """Give the mirror that keeps a place for this visitor, or else the best one, or else the master."""
-        policy = self._office.policy
-        file, visitor, heard_s = asking.file, asking.visitor, asking.heard_s
+        policy, guest = self._office.policy, asking.guest
+        file, visitor, heard_s = asking.file, guest.visitor, asking.heard_s
         access, best, others = policy.choose(file, visitor, LINKS_MAX, now_s=heard_s, rng=GrantDice(asking.grant_id))
         if not access:
             raise NoAccessError(file.path)
-        for name in self._office.claims.mirrors(asking.claimant, file.sha256, now_s=asking.now_s):
+        for name in self._office.claims.mirrors(guest.claimant, file.sha256, now_s=asking.now_s):
             if kept := policy.may_return(file, visitor, name, now_s=heard_s):
                 others = policy.others(file, visitor, LINKS_MAX, now_s=heard_s, besides=kept)
                 return _Chosen(DecisionOutcome.KEPT, kept, others)
@@ -197,38 +205,41 @@ class Redirector:
         outcome = DecisionOutcome.NOBODY if ORIGIN in asking.asked_not else DecisionOutcome.ORIGIN
         return _Chosen(outcome, None, others)
 
-    def _announce(self, asking: _Asking, chosen: _Chosen, grant: Grant, traceparent: str) -> None:
+    def _announce(
+        self, asking: _Asking, chosen: _Chosen, name: MirrorName, moments: tuple[int, int], traceparent: str
+    ) -> None:
         """Tell a mirror (or the master) of its visitor, once, and count him until the mirror's report does."""
-        office, mirror, file, visitor = self._office, chosen.mirror, asking.file, asking.visitor
-        name = ORIGIN if mirror is None else mirror.name
-        expires_s = grant.start_by_s + CLOCK_SKEW_S
-        is_claimed = office.claims.claim(asking.claimant, file.sha256, name, now_s=asking.now_s, expires_s=expires_s)
-        address = text_of(visitor.address)
-        self._record(asking, chosen, address, is_announced=is_claimed and self._announcer.has_room)
+        office, mirror, file, guest = self._office, chosen.mirror, asking.file, asking.guest
+        start_by_s, finish_by_s = moments
+        expires_s = start_by_s + CLOCK_SKEW_S
+        is_claimed = office.claims.claim(guest.claimant, file.sha256, name, now_s=asking.now_s, expires_s=expires_s)
+        self._record(asking, chosen, is_announced=is_claimed and self._announcer.has_room)
         if not is_claimed:
             return
         granted = notice_of(
-            grant,
             file,
-            address=address,
-            country=visitor.whereabouts.country,
+            grant_id=asking.grant_id,
+            start_by_s=start_by_s,
+            finish_by_s=finish_by_s,
+            address=guest.address,
+            country=guest.visitor.whereabouts.country,
             granted_at_ns=asking.at_ns,
             traceparent=traceparent,
         )
         sequence = self._announcer.granted(name, granted)
         if mirror is not None:
-            office.policy.sent(mirror, visitor, now_s=asking.heard_s)
+            office.policy.sent(mirror, guest.visitor, now_s=asking.heard_s)
             office.reservations.add(
                 name, selector=office.selector, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s
             )
 
-    def _record(self, asking: _Asking, chosen: _Chosen, address: str, *, is_announced: bool = False) -> None:
+    def _record(self, asking: _Asking, chosen: _Chosen, *, is_announced: bool = False) -> None:
         self._office.recorder.decided(
             chosen.outcome,
             asking.file,
-            asking.visitor,
+            asking.guest.visitor,
             grant_id=asking.grant_id,
-            address=address,
+            address=asking.guest.address,
             at_ns=asking.at_ns,
             heard_s=asking.heard_s,
             mirror=chosen.mirror,
@@ -239,26 +250,12 @@ class Redirector:
 
 def leave_for(file: PublishedFile, address: IPAddress, mirror: MirrorName, office: Office, *, now_s: float) -> Grant:
     """Give a visitor leave to download a file from a mirror; nobody is told of it by this."""
-    bound = bind(address, office.view.binding(file, mirror))
-    return _grant(file, bound, mirror, office.rng.randbytes(GRANT_ID_BYTES), office, now_s=now_s)
-
-
-def _grant(
-    file: PublishedFile, bound: Claim, mirror: MirrorName, grant_id: bytes, office: Office, *, now_s: float
-) -> Grant:
     return grant_for(
         file,
-        bound,
+        bind(address, office.view.binding(file, mirror)),
         office.terms,
         now_s=now_s,
-        grant_id=grant_id,
+        grant_id=office.rng.randbytes(GRANT_ID_BYTES),
         key_epoch=office.view.key_epoch(mirror),
         revoked_start_by_s=office.view.revoked_start_by_s,
     )
-
-
-def url_of(mirror: Mirror) -> str:
-    """Give the URL of a mirror that was chosen."""
-    profile = mirror.profile
-    assert profile is not None  # noqa: S101 - who was chosen said where he is
-    return profile.url

@@ -23,6 +23,8 @@ from selection.access.gatekeeper import Gatekeeper
 from selection.access.verdicts import Outcome
 from selection.answering import answers
 from selection.answering.announcer import Announcer
+from selection.answering.guests import guest_of
+from selection.answering.heads import pairs
 from selection.answering.redirector import NoAccessError, NobodyLeftError, Office, Redirector
 from selection.answering.requests import path_of
 from selection.answering.surface.api import Api, unknown
@@ -166,9 +168,9 @@ class Endpoint:
         if fresh := not_modified(request, etag=file.sha256.hex(), modified_at=modified_at):
             return fresh
         try:
-            redirect = self.redirector.redirect(
-                file,
-                asked.visitor,
+            fields = self.redirector.redirect(
+                self.office.heads.sheet(file, asked.ticket_query),
+                guest_of(asked.visitor),
                 asked.asked_not,
                 looks=request.method == hdrs.METH_HEAD,
                 traceparent=traceparent_of(request),
@@ -178,7 +180,7 @@ class Endpoint:
             raise ApiError("no_access", "this file is not for you", status=HTTPStatus.FORBIDDEN) from None
         except NobodyLeftError:
             raise _nobody_left() from None
-        return web.Response(status=HTTPStatus.FOUND, headers=CIMultiDict(redirect.pairs()))
+        return web.Response(status=HTTPStatus.FOUND, headers=CIMultiDict(pairs(fields)))
 
     async def _no_file(self, request: web.Request, asked: Asked, path: str) -> web.Response:
         """Send who forgot the slash of a folder there."""

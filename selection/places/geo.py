@@ -22,13 +22,15 @@ ADDRESSES_KEPT: Final = 16_384  # of blocks that lie in several places: few
 
 
 class Places:
-    """Looks up addresses. Without a source no place is known."""
+    """Looks up addresses. Without a source no place is known. ``version`` rises when what it says may be different."""
 
     def __init__(self, sources: Sequence[Source] = ()) -> None:
+        self.version = 0
         self.use(sources)
 
     def use(self, sources: Sequence[Source]) -> None:
         """Ask these from now on, the most believed first, and forget what others said."""
+        self.version += 1
         self._sources = tuple(sources)
         self._of_block = lru_cache(maxsize=BLOCKS_KEPT)(self._find_block)
         self._of_address = lru_cache(maxsize=ADDRESSES_KEPT)(self._find)

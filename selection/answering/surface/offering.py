@@ -10,8 +10,9 @@ from typing import Final
 
 from events.names import ORIGIN, MirrorName
 from selection.answering.granting import token_for
-from selection.answering.links import carrying, download_url
-from selection.answering.redirector import Office, leave_for, url_of
+from selection.answering.links import carried, downloads_at, file_in_url
+from selection.answering.redirector import Office, leave_for
+from selection.answering.stations import url_of
 from selection.answering.surface.asking import Asked
 from selection.answering.surface.offers import Offer
 from selection.places.place import distance_km
@@ -49,4 +50,5 @@ def _masters(file: PublishedFile, asked: Asked, office: Office) -> Offer:
 
 def _link(file: PublishedFile, asked: Asked, office: Office, mirror: MirrorName, base_url: str) -> str:
     grant = leave_for(file, asked.visitor.address, mirror, office, now_s=office.clock_s())
-    return carrying(download_url(base_url, token_for(grant, mirror, office.keys), file.path), asked.ticket_query)
+    token = token_for(grant, mirror, office.keys)
+    return f"{downloads_at(base_url)}{token}/{file_in_url(file.path)}{carried((), asked.ticket_query)}"

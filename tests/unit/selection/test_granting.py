@@ -100,7 +100,14 @@ def test_notice_says_who_was_given_leave_and_in_which_trace(story: Story) -> Non
     file = story.shown("a.iso")
     traceparent = root(bytes(range(1, 25))).traceparent
     notice = notice_of(
-        granted(file), file, address="203.0.113.9", country="PT", granted_at_ns=7, traceparent=traceparent
+        file,
+        grant_id=b"g" * 16,
+        start_by_s=1060,
+        finish_by_s=4660,
+        address="203.0.113.9",
+        country="PT",
+        granted_at_ns=7,
+        traceparent=traceparent,
     )
     assert (notice.grant_id, notice.path, notice.sha256) == (b"g" * 16, "a.iso", file.sha256)
     assert (notice.address, notice.country, notice.granted_at_ns) == ("203.0.113.9", "PT", 7)

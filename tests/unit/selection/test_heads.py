@@ -10,7 +10,7 @@ import pytest
 
 from events.schemas import Location
 from selection.answering.dice import POOL_BYTES, Dice
-from selection.answering.heads import Heads
+from selection.answering.heads import Heads, pairs
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -23,7 +23,10 @@ def test_head_names_the_link_the_digest_the_metalink_and_other_mirrors(story: St
     view = story.view()
     others = [view.mirror(mirror.name) for mirror in view.mirrors()]
     heads = Heads("https://dl.example/")
-    told = list(heads.redirect(file, "http://x/d/t/a", others, mirror="cat").pairs())
+    sheet = heads.sheet(file)
+    written = heads.redirect(sheet, b"http://x/d/t/a", others, served_by=b"X-MirrorBrain-Mirror: cat\r\n")
+    told = list(pairs(written))
+    assert heads.redirect(sheet, b"http://x/d/t/a", others, served_by=b"X-MirrorBrain-Mirror: cat\r\n") == written
     url, digest = f"https://dl.example/{quote(file.path)}", b64encode(file.sha256).decode()
     fields = dict(told)
     assert told[0] == ("Location", "http://x/d/t/a")
@@ -42,7 +45,8 @@ def test_links_carry_what_a_visitor_must_say_and_lead_back_to_wherever_he_asked(
     file = story.shown("a.iso")
     story.serving("ana")
     view = story.view()
-    told = list(Heads(None).redirect(file, "http://x", view.mirrors(), mirror="", query="ticket=t").pairs())
+    heads = Heads(None)
+    told = list(pairs(heads.redirect(heads.sheet(file, "ticket=t"), b"http://x", view.mirrors(), served_by=b"")))
     assert [value.partition(">")[0] for name, value in told if name == "Link"] == [
         "</a.iso.meta4?ticket=t",
         "</a.iso?ticket=t&mirror=ana",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from events.names import FilePath, MirrorName
-from selection.answering.links import download_url, is_base_url
+from selection.answering.links import carried, downloads_at, file_in_url, is_base_url
 
 ANA = MirrorName("ana")
 BOB = MirrorName("bob")
@@ -30,5 +30,8 @@ def test_base_url_is_one_that_can_stand_in_a_header(url: str, *, usable: bool) -
 
 
 def test_link_ends_in_the_files_name_and_carries_the_mirrors_tried() -> None:
-    url = download_url("https://m.example/base/", "TOKEN", FilePath("dir/é a?.iso"), (ANA, BOB))
-    assert url == "https://m.example/base/d/TOKEN/%C3%A9%20a%3F.iso?not=ana&not=bob"
+    assert downloads_at("https://m.example/base/") == "https://m.example/base/d/"
+    assert file_in_url(FilePath("dir/é a?.iso")) == "%C3%A9%20a%3F.iso"
+    assert carried((ANA, BOB), "ticket=t") == "?not=ana&not=bob&ticket=t"
+    assert carried((), "ticket=t") == "?ticket=t"
+    assert carried((), "") == ""

@@ -1,0 +1,72 @@
+"""Who visits: what of an address is worked out once, and kept while visitors come back from it. Pure.
+
+Who comes with a download tool asks for many files, and carriers put thousands behind one address. What is kept follows
+from what the connection and our own proxies said alone, so it is the same whoever came before.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from edge.lane import LaneRequest
+from edge.visitors import Proxies, came_by_https
+from events.grants import Bound, bound_of, text_of
+from selection.places.geo import Places
+from selection.policy.visitor import Visitor
+
+GUESTS_KEPT: Final = 16_384  # those of the last seconds of a release day; some 15 MB
+_FORWARDED_FOR: Final = b"\nx-forwarded-for:"
+_FORWARDED_PROTO: Final = b"\nx-forwarded-proto:"
+
+
+class Guest(NamedTuple):
+    """A visitor, and what a grant says of him.
+
+    ``bound`` is what a strict grant is bound to, ``claimant`` its number, by which places are kept for him; ``address``
+    is his as text.
+    """
+
+    visitor: Visitor
+    bound: Bound
+    claimant: int
+    address: str
+
+
+def guest_of(visitor: Visitor) -> Guest:
+    """Work out what a grant says of a visitor."""
+    bound = bound_of(visitor.address)
+    return Guest(visitor, bound, int.from_bytes(bound.packed), text_of(visitor.address))
+
+
+class Guests:
+    """Reads who sent a simple request."""
+
+    def __init__(self, places: Places, proxies: Proxies) -> None:
+        self._places, self._proxies = places, proxies
+        self._begin()
+
+    def of(self, request: LaneRequest) -> Guest | None:
+        """Give a visitor; None: his proxies wrote more than one field of a name.
+
+        Raises:
+            ForwardedForError: a proxy of ours wrote nonsense.
+        """
+        if self._version != self._places.version:
+            self._begin()
+        forwarded_for, proto = request.value(_FORWARDED_FOR), request.value(_FORWARDED_PROTO)
+        if forwarded_for is None or proto is None:
+            return None
+        return self._found(request.peer, forwarded_for, proto)
+
+    def _begin(self) -> None:
+        """Forget all: places are others now."""
+        self._version = self._places.version
+        self._found = lru_cache(maxsize=GUESTS_KEPT)(self._find)
+
+    def _find(self, peer: str, forwarded_for: bytes, proto: bytes) -> Guest:
+        """Work out what the fields say, each of them empty where there is none."""
+        hops = [forwarded_for.decode("ascii")]
+        secure = bool(proto) and came_by_https(peer, hops, [proto.decode("ascii")], self._proxies.networks)
+        address = self._proxies.visitor(peer, hops)
+        return guest_of(Visitor(address, self._places.place_of(address), True if secure else None))
