@@ -16,7 +16,7 @@ from typing import Final, TypeAlias, assert_never
 
 from events.envelope import Envelope
 from events.grants import normalise
-from events.schemas import DecisionsRecorded, StandingRecorded
+from events.schemas import DecisionsRecorded, Seen, StandingRecorded
 from events.schemas.fields import NS_PER_S
 from history.audit.findings import FindingKind, Findings
 from history.audit.numbering import Numbering
@@ -87,8 +87,9 @@ class Judging:
         if court is None:
             self._end_others(speaker)
             court = self._courts[speaker] = _Court(Retracer(self._replayer.view))
-        court.records.put(envelope.sequence, entry)
-        self._schedule(speaker, court)
+        court.records.put(envelope.sequence, envelope.event.seen, entry)
+        if (seen := court.records.next_seen()) is not None:
+            heappush(self._due, (self._target(court, seen), speaker))
 
     def judge(self, before: Position | None) -> None:
         """Judge all that was decided by what is folded now; ``before``: the next entry that will be. None: all."""
@@ -109,23 +110,20 @@ class Judging:
             if self._settling.catalogue is not None:
                 self._settled_ns = self._replayer.log_time_ns + int(SETTLED_AFTER_S * NS_PER_S)
 
-    def _schedule(self, speaker: Speaker, court: _Court) -> None:
-        if (step := court.records.head()) is not None:
-            heappush(self._due, (self._target(court, step), speaker))
-
     def _judge_court(self, speaker: Speaker, court: _Court, before: Position | None) -> None:
-        while (step := court.records.head()) is not None:
-            target = self._target(court, step)
+        while (seen := court.records.next_seen()) is not None:
+            target = self._target(court, seen)
             if before is not None and target >= before:
                 heappush(self._due, (target, speaker))
                 return
             court.read_to = target
+            step = court.records.take()
             self._begin_record(speaker, court, step)
-            self._judge_step(court, court.records.take())
+            self._judge_step(court, step)
 
-    def _target(self, court: _Court, step: Step) -> Position:
-        """Give up to where the view is to be folded for a step. What a selector has read, it knows ever after."""
-        place = self._places.of(step.seen) or Position.of(step.seen)
+    def _target(self, court: _Court, seen: Seen) -> Position:
+        """Give up to where the view is to be folded. What a selector has read, it knows ever after."""
+        place = self._places.of(seen) or Position.of(seen)
         return place if court.read_to is None else max(place, court.read_to)
 
     def _begin_record(self, speaker: Speaker, court: _Court, step: Step) -> None:
@@ -188,7 +186,7 @@ class Judging:
         """Let go of a selector's earlier epochs of which nothing waits any more."""
         source, _ = speaker
         for other in [each for each in self._courts if each[0] == source]:
-            if self._courts[other].records.head() is None:
+            if self._courts[other].records.next_seen() is None:
                 del self._courts[other]
 
 

@@ -53,31 +53,31 @@ class Places:
 
 
 class Records:
-    """The records of one selector's epoch, and what they tell, step by step.
-
-    ``sequence`` is the number of the record that was begun last; 0 before the first.
-    """
+    """The records of one selector's epoch, and what they tell, step by step."""
 
     def __init__(self) -> None:
-        self._records: list[tuple[int, Entry]] = []
+        self._records: list[tuple[int, Position, Seen, Entry]] = []
         self._steps: deque[Step] = deque()
-        self.sequence = 0
+        self._begun = 0
 
-    def put(self, sequence: int, entry: Entry) -> None:
-        """Take a record."""
-        heappush(self._records, (sequence, entry))
+    def put(self, sequence: int, seen: Seen, entry: Entry) -> None:
+        """Take a record. One that was begun before, or has a lower number than that, is not begun any more."""
+        if sequence > self._begun:
+            heappush(self._records, (sequence, entry.position, seen, entry))
 
-    def head(self) -> Step | None:
-        """Give what comes next, without taking it. A record that was begun or done before is not begun again."""
-        while not self._steps and self._records:
-            sequence, entry = heappop(self._records)
-            if sequence > self.sequence:
-                self.sequence = sequence
-                self._steps.extend(_steps_of(sequence, entry))
-        return self._steps[0] if self._steps else None
+    def next_seen(self) -> Seen | None:
+        """Give what had been read at the next step; None: there is none now. Records may yet come before it."""
+        if self._steps:
+            return self._steps[0].seen
+        while self._records and self._records[0][0] <= self._begun:
+            heappop(self._records)
+        return self._records[0][2] if self._records else None
 
     def take(self) -> Step:
-        """Take what comes next."""
+        """Take the next step, of which ``next_seen`` told."""
+        if not self._steps:
+            self._begun, _, _, entry = heappop(self._records)
+            self._steps.extend(_steps_of(self._begun, entry))
         return self._steps.popleft()
 
 

@@ -35,7 +35,7 @@ def seen(offset: int) -> Seen:
 
 def taken(records: Records) -> list[tuple[str, Seen]]:
     found: list[tuple[str, Seen]] = []
-    while records.head() is not None:
+    while records.next_seen() is not None:
         step = records.take()
         assert isinstance(step.told, Decision)
         found.append((step.told.path, step.seen))
@@ -49,16 +49,17 @@ def test_records_are_taken_in_the_order_of_their_numbers_and_each_once(log: Log)
     )
     records = Records()
     for sequence, entry in ((2, second), (1, first), (2, second)):
-        records.put(sequence, entry)
+        records.put(sequence, seen(sequence), entry)
+        assert records.next_seen() is not None, "to ask begins nothing"
     assert taken(records) == [("1.iso", seen(1)), ("2.iso", seen(2))]
-    records.put(1, first)
-    assert records.head() is None
+    records.put(1, seen(1), first)
+    assert records.next_seen() is None
 
 
 def test_decision_saw_what_the_one_before_it_saw_unless_it_says_otherwise(log: Log) -> None:
     decisions = (decision("a"), decision("b", seen(7)), decision("c"))
     records = Records()
-    records.put(1, log.selector("one", DecisionsRecorded(selector=ONE, seen=seen(5), decisions=decisions)))
+    records.put(1, seen(5), log.selector("one", DecisionsRecorded(selector=ONE, seen=seen(5), decisions=decisions)))
     assert taken(records) == [("a", seen(5)), ("b", seen(7)), ("c", seen(7))]
 
 
