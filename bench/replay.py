@@ -1,6 +1,6 @@
 """How fast the log is replayed: from RabbitMQ, against a bare consumer on the same client library in the same run.
 
-Our reading is the whole of ``events replay``: the source finds the log and its end, and each entry is decoded, proved
+And from the archive: ``bench.replay_archive``. Our reading is the whole of ``events replay``: the source finds the log and its end, and each entry is decoded, proved
 and folded into the view. The bare consumer counts messages and settles them a hundred at a time. Both in turn, on the
 same log, so that what else the machine does falls on both; the middle round of each counts.
 """
@@ -20,6 +20,7 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
 from bench.made_log import GENERATION, YEAR_EVENTS, MadeLog
+from bench.replay_archive import measure_archive
 from bench.verdict import Verdict
 from broker.config import BrokerConfig
 from broker.port import LOG_PREFETCH_MAX
@@ -73,6 +74,7 @@ async def measure() -> tuple[Verdict, ...]:
             goal=1 / SHARE_GOAL,
             unit="times what a bare consumer takes",
         ),
+        *await measure_archive(),
     )
 
 

@@ -6,19 +6,27 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from history.archive.row import Verdict
 from history.archive.store.database import Database, open_database
 from history.archive.store.engine import ArchiveError, database_name
-from history.archive.store.events import entries_between, first_behind, places_of, time_before
+from history.archive.store.events import (
+    bodies_between,
+    entries_between,
+    first_behind,
+    last_up_to,
+    name_of,
+    places_of,
+    time_before,
+)
 from history.entry import Entry, Position
-from history.sources.port import BATCH_MAX, Extent, SourceError
+from history.sources.port import BATCH_MAX, Bodies, Extent, SourceError
 
 # One question of the database, some milliseconds of it, and a megabyte or two; what is given at a time is a part of it.
 AT_ONCE: Final = 5 * BATCH_MAX
+BODIES_AT_ONCE: Final = 10_000  # some three megabytes
 
 
 class ArchiveSource:
-    """Implements ``history.sources.port.Source`` and ``Dated`` over an open archive."""
+    """Implements ``history.sources.port.Source``, ``Proving`` and ``Dated`` over an open archive."""
 
     def __init__(self, database: Database, *, vhost: str, name: str) -> None:
         self._database = database
@@ -48,13 +56,19 @@ class ArchiveSource:
             raise SourceError(str(error)) from error
         return Extent(first=first, last=last, entries=count)
 
-    def batches(self, *, after: Position | None = None) -> AsyncGenerator[Sequence[Entry]]:
-        """Give the entries behind a place. See ``Source.batches``."""
-        return self._read(after, verdict=None)
-
-    def sound_batches(self, *, after: Position | None = None) -> AsyncGenerator[Sequence[Entry]]:
-        """Give those entries alone that were found sound: their bodies are proven, their speakers were checked."""
-        return self._read(after, verdict=Verdict.SOUND)
+    async def proven(self, *, up_to: Position | None = None) -> AsyncGenerator[Bodies]:
+        """Give the sound entries' bodies up to and with a place. See ``history.sources.port.Proving``."""
+        try:
+            async with self._database.reading() as connection:
+                last = await last_up_to(connection, up_to)
+            for number in range(1, last + 1, BODIES_AT_ONCE):
+                end = min(number + BODIES_AT_ONCE, last + 1)
+                async with self._database.reading() as connection:
+                    bodies = await bodies_between(connection, number, end)
+                    place, message_id = await name_of(connection, end - 1)
+                yield Bodies(bodies, place, message_id)
+        except ArchiveError as error:
+            raise SourceError(str(error)) from error
 
     async def place_before(self, time_s: float) -> Position | None:
         """Find a place that all before it was said before a time. See ``Dated``."""
@@ -64,7 +78,8 @@ class ArchiveSource:
         except ArchiveError as error:
             raise SourceError(str(error)) from error
 
-    async def _read(self, after: Position | None, *, verdict: Verdict | None) -> AsyncGenerator[Sequence[Entry]]:
+    async def batches(self, *, after: Position | None = None) -> AsyncGenerator[Sequence[Entry]]:
+        """Give the entries behind a place. See ``Source.batches``."""
         try:
             async with self._database.reading() as connection:
                 number = await first_behind(connection, after)
@@ -72,7 +87,7 @@ class ArchiveSource:
             while number <= last:
                 up_to = min(number + AT_ONCE, last + 1)
                 async with self._database.reading() as connection:
-                    entries = await entries_between(connection, number, up_to, verdict=verdict)
+                    entries = await entries_between(connection, number, up_to)
                 for start in range(0, len(entries), BATCH_MAX):
                     yield entries[start : start + BATCH_MAX]
                 number = up_to

@@ -12,11 +12,11 @@ from typing import Final, TypeAlias
 
 from broker.reading import read_envelope
 from events.envelope import MASTER_SOURCE, Envelope
-from events.errors import LanguageError, UnknownEventTypeError, UnreadableEventError
+from events.errors import LanguageError, UnknownEventTypeError
 from events.proven import ProvenReader
 from events.schemas import TAGS, DecisionsRecorded, StandingRecorded
 from history.entry import Entry, Position
-from history.sources.port import Source
+from history.sources.port import Bodies, Proving, Source
 from selection.view.fleet import FleetView
 from selection.view.folding import FOLDED
 
@@ -30,7 +30,7 @@ _SELECTOR_PREFIX: Final = "selector/"
 
 
 class Replayer:
-    """Folds entries in the log's order. ``proven``: what comes here was read before, and is sound and no forgery.
+    """Folds entries in the log's order.
 
     Attributes:
         view: what the log tells up to ``position``.
@@ -43,9 +43,9 @@ class Replayer:
         unknown_types: how many a newer version may know.
     """
 
-    def __init__(self, *, vhost: str, proven: bool = False) -> None:
+    def __init__(self, *, vhost: str) -> None:
         self._vhost = vhost
-        self._proven = ProvenReader(FOLDED) if proven else None
+        self._proven = ProvenReader(FOLDED)
         self.view = FleetView()
         self.position: Position | None = None
         self.message_id = ""
@@ -63,49 +63,22 @@ class Replayer:
     def fold_until(self, entries: Sequence[Entry], until: Until | None) -> bool:
         """Take entries up to a place or moment; tell whether more of them may follow."""
         if until is None:
-            self._fold_all(entries)
+            for entry in entries:
+                self.fold(entry)
             return True
         return all(self._fold_one_until(entry, until) for entry in entries)
 
-    def fold_proven(self, some: Bodies, until_ns: int | None = None) -> bool:
-        """Take bodies of sound entries up to a moment; tell whether more may follow."""
-        envelopes = _proven.decode_all(some.bodies)
-        own = [envelope.time_ns for envelope in envelopes if is_of_the_site(envelope)]
-        latest_ns = max(own, default=0)
-        if until_ns is not None and latest_ns > until_ns:
-            beyond = (at for at, each in enumerate(envelopes) if is_of_the_site(each) and each.time_ns > until_ns)
-            self._fold_proven(envelopes[: next(beyond)])
+    def fold_proven(self, some: Bodies, until: Until | None) -> bool:
+        """Take all of some proven bodies, or none where a moment lies among them; tell whether it took them."""
+        envelopes = self._proven.decode_all(some.bodies)
+        latest_ns = max((each.time_ns for each in envelopes if is_of_the_site(each)), default=0)
+        if isinstance(until, int) and latest_ns > until:
             return False
-        self._fold_proven(envelopes)
-        self.position, self.message_id = some.last, some.message_id
-        return True
-
-    def _fold_proven(self, envelopes: Sequence[Envelope]) -> None:
         self.view.apply_all(envelopes)
+        self.position, self.message_id = some.last, some.message_id
+        self.log_time_ns = max(self.log_time_ns, latest_ns)
         self.entries += len(envelopes)
-        own = (envelope.time_ns for envelope in envelopes if is_of_the_site(envelope))
-        self.log_time_ns = max(self.log_time_ns, *own, 0)
-
-    def _fold_all(self, entries: Sequence[Entry]) -> None:
-        """Take entries, and many at once where they are proven."""
-        if self._proven is not None:
-            try:
-                envelopes = self._proven.decode_all([entry.body for entry in entries])
-            except UnreadableEventError:
-                pass  # a newer version's is among them: one by one, to learn which
-            else:
-                self.view.apply_all(envelopes)
-                self._note(entries, envelopes)
-                return
-        for entry in entries:
-            self.fold(entry)
-
-    def _note(self, entries: Sequence[Entry], envelopes: Sequence[Envelope]) -> None:
-        if entries:
-            self.position, self.message_id = entries[-1].position, entries[-1].message_id
-            self.entries += len(entries)
-            times_ns = (envelope.time_ns for envelope in envelopes if is_of_the_site(envelope))
-            self.log_time_ns = max(self.log_time_ns, *times_ns, 0)
+        return True
 
     def _fold_one_until(self, entry: Entry, until: Until) -> bool:
         """Take an entry unless it is beyond; tell whether more may follow."""
@@ -149,22 +122,32 @@ def is_of_the_site(envelope: Envelope) -> bool:
 
 
 async def replay(
-    source: Source,
-    *,
-    until: Until | None = None,
-    proven: bool = False,
-    progress: Callable[[Replayer], None] = lambda _: None,
+    source: Source, *, until: Until | None = None, progress: Callable[[Replayer], None] = lambda _: None
 ) -> Replayer:
     """Fold a source up to a place, a moment, or its end. ``progress`` is called after each batch.
 
     Raises:
         SourceError: it cannot be read.
     """
-    replayer = Replayer(vhost=source.vhost, proven=proven)
-    async with aclosing(source.batches()) as batches:
+    replayer = Replayer(vhost=source.vhost)
+    if isinstance(source, Proving):
+        await _replay_proven(source, replayer, until, progress)
+    async with aclosing(source.batches(after=replayer.position)) as batches:
         async for batch in batches:
             goes_on = replayer.fold_until(batch, until)
             progress(replayer)
             if not goes_on:
                 break
     return replayer
+
+
+async def _replay_proven(
+    source: Proving, replayer: Replayer, until: Until | None, progress: Callable[[Replayer], None]
+) -> None:
+    """Fold what can be taken many at a time; what is left is taken entry by entry."""
+    up_to = until if isinstance(until, Position) else None
+    async with aclosing(source.proven(up_to=up_to)) as parts:
+        async for some in parts:
+            if not replayer.fold_proven(some, until):
+                break
+            progress(replayer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from history.entry import Entry, Position
 
@@ -56,6 +56,30 @@ class Source(Protocol):
         """Give the entries behind a place, in the log's order, up to the last one that ``extent`` would tell of now.
 
         Each generation follows the one before. Close the generator (``contextlib.aclosing``) where it is left early.
+
+        Raises:
+            SourceError: it cannot be read (any further).
+        """
+        ...
+
+
+class Bodies(NamedTuple):
+    """Bodies of entries that were found sound, in the log's order, and which entry they come up to."""
+
+    bodies: Sequence[bytes]
+    last: Position
+    message_id: str
+
+
+@runtime_checkable
+class Proving(Protocol):
+    """A source that read and judged each entry before it kept it, and can give the sound ones bare.
+
+    What is around a body was checked, so whoever only folds can do without it, and has many at once.
+    """
+
+    def proven(self, *, up_to: Position | None = None) -> AsyncGenerator[Bodies]:
+        """Give the sound entries' bodies from the first up to and with a place, or all that there are now.
 
         Raises:
             SourceError: it cannot be read (any further).

@@ -42,13 +42,6 @@ async def test_replayed_view_is_that_of_whoever_read_the_same_entries(log: Log) 
         assert (replayed.position, replayed.message_id, replayed.entries) == (entry.position, entry.message_id, count)
 
 
-async def test_proven_entries_give_the_same_view(log: Log) -> None:
-    make_busy(log)
-    one, other = await replay(log.source), await replay(MemorySource(log.entries, batch_max=3), proven=True)
-    assert list(differences(one.view, other.view)) == []
-    assert (one.position, one.log_time_ns, one.entries) == (other.position, other.log_time_ns, other.entries)
-
-
 async def test_replay_until_a_moment_ends_before_the_first_entry_that_the_site_wrote_later(log: Log) -> None:
     make_busy(log)
     last = log.published("late.iso", channel="origin")
@@ -90,7 +83,6 @@ async def test_event_that_a_newer_version_knows_is_counted(log: Log) -> None:
     body = msgspec.msgpack.encode([MASTER_SOURCE, 0, 1, 0, "", ["file.dreamt/1", 5]])
     log.put(log.published("a.iso")._replace(body=body, message_id="master:0:9"))
     assert (await replay(log.source)).unknown_types == 1
-    assert (await replay(log.source, proven=True)).unknown_types == 1
 
 
 async def test_progress_is_told_after_each_batch(log: Log) -> None:
