@@ -10,16 +10,22 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import aio_pika
 import pytest
 from aiormq.exceptions import InvalidFrameError
 
 from broker import node as node_module
+from broker.accounts import mirror_user
+from broker.config import BrokerConfig
 from broker.node import NodeMissingError, NodeStartError, PrivateNode
+from broker.port import AccessRefusedError
 from broker.ports import is_free
+from broker.rabbitmq import RabbitAdmin, RabbitBroker
 from broker.site import BrokerSite, SiteError, Vhost
+from broker.topology import mirror_account
+from events.names import MirrorName
 
 OWNER = """
 import pathlib, sys
@@ -131,6 +137,34 @@ async def test_vhosts_do_not_see_each_other_and_are_gone_when_deleted(broker_sit
     await asyncio.to_thread(broker_site.delete_vhost, other.name)
     with pytest.raises(InvalidFrameError, match=r"Connection\.Close"):
         await send_durably(other, [b"nobody's"])
+
+
+async def test_a_vhosts_mirrors_lose_their_accounts_with_it_even_where_it_is_gone_already(
+    broker_site: BrokerSite, vhost: Vhost
+) -> None:
+    config = BrokerConfig(url=vhost.amqp_url, management_url=vhost.management_url)
+    ana, bob = (
+        BrokerConfig(url=with_login(vhost.amqp_url, f"{vhost.name}.{name}", "secret")) for name in ("ana", "bob")
+    )
+    async with RabbitAdmin(config) as admin:
+        for mirror in (MirrorName("ana"), MirrorName("bob")):
+            await admin.ensure_account(mirror_user(vhost.name, mirror), "secret", mirror_account(mirror))
+    async with RabbitBroker(ana), RabbitBroker(bob):
+        pass
+    await asyncio.to_thread(broker_site.delete_vhost, f"{vhost.name}.ana")  # a name like an account's is no account's
+    async with RabbitBroker(bob):
+        pass
+    await asyncio.to_thread(broker_site.delete_vhost, vhost.name)
+    await asyncio.to_thread(broker_site.create_vhost, vhost.name)
+    for gone in (ana, bob):
+        with pytest.raises(AccessRefusedError, match="Login was refused"):
+            async with RabbitBroker(gone):
+                pass
+
+
+def with_login(url: str, user: str, password: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.hostname}:{parts.port}"))
 
 
 def test_deleting_a_vhost_twice_is_no_error(broker_site: BrokerSite, vhost: Vhost) -> None:
