@@ -55,15 +55,6 @@ class Retracer:
         self._is_standing = False
         self._kept.miss()
 
-    def pass_over(self, decision: Decision, why_not: str) -> Retraced:
-        """Go on behind a decision whose view is not at hand, for the sake of those that follow."""
-        file, decider = self._taken_up(decision), self._standing_decider
-        if file is None or decider is None:
-            self.missed()
-        else:
-            self._follow_up(asked_by(decision, file, is_cut=True), decider)
-        return _unverifiable(decision, why_not)
-
     def retrace(self, decision: Decision, *, is_cut: bool = False, explained: bool = False) -> Retraced:
         """Make a decision again.
 
