@@ -187,10 +187,16 @@ class Rankings:
         Where the ranking is not there and the mirrors are few, it is one of those alone; that of all is made by
         ``prepare``, before anybody asks again.
         """
-        key, asn = self._key_of(place)
-        ranking = self._current(key)
+        key, asn = place.key, place.asn  # each visitor comes through here: no call that can be spared
+        if asn and not self._atlas.has_network(asn):
+            key, asn = key & KEY_WITHOUT_ASN, 0
+        ranking = self._kept.get(key)
         if ranking is not None:
-            return ranking
+            if ranking.version == self._changes.version:
+                self._kept.move_to_end(key)
+                return ranking
+            if renewed := self._current(key):
+                return renewed
         locale, mirrors = locale_of(place, asn=asn), 0
         for pool in pools:
             mirrors |= pool

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 from msgspec import Struct
@@ -31,7 +32,7 @@ LOSSES_MAX: Final = 1000  # explanations, too
 INVENTORIES_PENDING_MAX: Final = 4
 # A relay repeats a batch of some hundred at most. A mirror whose number is lost for good keeps this many facts, 2 MB.
 LATE_MAX: Final = 10_000
-_EACH_DIGEST: Final = struct.Struct(f"{SHA256_BYTES}s")
+_DIGEST: Final = f"{SHA256_BYTES}s"
 
 
 class Inventory(Struct):
@@ -51,7 +52,8 @@ class Inventory(Struct):
 
     def digests(self) -> list[Digest]:
         """Give the digests of all contents."""
-        return [sha256 for page in self.pages.values() for (sha256,) in _EACH_DIGEST.iter_unpack(page)]
+        pages = (struct.unpack(_DIGEST * (len(page) // SHA256_BYTES), page) for page in self.pages.values())
+        return [*chain.from_iterable(pages)]
 
 
 class Told(Struct):
