@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
 
+from broker.provision import provision_site
 from events.codec import decode, encode
 from events.envelope import Envelope
 from events.names import MirrorName, SelectorName
@@ -53,18 +55,41 @@ async def busy_day(site: Site) -> list[Entry]:
     return await logged(site)
 
 
+async def sends(selector: Selector, *visitors: int, path: str = FILES[0]) -> None:
+    """Visitors come for a file, one after the other."""
+    for visitor in visitors:
+        await selector.visit(f"/{path}", headers={"X-Forwarded-For": f"{visitor}.0.113.9"})
+
+
+async def opens_again(site: Site, generation: int, *mirrors: str) -> None:
+    """The master opens another log and says its catalogue again, and so do mirrors what they hold."""
+    await provision_site(site.admin, generation)
+    since = site.said.next_number
+    await site.said.log_opened(generation)
+    await site.said.published(FILES[0])
+    for name in mirrors:
+        await site.said.serving(name, FILES[0], slots=50)
+    await site.said.restated(generation, since=since)
+
+
 async def hears_all(selector: Selector) -> bool:
     return len((await selector.where(FILES[0]))["ranked"]) == len(PLACES)
 
 
 async def logged(site: Site) -> list[Entry]:
-    """Give what is in the log, each message once: selectors that ended may have said their last words twice."""
+    """Give what is in the log, each message once.
+
+    Selectors that ended may have said their last words twice. A generation that nobody broke takes on what is said in
+    the next one, too.
+    """
     source = BrokerLog(site.broker, vhost=site.config.broker.vhost, name="the test's", clock_s=time.time)
     found: dict[str, Entry] = {}
     async for batch in source.batches():
         for entry in batch:
-            found.setdefault(entry.message_id, entry)
-    return list(found.values())
+            known = found.get(entry.message_id)
+            if known is None or known.generation < entry.generation:
+                found[entry.message_id] = entry
+    return sorted(found.values(), key=lambda entry: entry.position)
 
 
 @pytest.fixture
@@ -184,3 +209,40 @@ async def test_address_that_is_not_kept_any_more_makes_no_decision_wrong(entries
     result = await audit(MemorySource(found))
     assert result.damage is None
     assert (result.reproduced > 0, result.reproduced + result.doubted.total()) == (True, count(entries))
+
+
+async def test_selector_that_went_on_to_another_generation_is_audited_over_both(memory_site: Site) -> None:
+    site = memory_site
+    await opens_again(site, 1, "ana", "bob")
+    async with site.selector(silent_after_s=SILENT_AFTER_S) as selector:
+        await selector.until_chosen(FILES[0], "ana")
+        await sends(selector, 1, 2, 3)
+        await opens_again(site, 2, "bob", "cat")
+        await selector.until(lambda: is_in(selector, 2))
+        await sends(selector, 4, 5, 6)
+    both = await logged(site)
+    found = await audit(MemorySource(both))
+    assert {entry.generation for entry in both} == {1, 2}
+    assert (found.reproduced, found.doubted, found.damage) == (count(both), {}, None)
+    later = await audit(MemorySource([entry for entry in both if entry.generation == 2]))
+    assert later.damage is None
+    assert later.reproduced + later.doubted.total() == count([entry for entry in both if entry.generation == 2])
+
+
+async def is_in(selector: Selector, generation: int) -> bool:
+    log = (await selector.ask("/-/api/v1/status"))["log"]
+    return log["generation"] == generation and log["caught_up"]
+
+
+async def test_selector_that_began_with_its_snapshot_is_audited_like_one_that_read_all(
+    memory_site: Site, tmp_path: Path
+) -> None:
+    site = memory_site
+    await opens_again(site, 1, "ana", "bob")
+    for life in range(3):
+        async with site.selector(state_dir=tmp_path, silent_after_s=SILENT_AFTER_S) as selector:
+            await site.said.published(f"{life}.iso")
+            await selector.until_chosen(FILES[0], "ana")
+            await sends(selector, 1, 2, life + 3)
+    found = await audit(MemorySource(await logged(site)))
+    assert (found.reproduced, found.doubted, found.damage) == (9, {}, None)
