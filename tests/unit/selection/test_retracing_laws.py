@@ -40,6 +40,7 @@ from events.schemas import (
 )
 from selection.answering.announcer import Announcer
 from selection.answering.granting import Keys, Terms
+from selection.answering.guests import guest_of
 from selection.answering.heads import Heads
 from selection.answering.recording import Desk, Record, Recorder
 from selection.answering.redirector import NoAccessError, NobodyLeftError, Office, Redirector
@@ -106,7 +107,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.clock, self.hearing, self.view, self.reservations = Clock(), HearingClock(), FleetView(), Reservations()
-        rng = self.rng
+        rng, self.heads = self.rng, Heads(None)
         rules = Rules(
             silent_after_s=10.0,
             load_threshold=rng.choice([1.0, 0.8]),
@@ -147,7 +148,7 @@ class World:
             reservations=self.reservations,
             claims=Claims(),
             recorder=self.recorder,
-            heads=Heads(None),
+            heads=self.heads,
             hearing=self.hearing,
             places=Places(),
             rng=rng,
@@ -217,7 +218,7 @@ class World:
         if file is None:
             return
         try:
-            self.redirector.redirect(file, visitor, asked_not, looks=rng.random() < 0.1)
+            self.redirector.redirect(self.heads.sheet(file), guest_of(visitor), asked_not, looks=rng.random() < 0.1)
         except NoAccessError:
             self.redirector.refused(file, visitor, asked_not)
         except NobodyLeftError:
