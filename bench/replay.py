@@ -1,6 +1,8 @@
 """How fast the log is replayed: from RabbitMQ, against a bare consumer on the same client library in the same run.
 
-And from the archive: ``bench.replay_archive``. Our reading is the whole of ``events replay``: the source finds the log and its end, and each entry is decoded, proved
+And from the archive: ``bench.replay_archive``.
+
+Our reading is the whole of ``events replay``: the source finds the log and its end, and each entry is decoded, proved
 and folded into the view. The bare consumer counts messages and settles them a hundred at a time. Both in turn, on the
 same log, so that what else the machine does falls on both; the middle round of each counts.
 """

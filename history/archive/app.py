@@ -58,7 +58,7 @@ async def run_on(
 def _parts(broker: Broker, database: Database, config: ArchiveConfig) -> tuple[Archiver, Upkeep]:
     archiver = Archiver(broker, database, vhost=config.broker.vhost, clock_ns=time.time_ns)
     upkeep = Upkeep(database, archiver, config, clock_s=time.time)
-    archiver.on_archived = upkeep.note_news
+    archiver.on_archived, archiver.on_gap = upkeep.note_news, upkeep.note_gap
     return archiver, upkeep
 
 

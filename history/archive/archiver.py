@@ -87,6 +87,7 @@ class Archiver:
         abreast_s: up to when (since 1970) all that was said is known to be archived; 0: not known.
         trouble: what keeps it from archiving now; empty while nothing does.
         on_archived: called after each commit.
+        on_gap: called after a gap was recorded.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Archiver:
         self._vhost = vhost
         self._clock_ns = clock_ns
         self.on_archived: Callable[[], None] = lambda: None
+        self.on_gap: Callable[[], None] = lambda: None
         self.reading = asyncio.Event()
         self.standing = Standing()
         self.abreast_s = 0.0
@@ -147,7 +149,7 @@ class Archiver:
             return
         await asyncio.sleep(SETTLE_S)
         await self._read(generation)
-        await self._move(self.standing.in_generation(later[0]))
+        await self._keep([], self.standing.in_generation(later[0]))
         log.info("archive.generation_ended", generation=generation, next=later[0])
 
     async def _read(self, generation: int) -> None:
@@ -209,8 +211,6 @@ class Archiver:
     async def _take(self, passage: Passage, entries: Sequence[Entry]) -> None:
         """Archive what is new among the next entries."""
         news, gap = passage.take(entries, now_ns=self._clock_ns())
-        if gap is not None:
-            log.error("archive.gap", kind=gap.kind.value, reason=gap.sentence)
         for start in range(0, len(news), COMMIT_MAX):
             await self._archive(passage, news[start : start + COMMIT_MAX], gap=gap if start == 0 else None)
 
@@ -228,13 +228,12 @@ class Archiver:
             if number % TURN_EVERY == 0:
                 await asyncio.sleep(0)
         standing = Standing(number, last.generation, last.offset, last.message_id, log_time_ns)
-        await self._database.append(rows, standing=standing, before=before, gap=gap)
-        self.standing = standing
+        await self._keep(rows, standing, gap)
         self.on_archived()
 
     async def _begin_again(self, generation: int, found: str) -> None:
         """Read a generation from its first entry: it is not what was archived. What is archived already stays so."""
-        await self._move(self.standing.in_generation(generation), self._gap(GapKind.REWRITTEN, found))
+        await self._keep([], self.standing.in_generation(generation), self._gap(GapKind.REWRITTEN, found))
 
     async def _refused(self, reason: str, *, later: Sequence[int]) -> None:
         """Give the generation up that the archive stands in, of which more may have been said: but not at once.
@@ -245,14 +244,17 @@ class Archiver:
         self._refusals += 1
         if not later or self._refusals < REFUSALS_MIN:
             raise TopologyError(reason)
-        await self._move(self.standing.in_generation(later[0]), self._gap(GapKind.LOST, reason))
+        await self._keep([], self.standing.in_generation(later[0]), self._gap(GapKind.LOST, reason))
         self._refusals = 0
 
-    async def _move(self, standing: Standing, gap: Gap | None = None) -> None:
+    async def _keep(self, rows: Sequence[Row], standing: Standing, gap: Gap | None = None) -> None:
+        """Write down rows and where the archive stands with them, and a gap before them."""
         if gap is not None:
             log.error("archive.gap", kind=gap.kind.value, reason=gap.sentence)
-        await self._database.append([], standing=standing, before=self.standing, gap=gap)
+        await self._database.append(rows, standing=standing, before=self.standing, gap=gap)
         self.standing = standing
+        if gap is not None:
+            self.on_gap()
 
     def _gap(self, kind: GapKind, found: str) -> Gap:
         """Describe what may be missing behind where the archive stands."""

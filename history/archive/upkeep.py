@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, NoReturn
 
 import structlog
@@ -21,6 +22,7 @@ from history.archive.store.projecting import Projection, step
 AGAIN_AFTER_S: Final = 10.0  # a database that failed
 CUT_EVERY_S: Final = 3600.0  # addresses are kept for days
 WATCH_EVERY_S: Final = 60.0  # a stream keeps what it has for hours at the least
+START_GRACE_S: Final = 60.0  # until the first proof; a long backlog is told of after that
 TELL_AGAIN_AFTER_S: Final = 3600.0
 DAY_S: Final = 24 * 3600
 
@@ -38,6 +40,8 @@ class Upkeep:
         self._config = config
         self._clock_s = clock_s
         self._news = {projection: asyncio.Event() for projection in Projection}
+        self._began_s = clock_s()
+        self._look = asyncio.Event()
         self._told_at_s = float("-inf")
         self._bytes_per_s = 0.0
         self.lag: Lag | None = None
@@ -48,6 +52,10 @@ class Upkeep:
         for news in self._news.values():
             news.set()
 
+    def note_gap(self) -> None:
+        """Note that a gap was recorded."""
+        self._look.set()
+
     async def run(self) -> None:
         """Do it."""
         async with asyncio.TaskGroup() as tasks:
@@ -57,9 +65,13 @@ class Upkeep:
             tasks.create_task(self._insist(self._watch), name="watch-lag")
 
     def judge_now(self) -> Lag:
-        """Decide how the archiver stands now."""
-        known_s = max(self._archiver.abreast_s, self._archiver.standing.log_time_ns / NS_PER_S)
-        behind_s = max(0.0, self._clock_s() - known_s) if known_s else 0.0
+        """Decide how the archiver stands now.
+
+        Before its first proof the last entry's time tells how far it is, though on a quiet site that may be old.
+        """
+        now_s, known_s = self._clock_s(), max(self._archiver.abreast_s, self._archiver.standing.log_time_ns / NS_PER_S)
+        is_starting = not self._archiver.abreast_s and now_s - self._began_s < START_GRACE_S
+        behind_s = 0.0 if is_starting or not known_s else max(0.0, now_s - known_s)
         return judge(LagFigures(behind_s=behind_s, kept=self._config.log, bytes_per_s=self._bytes_per_s))
 
     async def _project(self, projection: Projection) -> NoReturn:
@@ -81,9 +93,11 @@ class Upkeep:
         while True:
             self.gaps = tuple(await self._database.gaps())
             self._bytes_per_s = growth(await self._database.latest_days(), now_s=self._clock_s())
-            if self._archiver.abreast_s or self.lag is not None:  # at a start there is nothing to be told yet
-                self._tell(self.judge_now())
-            await asyncio.sleep(WATCH_EVERY_S)
+            self._tell(self.judge_now())
+            self._look.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WATCH_EVERY_S):
+                    await self._look.wait()
 
     def _tell(self, lag: Lag) -> None:
         """Say it loudly when the level changes, and again from time to time while it is not fine."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -107,6 +107,13 @@ class Desk:
         """Wait for something, as long as a loaded machine may take."""
         deadline_s = time.monotonic() + DEADLINE_S
         while not condition():
+            assert time.monotonic() < deadline_s, "it did not come true"
+            await asyncio.sleep(0.01)
+
+    async def until_told(self, ask: Callable[[], Awaitable[bool]]) -> None:
+        """Ask until the answer is yes."""
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not await ask():
             assert time.monotonic() < deadline_s, "it did not come true"
             await asyncio.sleep(0.01)
 
