@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from functools import lru_cache
+from typing import Final, TypeAlias
 
-from edge.visitors import IPNetwork
-from events.grants import Claim, bind, normalise
+from edge.visitors import PEERS_KEPT, IPNetwork
+from events.grants import bound_of, normalise
+
+Seat: TypeAlias = bytes
+"""By what a connection is counted: its address or, of IPv6, the /64 that one visitor has."""
 
 CONNECTIONS_MAX: Final = 10_000  # some 50 MB of idle ones
 CONNECTIONS_PER_ADDRESS_MAX: Final = 256  # an office or a carrier behind one address; one visitor has at most a dozen
@@ -46,31 +50,35 @@ class Gate:
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
         self._open = 0
-        self._by_address: Counter[Claim] = Counter()
+        self._by_address: Counter[Seat] = Counter()
+        self._known = lru_cache(maxsize=PEERS_KEPT)(self._find)  # whoever closes after each answer is soon back
 
     def __len__(self) -> int:
         """Count the open connections."""
         return self._open
 
-    def enter(self, peer: str) -> Claim | None:
+    def enter(self, peer: str) -> Seat | None:
         """Let a connection from an address in; ``leave`` by what this gives. None: there are too many.
 
         Raises:
             ValueError: not an address.
         """
-        address = normalise(peer.partition("%")[0])
-        trusted = any(address in network for network in self._limits.proxies)
-        most = self._limits.per_proxy if trusted else self._limits.per_address
-        place = bind(address)  # of IPv6 a whole /64, which one visitor has
-        if self._open >= self._limits.total or self._by_address[place] >= most:
+        seat, most = self._known(peer)
+        if self._open >= self._limits.total or self._by_address[seat] >= most:
             return None
         self._open += 1
-        self._by_address[place] += 1
-        return place
+        self._by_address[seat] += 1
+        return seat
 
-    def leave(self, place: Claim) -> None:
+    def leave(self, seat: Seat) -> None:
         """Take note that a connection ended."""
         self._open -= 1
-        self._by_address[place] -= 1
-        if not self._by_address[place]:
-            del self._by_address[place]
+        self._by_address[seat] -= 1
+        if not self._by_address[seat]:
+            del self._by_address[seat]
+
+    def _find(self, peer: str) -> tuple[Seat, int]:
+        """Give how an address is counted, and how many connections it may have."""
+        address = normalise(peer.partition("%")[0])
+        trusted = any(address in network for network in self._limits.proxies)
+        return bound_of(address).packed, self._limits.per_proxy if trusted else self._limits.per_address

@@ -28,9 +28,8 @@ from typing import Final, TypeAlias, assert_never, cast
 
 import structlog
 
-from edge.gate import Gate
+from edge.gate import Gate, Seat
 from edge.visitors import peer_address
-from events.grants import Claim
 
 HEAD_BYTES_MAX: Final = 4096  # browsers send a kilobyte; whoever sends more is no simple visitor
 FIELDS_MAX: Final = 40  # browsers send about 20, proxies add five
@@ -153,7 +152,7 @@ class Heir(asyncio.Protocol):
 
     __slots__ = ()
 
-    def inherit(self, transport: asyncio.Transport, place: Claim, *, due_s: float, lane: Lane | None) -> None:
+    def inherit(self, transport: asyncio.Transport, place: Seat, *, due_s: float, lane: Lane | None) -> None:
         """Take over a connection whose place at the gate is this; a head has until ``due_s``, on the loop's clock.
 
         With a ``lane`` it is given one simple request, and may give the connection back after its answer.
@@ -178,7 +177,7 @@ class Lanes:
     deadlines: Deadlines
     server_name: str
     heir: Callable[[], Heir]
-    admit: Callable[[asyncio.BaseTransport], Claim | None]
+    admit: Callable[[asyncio.BaseTransport], Seat | None]
     open: set[Lane] = field(default_factory=set["Lane"])
     _ends: dict[tuple[bool, bool], bytes] = field(default_factory=dict[tuple[bool, bool], bytes])
     _ends_s: int = -1
@@ -250,7 +249,7 @@ class Lane(asyncio.Protocol):
         self._due_s = 0.0
         self._is_full = False
         self._peer = ""
-        self._place: Claim | None = None
+        self._place: Seat | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
 
@@ -264,7 +263,7 @@ class Lane(asyncio.Protocol):
         self._peer = peer_address(transport)
         self._take(transport, place, due_s=self._loop.time() + self._lanes.deadlines.head_s)
 
-    def take_back(self, transport: asyncio.Transport, place: Claim, data: bytes) -> None:
+    def take_back(self, transport: asyncio.Transport, place: Seat, data: bytes) -> None:
         """Go on with a connection that aiohttp had, with what has just arrived on it."""
         transport.set_protocol(self)
         self._take(transport, place, due_s=self._loop.time() + self._lanes.deadlines.idle_s)
@@ -331,7 +330,7 @@ class Lane(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _take(self, transport: asyncio.Transport, place: Claim, *, due_s: float) -> None:
+    def _take(self, transport: asyncio.Transport, place: Seat, *, due_s: float) -> None:
         self._transport, self._place, self._due_s = transport, place, due_s
         self._timer = self._loop.call_at(due_s, self._overdue)
         self._lanes.open.add(self)

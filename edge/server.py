@@ -21,10 +21,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from edge.errors import ApiError, error_response, json_errors
-from edge.gate import ConnectionLimits, Gate
+from edge.gate import ConnectionLimits, Gate, Seat
 from edge.lane import Answerer, Deadlines, Heir, Lane, Lanes
 from edge.visitors import THIS_MACHINE, peer_address
-from events.grants import Claim
 
 SERVER_NAME: Final = "distributary"
 
@@ -89,7 +88,11 @@ async def serve(
 
         lanes = None if lane is None else _lanes(lane, gate, connection)
         make = connection if lanes is None else lambda: Lane(lanes, loop)
-        listener = await loop.create_server(make, host, port, backlog=BACKLOG, reuse_port=shares_port or None)
+        listener = await loop.create_server(
+            make, host, port, backlog=BACKLOG, reuse_port=shares_port or None, start_serving=False
+        )
+        _give_up_on_stalled(listener)
+        await listener.start_serving()
         listeners = [listener]
         try:
             if beside is not None:
@@ -132,12 +135,9 @@ def _lanes(answer: Answerer, gate: Gate, heir: Callable[[], _Connection]) -> Lan
     )
 
 
-def _admitted(gate: Gate, transport: asyncio.BaseTransport) -> Claim | None:
+def _admitted(gate: Gate, transport: asyncio.BaseTransport) -> Seat | None:
     """Let a connection in that is not one too many."""
-    place = gate.enter(_address_of(transport))
-    if place is not None:
-        _give_up_on_stalled(transport)
-    return place
+    return gate.enter(_address_of(transport))
 
 
 def _fitting(limits: ConnectionLimits) -> ConnectionLimits:
@@ -208,7 +208,7 @@ class _Connection(web.RequestHandler, Heir):
         self._peers = peers
         self._complaints = complaints
         self._gate = gate
-        self._place: Claim | None = None
+        self._place: Seat | None = None
         self._lane: Lane | None = None
         self._head_deadline: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
@@ -234,7 +234,7 @@ class _Connection(web.RequestHandler, Heir):
             return
         self.inherit(transport, place, due_s=self._loop.time() + HEAD_READ_TIMEOUT_S, lane=None)
 
-    def inherit(self, transport: asyncio.Transport, place: Claim, *, due_s: float, lane: Lane | None) -> None:
+    def inherit(self, transport: asyncio.Transport, place: Seat, *, due_s: float, lane: Lane | None) -> None:
         """Take a connection over (``edge.lane.Heir``)."""
         self._place, self._lane = place, lane
         super().connection_made(transport)
@@ -310,12 +310,8 @@ def _address_of(transport: asyncio.BaseTransport) -> str:
     return peer_address(transport) or THIS_MACHINE
 
 
-def _give_up_on_stalled(transport: asyncio.BaseTransport) -> None:
-    """Let the kernel end a connection whose client takes nothing for ``STALL_TIMEOUT_MS``."""
-    connection = transport.get_extra_info("socket")
-    if (
-        connection is not None
-        and connection.family in {socket.AF_INET, socket.AF_INET6}
-        and hasattr(socket, "TCP_USER_TIMEOUT")
-    ):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_TIMEOUT_MS)
+def _give_up_on_stalled(listener: asyncio.Server) -> None:
+    """Let the kernel end connections whose clients take nothing for ``STALL_TIMEOUT_MS``: they inherit it (tcp(7))."""
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        for listening in listener.sockets:
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALL_TIMEOUT_MS)

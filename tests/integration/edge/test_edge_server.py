@@ -100,8 +100,14 @@ async def test_idle_connection_is_closed_after_a_while(
         assert await client.read_to_end() == b""
 
 
-async def test_client_that_stops_reading_is_dropped(desk: Desk, dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let servers that are opened from now on wait for no stalled client."""
     monkeypatch.setattr(edge.server, "STALL_TIMEOUT_MS", 700)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_client_that_stops_reading_is_dropped(desk: Desk, dial: Dial) -> None:
     client = await dial(desk.url)
     await client.send(b"GET /file HTTP/1.1\r\nHost: x\r\n\r\n")
     sent = await desk.result()

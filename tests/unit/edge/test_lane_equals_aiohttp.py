@@ -32,6 +32,12 @@ class Deaf:
     def getsockname(self) -> tuple[str, int]:
         return "127.0.0.1", 80
 
+    def setsockopt(self, *_option: int) -> None:
+        pass
+
+    async def start_serving(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
