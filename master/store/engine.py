@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
@@ -21,6 +23,9 @@ DATABASE_ERRORS: Final = (SQLAlchemyError, PostgresError, InterfaceError, OSErro
 WRITES: Final = "distributary_writes"
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+_turns: Final = WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]()
 
 
 class _Cursor(Protocol):
@@ -63,8 +68,12 @@ def reading(engine: AsyncEngine) -> AsyncEngine:
 
 
 async def migrate(engine: AsyncEngine, migrations: Path = MIGRATIONS) -> None:
-    """Bring the tables up to date; ``migrations`` is the folder with the steps."""
-    async with writing(engine).begin() as connection:
+    """Bring the tables up to date; ``migrations`` is the folder with the steps.
+
+    One database at a time: Alembic keeps the one that it works on in globals, and gives others their turn meanwhile.
+    """
+    turn = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+    async with turn, writing(engine).begin() as connection:
         await connection.run_sync(upgrade, migrations=migrations)
 
 
