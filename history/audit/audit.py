@@ -37,7 +37,7 @@ class Audit:
         self._numbering = Numbering(self.findings, vhost=vhost)
         self._replayer = Replayer(vhost=vhost)
         self._judging = Judging(self._numbering, self._replayer, self.findings)
-        self._ahead: deque[Entry] = deque()
+        self._ahead: deque[tuple[Entry, bool]] = deque()
         self._ahead_bytes = 0
         self._folded: Entry | None = None
         self.first: Position | None = None
@@ -86,8 +86,9 @@ class Audit:
     def take(self, entry: Entry) -> None:
         """Take the next entry."""
         self.first, self.last = self.first or entry.position, entry.position
-        self._judging.read(entry, self._numbering.note(entry))
-        self._ahead.append(entry)
+        envelope = self._numbering.note(entry)
+        self._judging.read(entry, envelope)
+        self._ahead.append((entry, envelope is not None))
         self._ahead_bytes += len(entry.body)
         while len(self._ahead) > AHEAD_MAX or self._ahead_bytes > AHEAD_BYTES_MAX:
             self._fold_next()
@@ -100,10 +101,10 @@ class Audit:
         self._numbering.finish()
 
     def _fold_next(self) -> None:
-        entry = self._ahead.popleft()
+        entry, is_sound = self._ahead.popleft()
         self._ahead_bytes -= len(entry.body)
         self._judging.judge(before=entry.position)
-        envelope = self._replayer.fold(entry)
+        envelope = self._replayer.fold(entry, is_sound=is_sound)
         self._judging.folded(entry, envelope, self._folded)
         self._folded = entry
 

@@ -23,6 +23,7 @@ from history.entry import Entry, Position
 from selection.following.unreadables import REPORTS_PER_SPEAKER_MAX
 
 EPOCHS_MAX: Final = 3  # a selector begins one at each start, and what the broker held back may come after that
+ENDED_MAX: Final = 10_000  # a selector's start is a dozen entries, and records are judged within a hundred thousand
 REPORTS_MAX: Final = 100_000  # 30 MB: of a log that somebody floods with rubbish the rest counts as unreported
 REFUSED_MAX: Final = 100_000  # as many
 # What a relay could not publish it publishes again within seconds of the next thing that it can.
@@ -60,6 +61,7 @@ class Numbering:
         self._findings = findings
         self._vhost = vhost
         self._tracks: dict[str, dict[int, Track]] = {}
+        self._ended: dict[tuple[str, int], Track] = {}
         self._refused: list[_Refused] = []
         self._reported: set[_Address] = set()
         self._reports_of: dict[str, int] = {}
@@ -84,7 +86,7 @@ class Numbering:
     def is_missing(self, speaker: tuple[str, int], after: int, before: int) -> bool:
         """Tell whether any number of a source's epoch between two others has not been heard."""
         source, epoch = speaker
-        track = self._tracks.get(source, {}).get(epoch)
+        track = self._tracks.get(source, {}).get(epoch) or self._ended.get(speaker)
         return track is None or track.is_missing(after, before)
 
     def note(self, entry: Entry) -> Envelope | None:
@@ -166,7 +168,7 @@ class Numbering:
                 if identity.epoch < oldest:
                     self._find(FindingKind.MISPLACED, entry, f"of epoch {identity.epoch} of {identity.source}")
                     return None
-                self._finish_track(identity.source, epochs.pop(oldest), is_ended=True)
+                self._end_track(identity.source, oldest, epochs.pop(oldest))
             track = epochs[identity.epoch] = Track(
                 late_max=SELECTOR_LATE_MAX if identity.source.startswith(_SELECTOR_PREFIX) else LATE_MAX,
                 first=identity.sequence,
@@ -174,6 +176,14 @@ class Numbering:
                 first_message_id=entry.message_id,
             )
         return track
+
+    def _end_track(self, source: str, epoch: int, track: Track) -> None:
+        """Finish a track of which nothing more is expected; what it lacks is asked for until its records are judged."""
+        self._finish_track(source, track, is_ended=True)
+        track.end()
+        self._ended[source, epoch] = track
+        if len(self._ended) > ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
 
     def _finish_track(self, source: str, track: Track, *, is_ended: bool) -> None:
         is_selector = source.startswith(_SELECTOR_PREFIX)

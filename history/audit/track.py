@@ -71,6 +71,10 @@ class Track:
             self._remember(sequence, hash(entry.body))
         return heard
 
+    def end(self) -> None:
+        """Take note that no number follows any more."""
+        self._bodies = array("q")
+
     def gaps(self) -> Iterator[Gap]:
         """Give what is missing between the first and the last number."""
         return iter(self._gaps)

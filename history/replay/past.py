@@ -24,7 +24,7 @@ from events.schemas import Decision, DecisionOutcome, DecisionsRecorded, Seen, S
 from events.schemas.fields import NS_PER_S
 from history.audit.records import Places
 from history.entry import Entry, Position
-from history.replay.replayer import RECORDS, Replayer
+from history.replay.replayer import Replayer, is_record
 from history.sources.port import Dated, Source
 from selection.answering import answers
 from selection.answering.redirector import Explanation
@@ -156,7 +156,7 @@ class _Search:
         self._read.append(entry._replace(body=b""))
         if len(self._read) > PLACES_MAX:
             self._places.forget(self._read.popleft())
-        if entry.type not in RECORDS:
+        if not is_record(entry):
             return True
         try:
             envelope = read_envelope(entry.delivery, vhost=self._vhost)

@@ -14,6 +14,7 @@ from broker.reading import read_envelope
 from events.envelope import MASTER_SOURCE, Envelope
 from events.errors import LanguageError, UnknownEventTypeError
 from events.proven import ProvenReader
+from events.routing import GRANTS
 from events.schemas import TAGS, DecisionsRecorded, StandingRecorded
 from history.entry import Entry, Position
 from history.sources.port import Bodies, Proving, Source
@@ -54,9 +55,12 @@ class Replayer:
         self.refused = 0
         self.unknown_types = 0
 
-    def fold(self, entry: Entry) -> Envelope | None:
-        """Take one entry; give what it says, where it says anything of the fleet."""
-        envelope = self._read(entry)
+    def fold(self, entry: Entry, *, is_sound: bool = False) -> Envelope | None:
+        """Take one entry; give what it says, where it can be believed and is no record of decisions.
+
+        ``is_sound``: it was read before and is. Then events that the view has no use for are given unread.
+        """
+        envelope = self._read_sound(entry) if is_sound else self._read(entry)
         self._take(entry, envelope)
         return envelope
 
@@ -92,8 +96,11 @@ class Replayer:
         self._take(entry, envelope)
         return True
 
+    def _read_sound(self, entry: Entry) -> Envelope | None:
+        return None if is_record(entry) else self._proven.decode(entry.body)
+
     def _read(self, entry: Entry) -> Envelope | None:
-        if entry.type in RECORDS:
+        if is_record(entry):
             return None
         try:
             return read_envelope(entry.delivery, vhost=self._vhost)
@@ -114,6 +121,11 @@ class Replayer:
             self.view.apply(envelope, heard_s=0.0)
         except Exception:  # noqa: BLE001 - the selector goes on, too: it reports what its view cannot take
             self.refused += 1
+
+
+def is_record(entry: Entry) -> bool:
+    """Tell whether an entry records decisions: selectors read no further than that, wherever nobody else may write."""
+    return entry.type in RECORDS and entry.exchange == GRANTS
 
 
 def is_of_the_site(envelope: Envelope) -> bool:

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from events.envelope import MASTER_SOURCE
-from events.names import Digest, FilePath, MirrorName
-from events.schemas import EventUnreadable, LogOpened, ReplicaReady
+from events.names import Digest, FilePath, MirrorName, SelectorName
+from events.schemas import EventUnreadable, LogOpened, ReplicaReady, SelectorCameOnline
 from history.audit.findings import FindingKind, Findings
-from history.audit.numbering import IN_FLIGHT_FOR_S, Numbering
+from history.audit.numbering import EPOCHS_MAX, IN_FLIGHT_FOR_S, Numbering
 from history.audit.track import GAPS_MAX, LATE_MAX
 from history.entry import Entry
 from history.sources.memory import VHOST
@@ -196,3 +196,18 @@ def test_source_that_numbers_without_sense_is_counted_within_bounds(busy: Log) -
         )
         busy.say("mirror/ana", event, number=100 + 2 * number)
     assert len(audited(busy.entries)[0].kept()) <= GAPS_MAX + 1
+
+
+def test_what_is_missing_of_an_epoch_is_known_when_others_have_begun(busy: Log) -> None:
+    lives = 2 * EPOCHS_MAX
+    for life in range(lives):
+        busy.epochs["selector/two"] = life
+        for number in (1, 2, 4 + life % 2, 5 + life % 2):
+            busy.say("selector/two", SelectorCameOnline(selector=SelectorName("two")), number=number)
+    _, numbering = audited(busy.entries)
+    for life in range(lives):
+        speaker = "selector/two", life
+        assert not numbering.is_missing(speaker, 1, 2)
+        assert numbering.is_missing(speaker, 2, 4 + life % 2)
+        assert not numbering.is_missing(speaker, 4 + life % 2, 5 + life % 2)
+    assert numbering.is_missing(("selector/never", 1), 1, 2), "nothing is known of it"
