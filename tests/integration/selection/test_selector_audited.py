@@ -18,6 +18,7 @@ from events.names import MirrorName, SelectorName
 from events.schemas import Decision, DecisionOutcome, DecisionsRecorded, Location, Seen
 from history.audit.audit import audit
 from history.audit.findings import FindingKind
+from history.audit.numbering import EPOCHS_MAX
 from history.entry import Entry
 from history.sources.broker_log import BrokerLog
 from history.sources.memory import MemorySource
@@ -29,6 +30,7 @@ PLACES = {"ana": Location(latitude=41, longitude=-9), "bob": Location(latitude=6
 FILES = ("a.iso", "b.iso", "c.iso")
 VISITORS = 12
 VISITS = 60
+LIVES = EPOCHS_MAX + 2
 SILENT_AFTER_S = 600.0  # on a slow machine, too, mirrors are heard in time
 
 
@@ -239,10 +241,10 @@ async def test_selector_that_began_with_its_snapshot_is_audited_like_one_that_re
 ) -> None:
     site = memory_site
     await opens_again(site, 1, "ana", "bob")
-    for life in range(3):
+    for life in range(LIVES):
         async with site.selector(state_dir=tmp_path, silent_after_s=SILENT_AFTER_S) as selector:
             await site.said.published(f"{life}.iso")
             await selector.until_chosen(FILES[0], "ana")
             await sends(selector, 1, 2, life + 3)
     found = await audit(MemorySource(await logged(site)))
-    assert (found.reproduced, found.doubted, found.damage) == (9, {}, None)
+    assert (found.reproduced, found.doubted, found.damage) == (3 * LIVES, {}, None)
