@@ -5,7 +5,8 @@ the record has the rest, and of the figures only what does not follow from the r
 reads what is written here.
 
 Before the first decision all figures are told, and again after a record for which there was no room, since readers know
-nothing of what came after it; and each minute, so that they can begin anywhere.
+nothing of what came after it; where another log is read, since many have that one alone; and each minute, so that they
+can begin anywhere.
 """
 
 from __future__ import annotations
@@ -159,11 +160,13 @@ class Recorder:
         """
         if int.from_bytes(grant_id[_SAMPLE_FROM:]) >= self._sampled_below:
             return
-        figures = self._differences(heard_s) if at_ns < self._stands_until_ns else None
+        seen = self._desk.seen()
+        is_standing = at_ns < self._stands_until_ns and (seen is self._last_seen or _is_same_log(seen, self._last_seen))
+        figures = self._differences(heard_s) if is_standing else None
         if figures is None and not self._stand(at_ns, heard_s):
             self._miss(1)
             return
-        seen = self._gather()
+        seen_anew = self._gather(seen)
         spent = self._desk.policy.spent(visitor, now_s=heard_s)
         place, home = visitor.place, visitor.home
         decision = _own_decision(
@@ -176,7 +179,7 @@ class Recorder:
             outcome,
             None if mirror is None else mirror.name,
             is_announced,
-            seen,
+            seen_anew,
             tuple(figures) if figures else (),
             asked_not,
             visitor.only,
@@ -207,10 +210,9 @@ class Recorder:
         self._missed += count
         self.dropped += count
 
-    def _gather(self) -> Seen | None:
+    def _gather(self, seen: Seen) -> Seen | None:
         """Give how far the log was read for the next decision, where that is not as for the one before."""
-        seen, last = self._desk.seen(), self._last_seen
-        self._last_seen = seen
+        last, self._last_seen = self._last_seen, seen
         if not self._decisions:
             self._first_seen = seen
             self._desk.on_gathered()
@@ -310,6 +312,11 @@ class Recorder:
         )
         self._places[place.key] = place, whereabouts
         return whereabouts
+
+
+def _is_same_log(seen: Seen, last: Seen) -> bool:
+    """Tell whether a view is told by the same log as before, or by none as before."""
+    return seen.generation == last.generation and (seen.offset < 0) is (last.offset < 0)
 
 
 def _report_of(load: Load | None) -> _Report:

@@ -7,9 +7,13 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from broker.port import Delivery
+from broker.provision import provision_site
 from broker.reading import read_envelope
 from broker.topology import log_stream
 from events.envelope import Envelope, selector_source
@@ -23,6 +27,7 @@ from events.schemas import (
     Seen,
     StandingRecorded,
 )
+from selection.following import follower
 from selection.retracing.retraced import Retraced
 from selection.retracing.retracer import Retracer
 from selection.view.fleet import FleetView
@@ -57,9 +62,9 @@ class Log:
 
 
 @asynccontextmanager
-async def reading(site: Site) -> AsyncGenerator[Log]:
+async def reading(site: Site, generation: int = 1) -> AsyncGenerator[Log]:
     log = Log()
-    following = asyncio.create_task(site.broker.follow(log_stream(1), log.fold))
+    following = asyncio.create_task(site.broker.follow(log_stream(generation), log.fold))
     yield log
     following.cancel()
     await asyncio.wait([following])
@@ -81,8 +86,13 @@ def retraced(log: Log, name: SelectorName) -> list[tuple[Decision, Retraced]]:
     return made
 
 
+def seen_in(log: Log, name: SelectorName) -> list[Seen]:
+    """How far the log was read at each record."""
+    return [each.event.seen for each in log.of(name, DecisionsRecorded) if isinstance(each.event, DecisionsRecorded)]
+
+
 def folded_to(seen: Seen, log: Log, view: FleetView, unread: list[int]) -> list[int]:
-    assert log.entries[seen.offset].id == seen.message_id
+    assert seen.offset < 0 or log.entries[seen.offset].id == seen.message_id
     for offset in unread:
         if offset <= seen.offset:
             view.apply(log.entries[offset], heard_s=0.0)
@@ -184,6 +194,50 @@ async def test_decisions_of_two_selectors_that_count_each_others_grants_are_made
         made = retraced(log, name)
         assert len(made) == 20
         assert [again.why_not for _, again in made if not again.agrees] == []
+
+
+async def test_decision_by_a_view_that_no_one_log_tells_is_marked_as_such(
+    memory_site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "GO_ON_AFTER_S", 0.3)
+    name, changes = memory_site.config.name, {"state_dir": tmp_path, "silent_after_s": PATIENT_S}
+    await fill(memory_site)
+    async with memory_site.selector(**changes) as selector:
+        await until_all_can_be_chosen(selector)
+    await provision_site(memory_site.admin, 2)
+    since = memory_site.said.next_number
+    await memory_site.said.log_opened(2)
+    await memory_site.lose_log(1)
+    async with reading(memory_site, generation=2) as log, memory_site.selector(**changes) as selector:
+        await selector.sent_to("/a.iso", "198.51.100.1")
+        await until_recorded(selector, log, name, 1)
+        await fill(memory_site)
+        await memory_site.said.restated(2, since=since)
+
+        async def is_abreast() -> bool:
+            return (await selector.ask("/-/api/v1/status"))["log"]["caught_up"]
+
+        await selector.until(is_abreast)
+        await selector.sent_to("/a.iso", "198.51.100.2")
+        await until_recorded(selector, log, name, 2)
+    first, second = retraced(log, name)
+    assert seen_in(log, name)[0] == Seen(generation=2, offset=-1, message_id="")
+    assert not first[1].agrees
+    assert second[1].why_not == ""
+
+
+async def test_view_of_a_snapshot_is_what_the_log_tells_up_to_its_entry(memory_site: Site, tmp_path: Path) -> None:
+    name, changes = memory_site.config.name, {"state_dir": tmp_path, "silent_after_s": PATIENT_S}
+    await fill(memory_site)
+    async with reading(memory_site) as log:
+        for life in (1, 2):
+            async with memory_site.selector(**changes) as selector:
+                await until_all_can_be_chosen(selector)
+                await selector.sent_to("/a.iso", f"198.51.100.{life}")
+                await until_recorded(selector, log, name, life)
+    assert [again.why_not for _, again in retraced(log, name)] == ["", ""]
+    standings = [each.event for each in log.of(name, StandingRecorded)]
+    assert [each.is_first for each in standings if isinstance(each, StandingRecorded)] == [True, True]
 
 
 async def test_selector_that_is_to_record_nothing_says_nothing_of_its_decisions(memory_site: Site) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 SELECTOR = SelectorName("sel")
 RULES = Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3)
 SENT = DecisionOutcome.SENT
+SEEN = Seen(generation=1, offset=7, message_id="master:0:7")
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.view, self.reservations = self.story.view(), Reservations()
         self.policy = Policy(self.view, self.reservations, RULES)
-        self.seen = Seen(generation=1, offset=7, message_id="master:0:7")
+        self.seen = SEEN
         desk = Desk(
             selector=SELECTOR,
             view=self.view,
@@ -186,6 +187,23 @@ def test_how_far_the_log_was_read_is_told_where_it_changes(story: Story) -> None
     (record,) = site.records()
     assert record.seen == first
     assert [decision.seen for decision in record.decisions] == [None, None, site.seen, None]
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Seen(generation=2, offset=3, message_id="master:0:9"),
+        pytest.param(Seen(generation=1, offset=-1, message_id=""), id="none"),
+    ],
+)
+def test_how_all_stand_is_told_again_where_another_log_tells_the_view(story: Story, seen: Seen) -> None:
+    site = bench(story, "ana")
+    for each in (site.seen, seen, seen, site.seen):
+        site.seen = each
+        site.decide()
+    site.recorder.flush()
+    assert [standing.seen for standing in site.standings()] == [SEEN, seen, SEEN]
+    assert [len(record.decisions) for record in site.records()] == [1, 2, 1]
 
 
 def test_record_is_full_at_its_most_decisions_and_fits_into_an_event(story: Story) -> None:
