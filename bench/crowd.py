@@ -1,4 +1,11 @@
-"""A crowd of visitors: ``wrk`` with a script that asks for random files from random addresses."""
+"""A crowd of visitors: ``wrk`` with a script that asks for random files from random addresses.
+
+Most who come to a site come from networks that others came from just before: carriers, universities, clouds. How visits
+are spread over networks is a long tail everywhere that it was counted. Here it is the plainest that keeps what matters:
+each visitor has any of a million addresses, which lie in ``NETWORKS`` blocks of 256. So hardly anybody comes twice, and
+nearly all come from where somebody else was before. ``are_strangers``: from anywhere at all, each from a network that
+nobody came from yet, which no site has for long.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +17,8 @@ from pathlib import Path
 from typing import Final
 
 TIMEOUT_S: Final = 120.0
+NETWORKS: Final = 4096  # a million addresses
+_NETWORKS_SEED: Final = 24  # the same networks in each round
 _UNITS_MS: Final = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _DONE: Final = re.compile(r"(\d+) requests in")
 _RATE: Final = re.compile(r"Requests/sec:\s+([0-9.]+)")
@@ -17,12 +26,17 @@ _BROKEN: Final = re.compile(r"Socket errors: (?!connect 0, read 0, write 0)")  #
 _PERCENTILE: Final = re.compile(r"^\s+(50|99)%\s+([0-9.]+)(us|ms|s)\s*$", re.MULTILINE)
 
 _SCRIPT: Final = """\
-local byte = math.random
-function init() math.randomseed({seed}) end
+local byte, networks, strangers = math.random, {{}}, {strangers}
+local function network() return byte(1, 223) .. "." .. byte(0, 255) .. "." .. byte(0, 255) .. "." end
+function init()
+  math.randomseed({networks_seed})
+  for n = 1, {networks} do networks[n] = network() end
+  math.randomseed({seed})
+end
 function request()
   return "GET /pool/main/" .. byte(0, {files} - 1) .. ".bin HTTP/1.1\\r\\nHost: dl.example.org\\r\\n"
     .. "User-Agent: Wget/1.21.3\\r\\nAccept: */*\\r\\nAccept-Encoding: identity\\r\\n"
-    .. "X-Forwarded-For: " .. byte(1, 223) .. "." .. byte(0, 255) .. "." .. byte(0, 255) .. "." .. byte(0, 255)
+    .. "X-Forwarded-For: " .. (strangers and network() or networks[byte({networks})]) .. byte(0, 255)
     .. "\\r\\n{close}\\r\\n"
 end
 {delay}
@@ -41,6 +55,7 @@ class Crowd:
     files: int
     connections: int = 32
     is_new_each_time: bool = False
+    are_strangers: bool = False
     pause_ms: float = 0.0
     seconds: int = 2
 
@@ -70,6 +85,9 @@ def visit(crowd: Crowd, port: int, folder: Path, *, seed: int) -> Visits:
         _SCRIPT.format(
             seed=seed,
             files=crowd.files,
+            networks=NETWORKS,
+            networks_seed=_NETWORKS_SEED,
+            strangers=str(crowd.are_strangers).lower(),
             close="Connection: close\\r\\n" if crowd.is_new_each_time else "",
             delay=_DELAY.format(mean_ms=crowd.pause_ms) if crowd.pause_ms else "",
         )

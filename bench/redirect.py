@@ -1,8 +1,9 @@
 """What a redirect costs: processor time of a selector beside nginx's ``return 302``, on this machine, in one run.
 
 The selector is a real one: its view is fed by a real log over RabbitMQ, places are known, each visitor comes from an
-address of his own (as a proxy on this machine tells), grants are signed, claims and reservations kept, and each grant
-is said to the broker and counted when it comes back; all of that is in its figure. ``aiohttp`` is the same selector
+address of his own (as a proxy on this machine tells; ``bench.crowd`` says from which), grants are signed, claims and
+reservations kept, each decision is recorded whole, and each grant is said to the broker and counted when it comes back;
+all of that is in its figure. ``aiohttp`` is the same selector
 without the fast lane. nginx writes no log. Rounds take turns, and medians are compared: what else the machine does
 meets all of them alike. Broker and visitors (``wrk``) are not counted.
 """
@@ -35,6 +36,7 @@ from broker.ports import draw_ports
 from distributary.fleet.broker import open_broker
 
 ROUNDS: Final = 3
+WARM_UP_S: Final = 3  # some visitors from nearly each of their networks
 SEED: Final = 302
 STOP_TIMEOUT_S: Final = 30.0
 KEPT_GOAL: Final = 2.2
@@ -105,7 +107,7 @@ class Stage:
     def compare(self, servers: Sequence[Server], crowd: Crowd, title: str) -> list[Cost]:
         """Let a crowd come to each of some servers in turns; give the medians."""
         for server in servers:
-            self._visit(server, replace(crowd, seconds=1))  # rankings, caches, and code that runs for the first time
+            self._visit(server, replace(crowd, seconds=WARM_UP_S))  # rankings, caches, code that runs first
         rounds = [[self._round(server, crowd) for server in servers] for _ in range(ROUNDS)]
         costs = [_median(column) for column in zip(*rounds, strict=True)]
         for server, cost in zip(servers, costs, strict=True):
@@ -161,6 +163,7 @@ def _kept(costs: Sequence[Cost]) -> list[Verdict]:
 def _others(stage: Stage, servers: Sequence[Server], crowd: Crowd, busy: Cost) -> list[Verdict]:
     """Compare new connections, and how long visitors wait at half the selector's rate."""
     plain, lane = stage.compare(servers, replace(crowd, is_new_each_time=True), "a new connection each")
+    stage.compare(servers, replace(crowd, are_strangers=True), "nobody from where others were")
     pause_ms = 2e3 * crowd.connections / busy.visits.per_second
     plain_half, lane_half = stage.compare(servers, replace(crowd, pause_ms=pause_ms), "half of that rate")
     waits, plain_waits = lane_half.visits, plain_half.visits

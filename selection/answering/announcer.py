@@ -57,7 +57,7 @@ class Announcer:
     @property
     def waiting(self) -> int:
         """Count the events, grants and decisions that are yet to be published."""
-        return len(self._waiting)
+        return self._waiting.length
 
     @property
     def problem(self) -> str:
@@ -67,7 +67,7 @@ class Announcer:
     @property
     def has_room(self) -> bool:
         """Tell whether the next grant will be said, and not dropped."""
-        return len(self._waiting) < WAITING_MAX
+        return self._waiting.length < WAITING_MAX
 
     def gather_from(self, flush: Callable[[], None]) -> None:
         """Let somebody say by ``flush``, each time that grants are said, what he gathered; see ``gather``."""
@@ -82,7 +82,7 @@ class Announcer:
 
         All that it says must be valid: nothing checks it again.
         """
-        if len(self._waiting) + decisions > RECORDS_WAITING_MAX:
+        if self._waiting.length + decisions > RECORDS_WAITING_MAX:
             return False
         self._last += 1
         self._waiting.add_record(self._envelope(self._last, event), decisions)
@@ -96,7 +96,7 @@ class Announcer:
         Gives the number of the event that tells the mirror of it or, where it is dropped, of the next that tells it of
         others. For one mirror it never falls.
         """
-        if len(self._waiting) >= WAITING_MAX:
+        if self._waiting.length >= WAITING_MAX:
             self.dropped += 1
             return self._waiting.number_of(mirror) or self._last + 1
         number = self._waiting.put(mirror, granted, next_number=self._last + 1)
@@ -107,7 +107,7 @@ class Announcer:
 
     def say(self, event: Event, *, trace: TraceContext | None = None) -> None:
         """Say an event if there is room."""
-        if len(self._waiting) >= WAITING_MAX:
+        if self._waiting.length >= WAITING_MAX:
             self.dropped += 1
         else:
             self.insist(event, trace=trace)

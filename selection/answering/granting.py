@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
+
+from msgspec import defstruct
 
 from events.grants import Claim, Grant, derive_key, mint
 from events.names import MirrorName
@@ -76,11 +80,12 @@ def token_for(grant: Grant, mirror: MirrorName, keys: Keys) -> str:
     return mint(grant, mirror=mirror, key=keys.of(mirror, grant.key_epoch))
 
 
-class _OwnGranted(Granted, frozen=True, kw_only=True, array_like=True):
-    """A notice of ours: what it says was checked when it came into the view, and need not be again."""
-
-    def __post_init__(self) -> None:
-        """Check nothing."""
+# A notice of ours: what it says was checked when it came into the view, and need not be again. To give its fields by
+# place takes a third of the time.
+_own_granted = cast(
+    "Callable[..., Granted]",
+    defstruct("OwnGranted", [(name, object) for name in Granted.__struct_fields__], frozen=True, array_like=True),
+)
 
 
 def notice_of(
@@ -98,16 +103,16 @@ def notice_of(
 
     Without a ``traceparent`` the trace of the download begins with the grant's own id, when it is said.
     """
-    return _OwnGranted(
-        grant_id=grant_id,
-        path=file.path,
-        generation=file.generation,
-        sha256=file.sha256,
-        size_bytes=file.size_bytes,
-        address=address,
-        country=country,
-        granted_at_ns=granted_at_ns,
-        start_by_s=start_by_s,
-        finish_by_s=finish_by_s,
-        traceparent=traceparent,
+    return _own_granted(
+        grant_id,
+        file.path,
+        file.generation,
+        file.sha256,
+        file.size_bytes,
+        address,
+        country,
+        granted_at_ns,
+        start_by_s,
+        finish_by_s,
+        traceparent,
     )

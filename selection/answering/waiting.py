@@ -45,7 +45,8 @@ class _Written(NamedTuple):
 class Waiting:
     """Events and grants, those that may go out in the order in which they became ripe.
 
-    ``envelope`` puts an event into its envelope, now; ``echoes`` is told what is said in batches.
+    ``envelope`` puts an event into its envelope, now; ``echoes`` is told what is said in batches. ``length`` counts the
+    events, grants and decisions.
     """
 
     def __init__(
@@ -56,21 +57,17 @@ class Waiting:
         self._echoes = echoes
         self._due: dict[int, Envelope | _Batch | _Written] = {}
         self._open: dict[MirrorName, _Batch] = {}
-        self._length = 0
-
-    def __len__(self) -> int:
-        """Count the events, grants and decisions."""
-        return self._length
+        self.length = 0
 
     def add(self, envelope: Envelope) -> None:
         """Put an event at the end."""
         self._due[envelope.sequence] = envelope
-        self._length += 1
+        self.length += 1
 
     def add_record(self, envelope: Envelope, length: int) -> None:
         """Put a record of so many decisions at the end. Its every field was validated before."""
         self._due[envelope.sequence] = _Written(message_of(envelope, proven=True), length)
-        self._length += length
+        self.length += length
 
     def number_of(self, mirror: MirrorName) -> int | None:
         """Give the number of the batch that is open for a mirror."""
@@ -88,7 +85,7 @@ class Waiting:
                 self._ripen(batch)
             batch = self._open[mirror] = _Batch(mirror, next_number)
         batch.grants.append(granted)
-        self._length += 1
+        self.length += 1
         return batch.number
 
     def ripen(self, at_most: int | None = None) -> bool:
@@ -105,7 +102,7 @@ class Waiting:
     async def forget(self, positions: Sequence[int]) -> None:
         """Drop those that the broker has taken over."""
         for position in positions:
-            self._length -= self._written(position).length
+            self.length -= self._written(position).length
             del self._due[position]
 
     def _ripen(self, batch: _Batch) -> None:

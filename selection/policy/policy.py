@@ -72,7 +72,6 @@ class Policy:
         self._eligible = Eligible(view, reservations, rules, self._terrain)
         self._rankings = Rankings(self._terrain.atlas)
         self._picker = Picker(self._eligible, self._terrain, self._rankings)
-        self._changes = view.changes
 
     def standing(self, *, now_s: float) -> Standing:
         """Give how the mirrors fare, whoever asks."""
@@ -160,7 +159,8 @@ class Policy:
     def sent(self, mirror: Mirror, visitor: Visitor, *, now_s: float) -> None:
         """Take note that a visitor was sent to a mirror: it counts for the mirror's share of his continent."""
         self._eligible.catch_up(now_s)  # a cap may be new
-        self._terrain.shares.note(mirror.number, visitor.whereabouts.continent, now_s=now_s)
+        if self._terrain.shares.is_capped:
+            self._terrain.shares.note(mirror.number, visitor.whereabouts.continent, now_s=now_s)
 
     def expect(self, place: Place) -> None:
         """Let the order of mirrors for a place be worked out by ``prepare``: visitors will come from there."""
@@ -193,8 +193,8 @@ class Policy:
         return NOBODY
 
     def _besides(self, answer: Answer, besides: int, count: int) -> tuple[Mirror, ...]:
-        """Give the best few but one, as they are now."""
-        version = self._changes.version
+        """Give the best few but one, as they are now but for their loads; the same object while that is so."""
+        version = self._view.roster_version
         if answer.version != version:
             answer.others.clear()
             answer.version = version

@@ -169,7 +169,7 @@ async def written(waiting: Waiting) -> list[DownloadsGranted]:
     assert all(len(each.message.body) <= BODY_BYTES_MAX for each in pending)
     events = [decode(each.message.body).event for each in pending]
     await waiting.forget([each.position for each in pending])
-    assert len(waiting) == 0
+    assert waiting.length == 0
     return [event for event in events if isinstance(event, DownloadsGranted)]
 
 
