@@ -217,6 +217,7 @@ class Endpoint:
             "files": len(self.view.catalogue),
             "mirrors": len(self.view.mirrors()),
             "notices": {"waiting": self.announcer.waiting, "dropped": self.announcer.dropped},
+            "decisions": {"unrecorded": self.office.recorder.dropped},
             "missing_events": self.view.missing_events(),
         }
         return {

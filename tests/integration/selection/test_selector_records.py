@@ -240,6 +240,31 @@ async def test_view_of_a_snapshot_is_what_the_log_tells_up_to_its_entry(memory_s
     assert [each.is_first for each in standings if isinstance(each, StandingRecorded)] == [True, True]
 
 
+async def test_decisions_that_find_no_room_are_counted_and_those_after_them_made_again(
+    memory_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, memory = memory_site.config.name, memory_site.memory
+    assert memory is not None
+    await fill(memory_site)
+    async with reading(memory_site) as log, memory_site.selector(silent_after_s=PATIENT_S) as selector:
+        await until_all_can_be_chosen(selector)
+        await selector.sent_to("/a.iso", "198.51.100.1")
+        await until_recorded(selector, log, name, 1)
+        with memory.outage(), monkeypatch.context() as patch:
+            patch.setattr("selection.answering.announcer.RECORDS_WAITING_MAX", 0)
+            await selector.sent_to("/a.iso", "198.51.100.2")
+
+            async def is_counted() -> bool:
+                return (await selector.ask("/-/api/v1/status"))["decisions"] == {"unrecorded": 1}
+
+            await selector.until(is_counted)
+        await selector.sent_to("/a.iso", "198.51.100.3")
+        await until_recorded(selector, log, name, 2)
+    assert [again.why_not for _, again in retraced(log, name)] == ["", ""]
+    standings = [each.event for each in log.of(name, StandingRecorded)]
+    assert [each.missed for each in standings if isinstance(each, StandingRecorded)] == [0, 1]
+
+
 async def test_selector_that_is_to_record_nothing_says_nothing_of_its_decisions(memory_site: Site) -> None:
     await fill(memory_site)
     async with reading(memory_site) as log, memory_site.selector(decisions_percent=0) as selector:

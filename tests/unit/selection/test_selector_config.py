@@ -53,6 +53,7 @@ def test_sound_configuration_has_no_problems() -> None:
         pytest.param("near_km", -1.0, id="negative ring"),
         pytest.param("finish_within_s", 5, id="finish before start"),
         pytest.param("hops_max", 0, id="no hop"),
+        pytest.param("decisions_percent", 101, id="more decisions than there are"),
     ],
 )
 def test_each_wrong_value_is_told_by_name(name: str, value: object) -> None:
