@@ -75,7 +75,12 @@ class Replayer:
     def fold_proven(self, some: Bodies, until: Until | None) -> bool:
         """Take all of some proven bodies, or none where a moment lies among them; tell whether it took them."""
         envelopes = self._proven.decode_all(some.bodies)
-        latest_ns = max((each.time_ns for each in envelopes if is_of_the_site(each)), default=0)
+        own_ns = [  # as is_of_the_site has it, without a call for each
+            each.time_ns
+            for each in envelopes
+            if each.source == MASTER_SOURCE or each.source.startswith(_SELECTOR_PREFIX)
+        ]
+        latest_ns = max(own_ns, default=0)
         if isinstance(until, int) and latest_ns > until:
             return False
         self.view.apply_all(envelopes)
