@@ -21,6 +21,7 @@ from typing import Final, assert_never
 
 from aiohttp import hdrs, web
 
+from edge.dates import http_date
 from edge.disposition import attachment
 from edge.pacing import Pacing
 from edge.ranges import Conditions, NotModified, Part, PreconditionFailed, Selection, Unsatisfiable, Whole, select
@@ -46,13 +47,17 @@ class ContentGoneError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """A file to send. ``path`` is where its bytes are; ``file_name`` what it is to be saved as."""
+    """A file to send. ``path`` is where its bytes are; ``file_name`` what it is to be saved as.
+
+    ``changed_s`` is when it was changed last (``edge.dates``), None where nobody knows.
+    """
 
     path: Path
     size_bytes: int
     sha256: Digest
     media_type: str
     file_name: str
+    changed_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,13 @@ def asked_for(request: web.Request, content: Content) -> Asked:
 
 def asked_under(conditions: Conditions, content: Content, *, method: str) -> Asked:
     """Decide what is asked for of a content under these conditions."""
-    selection = select(conditions, method=method, etag=etag_of(content.sha256), size_bytes=content.size_bytes)
+    selection = select(
+        conditions,
+        method=method,
+        etag=etag_of(content.sha256),
+        size_bytes=content.size_bytes,
+        changed_s=content.changed_s,
+    )
     part = _part(selection, content.size_bytes) if method == hdrs.METH_GET else None
     return Asked(content, selection, part or NOTHING)
 
@@ -197,6 +208,8 @@ def _conditions(request: web.Request) -> Conditions:
         if_none_match=field(hdrs.IF_NONE_MATCH),
         if_range=field(hdrs.IF_RANGE),
         range=field(hdrs.RANGE),
+        if_modified_since=field(hdrs.IF_MODIFIED_SINCE),
+        if_unmodified_since=field(hdrs.IF_UNMODIFIED_SINCE),
     )
 
 
@@ -220,6 +233,7 @@ def _head(content: Content, selection: Selection, cache_control: str, body: Body
         hdrs.ACCEPT_RANGES: "bytes",
         hdrs.CACHE_CONTROL: cache_control,
         "Referrer-Policy": "no-referrer",
+        **date_field(content.changed_s),
     }
     if part is not None:
         fields |= representation_fields(content.sha256, content.media_type, content.file_name)
@@ -248,6 +262,11 @@ def _status(selection: Selection) -> HTTPStatus:
             return HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
         case _:
             assert_never(selection)
+
+
+def date_field(changed_s: int | None) -> dict[str, str]:
+    """Say when a file was changed last, where that is known."""
+    return {} if changed_s is None else {hdrs.LAST_MODIFIED: http_date(changed_s)}
 
 
 @lru_cache(maxsize=FIELDS_REMEMBERED_MAX)

@@ -6,8 +6,8 @@ server is decided so:
 * A range that cannot be parsed, and more than one range, are ignored and the whole file is sent (§14.2 "MAY ignore").
   Every client must understand that answer, whereas 416 would leave one that asked for two ranges with nothing.
 * ``Range`` counts for GET alone (§14.2).
-* There is no modification date, so conditions on dates are ignored (§13.1.3, §13.1.4), and an ``If-Range`` with a date
-  never holds: the whole file is sent.
+* An ``If-Range`` with a date never holds, for two contents may have one date: the whole file is sent (§13.1.5).
+* Where nobody knows when a file was changed, conditions on dates are ignored (§13.1.3, §13.1.4).
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from edge.dates import read_http_date
 
 # No file of ours is longer: a number of more digits is past its end, and int() must not be fed thousands of digits.
 _DIGITS_MAX: Final = 19
@@ -62,19 +64,43 @@ class Conditions:
     if_none_match: str | None = None
     if_range: str | None = None
     range: str | None = None
+    if_modified_since: str | None = None
+    if_unmodified_since: str | None = None
 
 
-def select(conditions: Conditions, *, method: str, etag: str, size_bytes: int) -> Selection:
-    """Decide what to send of a file with this strong entity tag (with its quotes) and size."""
-    if conditions.if_match is not None and not _lists(conditions.if_match, etag, weakly=False):
+def select(
+    conditions: Conditions, *, method: str, etag: str, size_bytes: int, changed_s: int | None = None
+) -> Selection:
+    """Decide what to send of a file with this strong entity tag (with its quotes), size and last change."""
+    if not _is_wanted(conditions, etag, changed_s):
         return PreconditionFailed()
-    if conditions.if_none_match is not None and _lists(conditions.if_none_match, etag, weakly=True):
+    if _is_had(conditions, etag, changed_s):
         return NotModified()
     if method != "GET" or conditions.range is None:
         return Whole()
     if conditions.if_range is not None and conditions.if_range.strip() != etag:
         return Whole()
     return _one_range(conditions.range, size_bytes)
+
+
+def _is_wanted(conditions: Conditions, etag: str, changed_s: int | None) -> bool:
+    """Tell whether it is still the content that the client means; a tag counts before a date."""
+    if conditions.if_match is not None:
+        return _lists(conditions.if_match, etag, weakly=False)
+    return _is_unchanged_since(conditions.if_unmodified_since, changed_s) is not False
+
+
+def _is_had(conditions: Conditions, etag: str, changed_s: int | None) -> bool:
+    """Tell whether the client has the content already; a tag counts before a date."""
+    if conditions.if_none_match is not None:
+        return _lists(conditions.if_none_match, etag, weakly=True)
+    return _is_unchanged_since(conditions.if_modified_since, changed_s) is True
+
+
+def _is_unchanged_since(field: str | None, changed_s: int | None) -> bool | None:
+    """Tell whether nothing changed since a date; None where there is no date, or no word of the change."""
+    since_s = None if field is None else read_http_date(field)
+    return None if since_s is None or changed_s is None else changed_s <= since_s
 
 
 def _lists(field: str, etag: str, *, weakly: bool) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from edge.dates import changed_s
 from edge.files import Content
 from events.names import Digest, FilePath, MirrorName, file_name, is_held
 from master.catalogue import PublishedFile
@@ -105,6 +106,7 @@ def _content(copy: Copy) -> Content:
         sha256=copy.file.sha256,
         media_type=copy.file.media_type,
         file_name=file_name(copy.file.path),
+        changed_s=changed_s(copy.file.published_at_ns),
     )
 
 

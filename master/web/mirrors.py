@@ -130,6 +130,7 @@ class MemberRoutes:
                         "channel_sequence": entry.channel_sequence,
                         "piece_bytes": entry.file.pieces.piece_bytes,
                         "piece_digests": entry.file.pieces.digests,
+                        "published_at_ns": entry.file.published_at_ns,
                     }
                     for entry in snapshot.entries
                 ],

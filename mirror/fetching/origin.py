@@ -71,6 +71,7 @@ class _File(Struct):
     media_type: str = "application/octet-stream"
     piece_bytes: Annotated[int, Meta(ge=0)] = 0
     piece_digests: bytes = b""
+    published_at_ns: Annotated[int, Meta(ge=0)] = 0
 
 
 class _SnapshotAnswer(Struct):
@@ -253,4 +254,5 @@ def _entry(channel: ChannelName, file: _File) -> Entry:
         media_type=file.media_type,
         piece_bytes=file.piece_bytes,
         piece_digests=file.piece_digests,
+        published_at_ns=file.published_at_ns,
     )

@@ -79,5 +79,10 @@ def _part_of(request: LaneRequest, content: Content) -> Part:
         values = request.values(name)
         return ", ".join(values) if values else None
 
-    conditions = Conditions(if_none_match=field(b"if-none-match"), if_range=field(b"if-range"), range=field(b"range"))
+    conditions = Conditions(
+        if_none_match=field(b"if-none-match"),
+        if_range=field(b"if-range"),
+        range=field(b"range"),
+        if_modified_since=field(b"if-modified-since"),
+    )
     return asked_under(conditions, content, method="GET").part

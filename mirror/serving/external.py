@@ -102,7 +102,10 @@ class External:
             self._handed_over[request] = _HandedOver(visit, until_s, share)
             self._shares += share
         whole = visit.asked_bytes == content.size_bytes
-        return order_of(content.sha256, content.media_type, content.file_name, whole=whole, presumed=presumed).at(share)
+        order = order_of(
+            content.sha256, content.media_type, content.file_name, content.changed_s, whole=whole, presumed=presumed
+        )
+        return order.at(share)
 
     def settle(self, account: Account) -> None:
         """Close the books on a transfer, once."""

@@ -92,7 +92,7 @@ _FIELD_LINES: Final = """\
         disable_symlinks on from={objects};
         etag off;
         if_modified_since off;
-        add_header Last-Modified "";
+        add_header Last-Modified $upstream_http_last_modified;
         add_header ETag $upstream_http_etag;
         add_header Repr-Digest $upstream_http_repr_digest;
         add_header Referrer-Policy no-referrer;

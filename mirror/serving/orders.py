@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from aiohttp import hdrs
 
-from edge.files import CACHE_CONTROL, FIELDS_REMEMBERED_MAX, etag_of, representation_fields
+from edge.files import CACHE_CONTROL, FIELDS_REMEMBERED_MAX, date_field, etag_of, representation_fields
 from events.names import Digest
 from mirror.serving.nginx import ACCOUNT_FIELD, PRESUMED, place_of
 
@@ -29,7 +29,9 @@ class Order(NamedTuple):
 
 
 @lru_cache(maxsize=FIELDS_REMEMBERED_MAX)
-def order_of(sha256: Digest, media_type: str, file_name: str, *, whole: bool, presumed: bool) -> Order:
+def order_of(
+    sha256: Digest, media_type: str, file_name: str, changed_s: int | None, *, whole: bool, presumed: bool
+) -> Order:
     """Order nginx to send a content: all of it, or the range that it was asked for.
 
     Where that is ``presumed`` to be sent, nginx tells of it only if it was not.
@@ -39,6 +41,7 @@ def order_of(sha256: Digest, media_type: str, file_name: str, *, whole: bool, pr
         "X-Accel-Redirect": place_of(sha256, whole=whole),
         hdrs.ETAG: etag_of(sha256),
         hdrs.CACHE_CONTROL: CACHE_CONTROL,
+        **date_field(changed_s),
     }
     if presumed:
         fields[ACCOUNT_FIELD] = PRESUMED

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import structlog
 from aiohttp import hdrs, web
 
+from edge.dates import changed_s
 from edge.detours import TICKET, ticket_query
 from edge.errors import ApiError
 from edge.files import FIELDS_REMEMBERED_MAX, Asked, Content, ContentGoneError, asked_for, send_file
@@ -146,7 +147,8 @@ class Counter:
         entry = self.store.catalogue.wanted(grant.sha256, name=name)
         media_type = entry.media_type if entry is not None and entry.media_type else DEFAULT_MEDIA_TYPE
         path = entry.path if entry is not None else replica.path
-        return _content(self.objects, grant.sha256, replica.size_bytes, media_type, path)
+        published_at_ns = entry.published_at_ns if entry is not None else 0
+        return _content(self.objects, grant.sha256, replica.size_bytes, media_type, path, published_at_ns)
 
     async def _send(self, request: web.Request, due: Due) -> web.StreamResponse:
         asked = asked_for(request, due.content)
@@ -232,13 +234,16 @@ def mirror_app(
 
 
 @lru_cache(maxsize=FIELDS_REMEMBERED_MAX)
-def _content(objects: Objects, sha256: Digest, size_bytes: int, media_type: str, path: FilePath) -> Content:
+def _content(
+    objects: Objects, sha256: Digest, size_bytes: int, media_type: str, path: FilePath, published_at_ns: int
+) -> Content:
     return Content(
         path=objects.path(sha256),
         size_bytes=size_bytes,
         sha256=sha256,
         media_type=media_type,
         file_name=file_name(path),
+        changed_s=changed_s(published_at_ns),
     )
 
 

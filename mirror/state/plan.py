@@ -30,7 +30,7 @@ Key: TypeAlias = tuple[ChannelName, FilePath]
 class Entry:
     """The last that is known of one path in one channel. Not ``live``: a tombstone.
 
-    For ``piece_bytes`` and ``piece_digests`` see ``events.pieces``.
+    For ``piece_bytes`` and ``piece_digests`` see ``events.pieces``. ``published_at_ns`` is 0 where nobody said.
     """
 
     channel: ChannelName
@@ -43,6 +43,7 @@ class Entry:
     live: bool = True
     piece_bytes: int = 0
     piece_digests: bytes = b""
+    published_at_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +331,7 @@ def _entry_of(event: FilePublished | FileWithdrawn) -> Entry:
                 media_type=event.media_type,
                 piece_bytes=event.piece_bytes,
                 piece_digests=event.piece_digests,
+                published_at_ns=event.published_at_ns,
             )
         case FileWithdrawn():
             return Entry(

@@ -58,6 +58,7 @@ entry = Table(
     Column("live", Boolean, nullable=False),
     Column("piece_bytes", BigInteger, nullable=False),
     Column("piece_digests", LargeBinary, nullable=False),
+    Column("published_at_ns", BigInteger, nullable=False),
 )
 
 # content that some live entry refers to: since when, and whether it had to make room for other content

@@ -206,7 +206,7 @@ def test_file_that_is_not_as_promised_is_handed_to_nobody_and_its_visit_ends(
 
 @pytest.mark.parametrize("share", [0, 5_000])
 def test_an_order_is_written_as_its_fields_say(share: int) -> None:
-    order = order_of(Digest(bytes(32)), "text/plain", "Übersicht.txt", whole=True, presumed=False).at(share)
+    order = order_of(Digest(bytes(32)), "text/plain", "Übersicht.txt", None, whole=True, presumed=False).at(share)
     lines = order.written.decode("ascii").split("\r\n")
     assert lines.pop() == "", "each line has an end"
     assert dict(line.split(": ", 1) for line in lines) == dict(order.fields)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 from yarl import URL
 
+from edge.dates import changed_s, http_date, read_http_date
 from edge.visits import GRANT_CONNECTIONS_MAX
 from events.grants import Binding, Grant, bind, derive_key, mint
 from events.names import ORIGIN, Digest, MirrorName
-from events.schemas import DownloadOutcome, DownloadsReported, GrantClaimed
+from events.schemas import DownloadOutcome, DownloadsReported, FilePublished, GrantClaimed
 from master.web.fallback import FULL_RETRY_AFTER_S
 
 if TYPE_CHECKING:
@@ -54,6 +55,20 @@ def source(tmp_path: Path) -> Path:
     source = tmp_path / "ä b.iso"
     source.write_bytes(CONTENT)
     return source
+
+
+async def test_who_has_the_file_since_its_publication_gets_nothing_again(memory_theatre: Theatre, source: Path) -> None:
+    async with memory_theatre.desk() as desk:
+        await desk.publish(source)
+        url = f"{desk.url}/d/{token_for()}/a.iso"
+        async with desk.session.get(url) as response:
+            published = response.headers["Last-Modified"]
+        async with desk.session.get(url, headers={"If-Modified-Since": published}) as response:
+            assert (response.status, response.headers["Last-Modified"]) == (304, published)
+        before = http_date(int(read_http_date(published) or 0) - 1)
+        assert await download(desk, token_for(), **{"If-Modified-Since": before}) == (200, CONTENT, "")
+        (event, *_) = desk.events(FilePublished)
+        assert changed_s(event.published_at_ns) == read_http_date(published)
 
 
 async def test_a_granted_download_is_served_counted_and_told_of(memory_theatre: Theatre, source: Path) -> None:

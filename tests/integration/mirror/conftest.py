@@ -53,6 +53,7 @@ KEY = derive_key(b"s" * 32, ANA, 1)
 TOKEN = "mirror-token"
 PEER_TOKEN = "peer-token"
 SITE_URL = "http://site.example"
+PUBLISHED_AT_NS = 784_111_776_000_000_001  # Sun, 06 Nov 1994 08:49:36 GMT, and a little
 DEADLINE_S = 20.0
 EventT = TypeVar("EventT")
 Answer = Callable[[web.Request, bytes], Awaitable[web.StreamResponse]]
@@ -160,6 +161,7 @@ class FakeMaster:
             size_bytes=len(content),
             sha256=Digest(digest),
             media_type="application/zip",
+            published_at_ns=PUBLISHED_AT_NS,
             piece_bytes=piece_bytes,
             piece_digests=b"".join(hashlib.sha256(content[start : start + piece_bytes]).digest() for start in starts),
         )
@@ -194,6 +196,7 @@ class FakeMaster:
                 "channel_sequence": file.channel_sequence,
                 "piece_bytes": file.piece_bytes,
                 "piece_digests": base64.b64encode(file.piece_digests).decode(),
+                "published_at_ns": file.published_at_ns,
             }
             for file in self.files.get(channel, {}).values()
         ]

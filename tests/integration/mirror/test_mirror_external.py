@@ -88,7 +88,8 @@ async def test_nginx_sends_the_file_as_the_mirror_would(
         assert response.headers.getall("Referrer-Policy") == ["no-referrer"]
         assert response.headers["Cache-Control"] == "private, no-transform"
         assert response.headers["Accept-Ranges"] == "bytes"
-        assert not {"Last-Modified", "X-Accel-Redirect", "Location"} & set(response.headers)
+        assert response.headers.getall("Last-Modified") == ["Sun, 06 Nov 1994 08:49:37 GMT"]
+        assert not {"X-Accel-Redirect", "Location"} & set(response.headers)
         (finished,) = await stage.log.until_told(DownloadOutcome.FINISHED)
         assert (finished.grant_id, finished.sent_bytes) == (grant.grant_id, len(CONTENT))
         assert finished.address == "127.0.0.1"  # whom nginx saw, whatever the visitor wrote
@@ -110,8 +111,10 @@ TAG = "the right tag"
         pytest.param({"If-None-Match": TAG}, 304, 0, 0, id="had already"),
         pytest.param({"If-Match": TAG}, 200, 0, None, id="if it is the one"),
         pytest.param({"If-Match": '"other"'}, 412, 0, 0, id="if it is another"),
-        pytest.param({"If-Modified-Since": "Sat, 01 Jan 2050 00:00:00 GMT"}, 200, 0, None, id="since a date"),
-        pytest.param({"If-Unmodified-Since": "Sat, 01 Jan 2000 00:00:00 GMT"}, 200, 0, None, id="until a date"),
+        pytest.param({"If-Modified-Since": "Sun, 06 Nov 1994 08:49:36 GMT"}, 200, 0, None, id="changed since"),
+        pytest.param({"If-Modified-Since": "Sun, 06 Nov 1994 08:49:37 GMT"}, 304, 0, 0, id="not changed since"),
+        pytest.param({"If-Unmodified-Since": "Sat, 01 Jan 2000 00:00:00 GMT"}, 200, 0, None, id="not changed until"),
+        pytest.param({"If-Unmodified-Since": "Sun, 06 Nov 1994 08:49:36 GMT"}, 412, 0, 0, id="changed until"),
     ],
 )
 async def test_conditions_and_ranges_hold_as_without_nginx(

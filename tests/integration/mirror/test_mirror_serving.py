@@ -352,3 +352,19 @@ async def _command(*words: str) -> None:
     process = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     out, _ = await process.communicate()
     assert process.returncode == 0, out.decode()
+
+
+async def test_a_mirror_says_when_a_file_was_published_also_after_a_restart(
+    stage: Stage, http: aiohttp.ClientSession
+) -> None:
+    published = "Sun, 06 Nov 1994 08:49:37 GMT"
+    async with stage.running():
+        event = await stage.publish_ready("x.bin", b"abc")
+        async with http.get(stage.link(stage.grant(event))) as response:
+            assert response.headers["Last-Modified"] == published
+    async with stage.running():
+        link = stage.link(stage.grant(event))
+        async with http.get(link, headers={"If-Modified-Since": published}) as response:
+            assert (response.status, response.headers["Last-Modified"]) == (304, published)
+        async with http.get(link, headers={"If-Modified-Since": "Sun, 06 Nov 1994 08:49:36 GMT"}) as response:
+            assert (response.status, await response.read()) == (200, b"abc")
