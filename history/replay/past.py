@@ -167,7 +167,8 @@ class _Search:
 
     def _note(self, speaker: tuple[str, int], envelope: Envelope) -> None:
         event = envelope.event
-        if isinstance(event, StandingRecorded) and envelope.time_ns <= self._question.at_ns:
+        if isinstance(event, StandingRecorded):
+            # It is said just after the decision that it stands before, so it may be later than the moment in question.
             chain = self._chains[speaker] = _Chain(event.selector)
             self._take(chain, (_Step(event, self._place(event.seen), envelope.time_ns),))
         elif isinstance(event, DecisionsRecorded) and (chain := self._chains.get(speaker)) is not None:
@@ -183,7 +184,8 @@ class _Search:
     def _take(self, chain: _Chain, steps: Iterable[_Step]) -> None:
         for step in steps:
             chain.steps.append(step)
-            if self._last is None or chain.at_ns >= self._last.at_ns:
+            is_before = step.at_ns <= self._question.at_ns
+            if is_before and (self._last is None or chain.at_ns >= self._last.at_ns):
                 self._last = chain
             if self._is_asked_for(step.told):
                 self._recorded = _Chain(chain.selector, chain.steps.copy(), is_recorded=True)

@@ -37,6 +37,7 @@ async def _follow(
     from distributary.cli.events.opening import as_command_errors, broker_log, opened_broker  # noqa: PLC0415 - help must not pay for it
     from distributary.cli.events.printing import EnoughError, Printer  # noqa: PLC0415
     from distributary.cli.events.reaching import reached, wanted  # noqa: PLC0415
+    from history.entry import BEGINNING, Position  # noqa: PLC0415
     from history.filters import Filter  # noqa: PLC0415
     from history.sources.live import LiveLog  # noqa: PLC0415
 
@@ -45,7 +46,7 @@ async def _follow(
             log = broker_log(broker, config)
             output = invocation.output
             printer = Printer(output, Filter(wanted(criteria, begin, None)), vhost=log.vhost, limit=limit)
-            after = await reached(log, begin) if begin is not None else None
+            after = None if begin is None else await reached(log, begin) or Position(1, BEGINNING)
             output.note(f"following {log.name}; Ctrl-C ends it")
             watching = asyncio.create_task(_watch(broker, output))
             try:
