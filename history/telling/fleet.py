@@ -1,4 +1,4 @@
-"""The fleet as a view of the log has it: mirrors with state and reason, channels, files and who holds them. Pure.
+"""The fleet as a view of the log has it: mirrors with state and reason, channels, files and who holds them.
 
 Load reports are no part of the log. So each mirror is taken as one that has just reported, and has room: what is told
 is what the log tells.
