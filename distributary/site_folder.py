@@ -57,7 +57,7 @@ class SitePlan:
     management_url: str | None = None
     master_listen: str = "127.0.0.1:8081"
     selector_listen: str = "127.0.0.1:8080"
-    archive_listen: str | None = "127.0.0.1:8083"
+    archive_listen: str | None = "127.0.0.1:8090"
 
 
 def write_site(folder: Path, plan: SitePlan) -> dict[str, bool]:

@@ -104,7 +104,7 @@ class SelectorSection(Struct, frozen=True, kw_only=True):
 class ArchiveSection(Struct, frozen=True, kw_only=True):
     """The log in a database, for years."""
 
-    listen: Listen = Listen("127.0.0.1:8083")
+    listen: Listen = Listen("127.0.0.1:8090")
     data_dir: Path = Path("archive")
     database_url: Secret | None = None
     addresses: Literal["shorten", "drop"] = "shorten"

@@ -31,7 +31,7 @@ class ArchiveConfig:
     """
 
     listen_host: str = "127.0.0.1"
-    listen_port: int = 8083
+    listen_port: int = 8090
     data_folder: Path
     database_url: str | None = field(default=None, repr=False)
     broker: BrokerConfig
