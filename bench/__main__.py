@@ -21,6 +21,7 @@ _NOT_BENCHMARKS: Final = {
         "made_fleet",
         "made_log",
         "nginx",
+        "said_log",
         "replay_archive",
         "selector",
         "simulation",
