@@ -121,16 +121,27 @@ class Policy:
 
         All slots may be spoken for, since one is for him, but not all at work.
         """
-        case = self._case(file, visitor, now_s)
+        self._eligible.catch_up(now_s)
         number = self._eligible.numbers.get(name)
         mirror = None if number is None else self._view.by_number(number)
         if mirror is None or not mirror.in_fleet:
             return None
+        if self._may_be_picked(mirror, file, visitor, now_s):
+            return mirror
+        case = self._case(file, visitor, now_s)
         rejection = rejection_of(case, mirror)
         if rejection is None:
             return mirror
         is_his = rejection.reason is RejectReason.FULL and case.standing.has_idle_slot(name)
         return mirror if is_his else None
+
+    def _may_be_picked(self, mirror: Mirror, file: PublishedFile, visitor: Visitor, now_s: float) -> bool:
+        """Tell, of a file for all networks, whether dice might fall on a mirror: then nothing speaks against it."""
+        if file.access.networks:
+            return False
+        pools, ranking, _ = self._field(file, visitor, now_s)
+        bit = ranking.in_reach & 1 << mirror.number
+        return any(pool & bit for pool in pools) and self._eligible.can_serve(mirror.number, file.size_bytes)
 
     @property
     def figured(self) -> Changes:
