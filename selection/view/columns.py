@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
-from itertools import tee
 from typing import Final, TypeAlias
 
 Cells: TypeAlias = tuple[str, bytes]
@@ -58,14 +57,14 @@ class Column:
 class Slots:
     """An open-addressing table from the hash of a thing to its number: seven to thirteen bytes for each thing.
 
-    The things are elsewhere, by number from 1 on; ``hashes_of`` gives the hashes of some that are in the table. To find
-    a thing: begin at ``hash & mask``, go on by ones, end at a cell of 0.
+    The things are elsewhere, by number from 1 on; ``hash_of`` gives the hash of one that is in the table. To find a
+    thing: begin at ``hash & mask``, go on by ones, end at a cell of 0.
     """
 
-    __slots__ = ("_hashes_of", "_room", "cells", "mask")
+    __slots__ = ("_hash_of", "_room", "cells", "mask")
 
-    def __init__(self, hashes_of: Callable[[Iterable[int]], Iterable[int]]) -> None:
-        self._hashes_of = hashes_of
+    def __init__(self, hash_of: Callable[[int], int]) -> None:
+        self._hash_of = hash_of
         self._reset(_SLOTS_MIN)
 
     def fill(self, numbers: Iterable[int], count: int) -> None:
@@ -75,10 +74,9 @@ class Slots:
             size *= 2
         self._reset(size)
         self._room -= count
-        cells, mask = self.cells, self.mask
-        numbers, hashed = tee(numbers)
-        for number, value in zip(numbers, self._hashes_of(hashed), strict=True):
-            place = value & mask
+        cells, mask, hash_of = self.cells, self.mask, self._hash_of
+        for number in numbers:
+            place = hash_of(number) & mask
             while cells[place]:
                 place = (place + 1) & mask
             cells[place] = number
@@ -107,9 +105,6 @@ class Slots:
                 cells[hole] = other
                 hole = place
         cells[hole] = 0
-
-    def _hash_of(self, number: int) -> int:
-        return next(iter(self._hashes_of((number,))))
 
     def _reset(self, size: int) -> None:
         self.cells = array("I", (0,)) * size  # exactly as large, and nothing beside it meanwhile

@@ -43,7 +43,7 @@ class Contents:
         for column in (self.held, self.uses):
             column.append(0)
         self.sets = HolderSets()
-        self._slots = Slots(self._hashes_of)
+        self._slots = Slots(self._hash_of)
         self._free: list[int] = []
         self._gathered: dict[Digest, int] = {}
         self.watched: set[int] = set()
@@ -225,6 +225,5 @@ class Contents:
             self._slots.drop(number)
             self._free.append(number)
 
-    def _hashes_of(self, numbers: Iterable[int]) -> Iterable[int]:
-        digests = self.digests
-        return (hash(bytes(digests[number << _SHIFT : number + 1 << _SHIFT])) for number in numbers)
+    def _hash_of(self, number: int) -> int:
+        return hash(bytes(self.digests[number << _SHIFT : number + 1 << _SHIFT]))

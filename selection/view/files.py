@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, NamedTuple, cast
 
 from msgspec import Struct
@@ -69,7 +68,7 @@ class Files:
         self.channel_sets: Interned[tuple[ChannelName, ...]] = Interned(())
         self.details: dict[int, Details] = {}
         self.pieces_bytes = 0
-        self._slots = Slots(self._hashes_of)
+        self._slots = Slots(self._hash_of)
         self._free: list[int] = []
         self._last_path, self._last = _NO_PATH, 0
         self._columns = (
@@ -237,5 +236,5 @@ class Files:
         self._slots.fill(taken, len(self.paths) - 1 - len(self._free))
         self.pieces_bytes = sum(len(details.pieces.piece_digests) for details in self.details.values())
 
-    def _hashes_of(self, numbers: Iterable[int]) -> Iterable[int]:
-        return map(hash, map(self.paths.__getitem__, numbers))
+    def _hash_of(self, number: int) -> int:
+        return hash(self.paths[number])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 from selection.view.columns import Slots
@@ -26,7 +25,7 @@ class HolderSets:
     def __init__(self) -> None:
         self.values: list[int] = [0]
         self.uses: list[int] = [0]
-        self._slots = Slots(self._hashes_of)
+        self._slots = Slots(self._hash_of)
         self._free: list[int] = []
         self._idle: list[int] = []
         self._lately: dict[int, int] = {}
@@ -111,8 +110,8 @@ class HolderSets:
                 self._free.append(number)
         self._idle.clear()
 
-    def _hashes_of(self, numbers: Iterable[int]) -> Iterable[int]:
-        return map(_mixed, map(self.values.__getitem__, numbers))
+    def _hash_of(self, number: int) -> int:
+        return _mixed(self.values[number])
 
 
 def _mixed(value: int) -> int:
