@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from broker.reading import read_envelope
-from events.envelope import MASTER_SOURCE, Envelope
+from broker.accounts import mirror_of_user
+from broker.reading import MIRRORS_EXCHANGES, read_envelope
+from events.envelope import MASTER_SOURCE, Envelope, Identity, mirror_source, parse_id
 from events.errors import ForgedEventError, LanguageError, UnknownEventTypeError
 from events.schemas import EventUnreadable, LogOpened, tag_of
 from events.schemas.fields import NS_PER_S
@@ -41,10 +42,20 @@ class _Refused(NamedTuple):
     reason: str
 
 
-class _Identity(NamedTuple):
+class _Speaker(NamedTuple):
+    """A source in one epoch, which has numbers of its own."""
+
     source: str
     epoch: int
-    sequence: int
+
+    @property
+    def is_selector(self) -> bool:
+        return self.source.startswith(_SELECTOR_PREFIX)
+
+    @property
+    def first(self) -> int:
+        """Give the number that it begins with: selectors' numbers go on rising over their epochs."""
+        return self.epoch + 1 if self.is_selector else 1
 
 
 class Numbering:
@@ -119,7 +130,7 @@ class Numbering:
             self._find(kind, refused.entry, refused.reason)
         for source, epochs in self._tracks.items():
             for epoch, track in epochs.items():
-                self._finish_track(source, track, is_ended=epoch < max(epochs))
+                self._finish_track(_Speaker(source, epoch), track, is_ended=epoch < max(epochs))
 
     def _note_envelope(self, entry: Entry, envelope: Envelope) -> None:
         if (entry.message_id, entry.type) != (envelope.id, tag_of(envelope.event)):
@@ -135,16 +146,14 @@ class Numbering:
                 self._opened.add(opened.generation)
             case _:
                 pass
-        self._number(entry, _Identity(envelope.source, envelope.epoch, envelope.sequence))
+        self._number(entry, Identity(envelope.source, envelope.epoch, envelope.sequence))
 
     def _note_unknown(self, entry: Entry) -> None:
-        """Count an event of a newer version by its label, the part of it that stays the same."""
-        source, _, numbers = entry.message_id.partition(":")
-        epoch, _, sequence = numbers.partition(":")
-        if epoch.isdecimal() and sequence.isdecimal():
-            self._number(entry, _Identity(source, int(epoch), int(sequence)))
+        """Count an event that nobody can read by its label, which says no less than the event does."""
+        if (identity := _labelled(entry, vhost=self._vhost)) is not None:
+            self._number(entry, identity)
 
-    def _number(self, entry: Entry, identity: _Identity) -> None:
+    def _number(self, entry: Entry, identity: Identity) -> None:
         track = self._track(entry, identity)
         if track is None:
             return
@@ -159,7 +168,8 @@ class Numbering:
                 said = f"number {identity.sequence} of {identity.source}, which had come to {track.last}"
                 self._find(FindingKind.MISPLACED, entry, said)
 
-    def _track(self, entry: Entry, identity: _Identity) -> Track | None:
+    def _track(self, entry: Entry, identity: Identity) -> Track | None:
+        speaker = _Speaker(identity.source, identity.epoch)
         epochs = self._tracks.setdefault(identity.source, {})
         track = epochs.get(identity.epoch)
         if track is None:
@@ -168,35 +178,34 @@ class Numbering:
                 if identity.epoch < oldest:
                     self._find(FindingKind.MISPLACED, entry, f"of epoch {identity.epoch} of {identity.source}")
                     return None
-                self._end_track(identity.source, oldest, epochs.pop(oldest))
+                self._end_track(_Speaker(speaker.source, oldest), epochs.pop(oldest))
             track = epochs[identity.epoch] = Track(
-                late_max=SELECTOR_LATE_MAX if identity.source.startswith(_SELECTOR_PREFIX) else LATE_MAX,
+                late_max=SELECTOR_LATE_MAX if speaker.is_selector else LATE_MAX,
                 first=identity.sequence,
                 first_position=entry.position,
                 first_message_id=entry.message_id,
+                first_ns=self.log_time_ns,
             )
         return track
 
-    def _end_track(self, source: str, epoch: int, track: Track) -> None:
+    def _end_track(self, speaker: _Speaker, track: Track) -> None:
         """Finish a track of which nothing more is expected; what it lacks is asked for until its records are judged."""
-        self._finish_track(source, track, is_ended=True)
+        self._finish_track(speaker, track, is_ended=True)
         track.end()
-        self._ended[source, epoch] = track
+        self._ended[speaker] = track
         if len(self._ended) > ENDED_MAX:
             del self._ended[next(iter(self._ended))]
 
-    def _finish_track(self, source: str, track: Track, *, is_ended: bool) -> None:
-        is_selector = source.startswith(_SELECTOR_PREFIX)
-        if track.first > 1 and not is_selector and self.is_whole:
-            self._miss(FindingKind.GAP, track.first_position, track.first_message_id, source, (1, track.first - 1))
-        for gap in track.gaps():
-            kind = _cause(gap, track, is_selector=is_selector, is_ended=is_ended)
-            self._miss(kind, gap.position, gap.message_id, source, (gap.low, gap.high))
+    def _finish_track(self, speaker: _Speaker, track: Track, *, is_ended: bool) -> None:
+        beginning = track.missing_before(speaker.first) if self.is_whole else None
+        for gap in (beginning, *track.gaps()):
+            if gap is not None:
+                kind = _cause(gap, track, is_selector=speaker.is_selector, is_ended=is_ended)
+                self._miss(kind, gap, speaker.source)
 
-    def _miss(self, kind: FindingKind, place: Position, message_id: str, source: str, numbers: tuple[int, int]) -> None:
-        low, high = numbers
-        which = str(low) if low == high else f"{low} to {high}"
-        self._findings.add(kind, place, message_id, f"{which} of {source}")
+    def _miss(self, kind: FindingKind, gap: Gap, source: str) -> None:
+        which = str(gap.low) if gap.low == gap.high else f"{gap.low} to {gap.high}"
+        self._findings.add(kind, gap.position, gap.message_id, f"{which} of {source}")
 
     def _refuse(self, kind: FindingKind, entry: Entry, reason: str) -> None:
         if len(self._refused) < REFUSED_MAX:
@@ -210,6 +219,18 @@ class Numbering:
 
     def _find(self, kind: FindingKind, entry: Entry, detail: str) -> None:
         self._findings.add(kind, entry.position, entry.message_id, detail)
+
+
+def _labelled(entry: Entry, *, vhost: str) -> Identity | None:
+    """Read the source and number that an entry is labelled with; None: it has none, or not its own speaker's.
+
+    Anybody may label what he writes as he likes, so a mirror's label counts for that mirror alone.
+    """
+    if not entry.user_id and entry.exchange in MIRRORS_EXCHANGES:
+        return None
+    mirror, label = mirror_of_user(entry.user_id, vhost=vhost), parse_id(entry.message_id)
+    is_own = label is not None and (mirror is None or label.source == mirror_source(mirror))
+    return label if is_own else None
 
 
 def _cause(gap: Gap, track: Track, *, is_selector: bool, is_ended: bool) -> FindingKind:

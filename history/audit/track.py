@@ -45,7 +45,7 @@ class Track:
 
     Attributes:
         late_max: how far behind later numbers one may come.
-        first: the lowest number, and where it stands.
+        first: the lowest number, where it stands, and the log's time when the source was first heard.
         last: the highest number, and the log's time when it came.
     """
 
@@ -53,6 +53,7 @@ class Track:
     first: int
     first_position: Position
     first_message_id: str
+    first_ns: int
     last: int = field(init=False)
     last_ns: int = field(init=False, default=0)
     _generation: int = field(init=False)
@@ -78,6 +79,17 @@ class Track:
     def gaps(self) -> Iterator[Gap]:
         """Give what is missing between the first and the last number."""
         return iter(self._gaps)
+
+    def missing_before(self, begun: int) -> Gap | None:
+        """Give what is missing between the number that it begins with and the first that is there.
+
+        In a later generation of the log that may have been lost with the one before.
+        """
+        if self.first <= begun:
+            return None
+        position = self.first_position
+        generation = max(1, position.generation - 1)
+        return Gap(begun, self.first - 1, position, self.first_message_id, generation, self.first_ns)
 
     def is_missing(self, after: int, before: int) -> bool:
         """Tell whether any number between these two is missing."""

@@ -63,7 +63,7 @@ def test_log_as_it_was_written_is_whole(busy: Log) -> None:
 def test_each_single_entry_that_is_dropped_is_missed_at_the_next_of_its_source(busy: Log) -> None:
     go_on(busy)
     sources = [entry.message_id.partition(":")[0] for entry in busy.entries]
-    for place in range(46):
+    for place in (*range(10), 20, 21, 44, 45):  # one of each kind and source, and the last two
         if sources[place].startswith("selector/"):
             continue  # it said nothing else
         next_one = sources.index(sources[place], place + 1)
@@ -158,7 +158,56 @@ def test_log_whose_beginning_was_cut_off_lacks_nothing(busy: Log) -> None:
 def test_source_that_begins_with_a_later_number_in_a_log_that_is_whole_lacks_the_first_ones(busy: Log) -> None:
     busy.skip("mirror/bob", 2)
     first = busy.ready("bob", "1.iso")
+    assert found(busy.entries) == [(FindingKind.IN_FLIGHT, first.offset)]
+    busy.now_ns += int(IN_FLIGHT_FOR_S * 1e9)
+    busy.published("late.iso", channel="origin")
+    busy.ready("bob", "2.iso")
     assert found(busy.entries) == [(FindingKind.GAP, first.offset)]
+
+
+def test_selector_whose_first_entry_is_missing_lacks_it_though_its_numbers_begin_high(busy: Log) -> None:
+    epoch = 5_000_000
+    busy.epochs["selector/two"] = busy.numbers["selector/two", epoch] = epoch
+    busy.came_online("two")
+    place = len(busy.entries)
+    busy.came_online("two")
+    busy.now_ns += int(IN_FLIGHT_FOR_S * 1e9)
+    busy.published("late.iso", channel="origin")
+    busy.came_online("two")
+    assert found(busy.entries) == []
+    del busy.entries[place - 1]
+    assert found(busy.entries) == [(FindingKind.GAP, place)]
+
+
+def test_first_numbers_of_a_source_may_be_lost_with_the_broker(busy: Log) -> None:
+    busy.skip("mirror/bob", 2)
+    busy.next_generation()
+    busy.master(LogOpened(generation=2))
+    first = busy.ready("bob", "1.iso")
+    (finding,) = audited(busy.entries)[0].kept()
+    assert (finding.kind, finding.position) == (FindingKind.LOST_WITH_BROKER, first.position)
+
+
+NOBODY_READS: list[bytes] = [b"", msgspec.msgpack.encode(["mirror/ana", 0, 1, 0, "", ["file.dreamt/1", 5]])]
+
+
+@pytest.mark.parametrize("body", NOBODY_READS, ids=["emptied", "of a newer version"])
+def test_label_that_is_not_its_speaker_s_own_counts_for_nobody(busy: Log, body: bytes) -> None:
+    ours = busy.numbers["mirror/ana", 0]
+    for user, label in (
+        (f"{VHOST}.ana", "master:0:1000000"),
+        (f"{VHOST}.ana", "mirror/bob:0:7"),
+        ("", f"mirror/ana:0:{ours + 50}"),
+        (f"{VHOST}.ana", "whatever"),
+    ):
+        busy.put(Entry(0, 0, "fleet", "mirror.ana.x", label, "file.dreamt/1", user, body))
+    busy.put(Entry(0, 0, "fleet", "mirror.ana.x", f"mirror/ana:0:{ours + 1}", "file.dreamt/1", f"{VHOST}.ana", body))
+    busy.skip("mirror/ana")
+    go_on(busy)
+    findings, numbering = audited(busy.entries)
+    assert findings.first_damage is None
+    assert FindingKind.IN_FLIGHT not in findings.counts
+    assert numbering.sources == 3
 
 
 def test_what_was_lost_between_two_generations_was_lost_with_the_broker(busy: Log) -> None:
