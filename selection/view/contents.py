@@ -103,15 +103,20 @@ class Contents:
             self._step(numbers, [steps[before] for before in held])
         return added
 
-    def gather(self, sha256s: Iterable[Digest], bit: int) -> None:
+    def gather(self, sha256s: Iterable[Digest], bit: int) -> int:
         """Take note that a mirror holds contents, to be put together with what other mirrors tell of the same ones.
 
-        Nobody may ask who holds what until all is settled.
+        Nobody may ask who holds what until all is settled. Gives how many were not gathered of this mirror before.
         """
         gathered = self._gathered
         get = gathered.get
+        added = 0
         for sha256 in sha256s:
-            gathered[sha256] = get(sha256, 0) | bit
+            known = get(sha256, 0)
+            if not known & bit:
+                gathered[sha256] = known | bit
+                added += 1
+        return added
 
     def settle(self) -> list[int]:
         """Note what was gathered. Gives, for each content where there are any, the mirrors that held it already."""

@@ -189,8 +189,6 @@ class Folding:
         if not self.replicas.is_plain(told, said[0].sequence, len(said), track):
             return False
         sha256s = [ready.sha256 for ready in readies]
-        if len(set(sha256s)) < len(sha256s):
-            sha256s = [*dict.fromkeys(sha256s)]
         track.last = said[-1].sequence
         self.replicas.ready_all(told, sha256s, track.last)
         return True

@@ -125,9 +125,12 @@ class Replicas:
         for reasons in (told.losses, told.declined):
             for sha256 in reasons.keys() & sha256s if reasons else ():
                 del reasons[sha256]
-        told.copies += len(sha256s)
-        self._mark(told, sum(map(hash, sha256s)))
-        self._contents.gather(sha256s, told.bit)
+        added = self._contents.gather(sha256s, told.bit)
+        told.copies += added
+        if added == len(sha256s):
+            self._mark(told, sum(map(hash, sha256s)))
+        else:
+            self._marks.pop(told.number, None)
 
     def settle(self) -> None:
         """Put what was gathered into force."""
