@@ -23,6 +23,7 @@ MIRROR_CONNECTIONS_MAX: Final = 4  # one in use, one still timing out, and two t
 RETENTIONS_DEFAULT: Final = Retentions()
 
 _LOG_PREFIX: Final = "log.g"
+_IMPORT_MARK: Final = "log.imported"
 _LOAD_PREFIX: Final = "load.g"
 
 
@@ -90,6 +91,15 @@ def load_stream(generation: int) -> str:
 def is_stream(name: str) -> bool:
     """Tell a stream from a queue by its name."""
     return name.startswith((_LOG_PREFIX, _LOAD_PREFIX))
+
+
+def import_mark() -> Queue:
+    """Give the queue that an import leaves beside the log. It holds nothing: that it is there tells the master.
+
+    What is imported ends before the master's last word, and its entries stand in other places than they did. So the
+    master begins another generation.
+    """
+    return Queue(name=_IMPORT_MARK, arguments={}, bindings=())
 
 
 def mirror_queue(mirror: MirrorName) -> str:

@@ -16,8 +16,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import structlog
 
-from broker.accounts import mirror_user
-from broker.discovery import newest_generation
+from broker.accounts import importer_user, mirror_user
+from broker.discovery import GENERATIONS_AHEAD_MAX, generations, newest_generation
 from broker.port import Admin, BrokerError
 from broker.provision import (
     LogBrokenError,
@@ -29,6 +29,7 @@ from broker.provision import (
     retire_generation,
 )
 from broker.retention import Retentions
+from broker.topology import import_mark
 from events.names import ChannelName, MirrorName
 from master.errors import ConflictError, UnavailableError
 from master.mirrors import Mirror, MirrorState
@@ -236,22 +237,37 @@ class Provisioner:
     async def _settle_log(self, admin: Admin) -> bool:
         """Make the log; tell whether it is a new one, in which all that holds is said again."""
         kept = await uncut(self._generation())
-        newest = await newest_generation(admin, known=max(kept, 1)) or 0
-        if not kept:
-            # A master without memory may find the log of an earlier one; what that said is not ours.
-            site = await self._sound_log(admin, newest + 1, opened=False)
-        else:
-            # Readers follow the newest log. One newer than ours was made before a kill or failure right here.
-            for generation in range(kept, newest):
-                await retire_generation(admin, generation)
-            site = await self._sound_log(admin, max(kept, newest), opened=newest <= kept)
-        self._site = site
+        is_imported = await admin.exists(import_mark().name)
+        if is_imported and admin.keeps_accounts:
+            await admin.remove_account(importer_user(admin.vhost))  # a killed import leaves it
+        of_others = is_imported or not kept  # a master without memory may find the log of an earlier one
+        site = self._site = await (self._log_after_others(admin, kept) if of_others else self._own_log(admin, kept))
         if site.generation == kept:
             return False
         # What is still in the outbox goes first, under its old numbers: mirrors may not have heard of it yet.
         await uncut(self._open_log(site.generation))
         log.warning("log.opened", generation=site.generation, before=kept)
+        if is_imported:
+            await admin.delete_queue(import_mark().name)
         return True
+
+    async def _own_log(self, admin: Admin, kept: int) -> Site:
+        """Make sure of our own log.
+
+        Readers follow the newest: one newer than ours was made before a kill or failure right here.
+        """
+        newest = await newest_generation(admin, known=kept) or 0
+        for generation in range(kept, newest):
+            await retire_generation(admin, generation)
+        return await self._sound_log(admin, max(kept, newest), opened=newest <= kept)
+
+    async def _log_after_others(self, admin: Admin, kept: int) -> Site:
+        """Make a log after all that are there: what those say is not ours, or does not reach to our last word."""
+        found = await generations(admin, ahead=max(kept, GENERATIONS_AHEAD_MAX))
+        site = await self._sound_log(admin, max([kept, *found]) + 1, opened=False)
+        for generation in found:
+            await retire_generation(admin, generation)
+        return site
 
     async def _sound_log(self, admin: Admin, generation: int, *, opened: bool) -> Site:
         for candidate in range(generation, generation + LOG_TRIES_MAX):

@@ -2,7 +2,8 @@
 
 Each generation becomes a generation of the same number; the newest is the log. Offsets are others than they were, so
 what refers to an entry is found by its message id. Who follows the log believes what it says as before: a mirror's
-words were written by that mirror's user, here with the name that it has in this virtual host.
+words were written by that mirror's user, here with the name that it has in this virtual host. A master that finds what
+was imported (``broker.topology.import_mark``) begins the next generation with all that holds.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from broker.accounts import author_elsewhere
 from broker.discovery import generations
 from broker.port import Admin, Broker, Delivery
 from broker.provision import provision_site, retire_generation
-from broker.topology import log_stream
+from broker.retention import Retentions
+from broker.topology import RETENTIONS_DEFAULT, import_mark, log_stream
 from events.routing import LOGGED_EXCHANGES
 from history.entry import Entry
 from history.export.faults import FaultFoundError
@@ -65,9 +67,15 @@ class NotEmptyError(ExportError):
 
 
 async def import_log(
-    folder: Path, *, admin: Admin, broker: Broker, restorer: Restorer, progress: Progress | None = None
+    folder: Path,
+    *,
+    admin: Admin,
+    broker: Broker,
+    restorer: Restorer,
+    retentions: Retentions = RETENTIONS_DEFAULT,
+    progress: Progress | None = None,
 ) -> Imported:
-    """Put an export into a broker; it is proved as a whole before.
+    """Put an export into a broker, whose streams keep as much as ``retentions`` says; it is proved as a whole before.
 
     Nobody of the site may be at work in the virtual host meanwhile. An import that failed halfway left a part of the
     log: delete the virtual host and begin again.
@@ -84,7 +92,8 @@ async def import_log(
         raise FaultFoundError(verdict.fault)
     extent = await source.extent()
     await _verify_empty(admin, broker, newest=extent.last.generation if extent.last else 0)
-    importing = _Importing(admin, restorer, source.vhost)
+    await admin.ensure_queue(import_mark())  # first: what a killed import leaves is no log to go on with either
+    importing = _Importing(admin, restorer, source.vhost, retentions)
     async with aclosing(source.batches()) as batches:
         async for batch in batches:
             for generation, entries in groupby(batch, attrgetter("generation")):
@@ -99,8 +108,8 @@ async def import_log(
 class _Importing:
     """Writes entries, a generation after the other."""
 
-    def __init__(self, admin: Admin, restorer: Restorer, vhost: str) -> None:
-        self._admin, self._restorer, self._vhost = admin, restorer, vhost
+    def __init__(self, admin: Admin, restorer: Restorer, vhost: str, retentions: Retentions) -> None:
+        self._admin, self._restorer, self._vhost, self._retentions = admin, restorer, vhost, retentions
         self._generations: list[int] = []
         self._left_out = 0
         self.entries = 0
@@ -123,7 +132,7 @@ class _Importing:
         """Take the generation before out of the way, and make this one."""
         if self._generations:
             await retire_generation(self._admin, self._generations[-1])
-        await provision_site(self._admin, generation)
+        await provision_site(self._admin, generation, self._retentions)
         self._generations.append(generation)
 
     def _delivery(self, entry: Entry) -> Delivery:

@@ -17,6 +17,7 @@ from distributary.exits import ExitCode
 if TYPE_CHECKING:
     from broker.config import BrokerConfig
     from broker.port import Broker
+    from broker.retention import Retentions
     from history.export.importing import Imported, Progress
 
 
@@ -35,6 +36,7 @@ def command(*, folder: Path, yes: bool) -> None:
 async def _import(invocation: Invocation, folder: Path) -> None:
     from distributary.cli.events.opening import as_command_errors, opened_broker  # noqa: PLC0415 - help must not pay
     from distributary.cli.events.progress import reading_progress  # noqa: PLC0415
+    from distributary.config.services.shared import retentions  # noqa: PLC0415
     from history.export.source import ExportSource  # noqa: PLC0415
 
     output = invocation.output
@@ -42,7 +44,8 @@ async def _import(invocation: Invocation, folder: Path) -> None:
         extent = await ExportSource(folder).extent()
         async with opened_broker(invocation) as (broker, config):
             with reading_progress(output, "importing", extent) as update:
-                done = await _imported(folder, broker, config, lambda entries: update(entries, None))
+                kept = retentions(invocation.settings)
+                done = await _imported(folder, broker, config, kept, lambda entries: update(entries, None))
     if output.json:
         told = {"entries": done.entries, "left_out": done.left_out, "generations": list(done.generations)}
         output.snapshot("events.import", told)
@@ -51,10 +54,12 @@ async def _import(invocation: Invocation, folder: Path) -> None:
     output.text(f"{done.entries} entries written, as {names or 'nothing'}")
     if done.left_out:
         output.note(f"{done.left_out} messages were left out: they are no events")
-    output.note("start the master: it finds the log and goes on with it")
+    output.note("start the master: it begins the next generation of the log with all that its database tells")
 
 
-async def _imported(folder: Path, broker: Broker, config: BrokerConfig, progress: Progress) -> Imported:
+async def _imported(
+    folder: Path, broker: Broker, config: BrokerConfig, kept: Retentions, progress: Progress
+) -> Imported:
     """Import; say what went wrong as a command does.
 
     Raises:
@@ -70,7 +75,9 @@ async def _imported(folder: Path, broker: Broker, config: BrokerConfig, progress
 
     try:
         async with RabbitAdmin(config) as admin, RabbitRestorer(config) as restorer:
-            return await import_log(folder, admin=admin, broker=broker, restorer=restorer, progress=progress)
+            return await import_log(
+                folder, admin=admin, broker=broker, restorer=restorer, retentions=kept, progress=progress
+            )
     except FaultFoundError as error:
         raise DamagedExportError(str(folder), error.fault) from error
     except ExportError as error:
