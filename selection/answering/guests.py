@@ -1,4 +1,4 @@
-"""Who visits: what of an address is worked out once, and kept while visitors come back from it. Pure.
+"""Who visits: what of an address is worked out once, and kept while visitors come back from it.
 
 Who comes with a download tool asks for many files, and carriers put thousands behind one address. What is kept follows
 from what the connection and our own proxies said alone, so it is the same whoever came before.
