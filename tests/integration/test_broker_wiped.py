@@ -25,6 +25,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self, TypeAlias
@@ -59,6 +60,7 @@ AS_PROCESSES: Final = ("m01", "m02")
 IN_THE_CROWD: Final = tuple(f"m{number:02}" for number in range(3, 20))
 MIRRORS: Final = (FIRST, *AS_PROCESSES, *IN_THE_CROWD)
 FILES: Final = 1000
+TREES: Final = 4  # that are published at once
 FEW_FILES: Final = 20  # of a channel that the processes alone follow: nobody may be sent to another mirror for one
 FILE_BYTES: Final = 2000
 SLOTS: Final = 5000  # what is granted while the broker is away stays reserved, for no mirror can report
@@ -160,24 +162,40 @@ def site(private_node: PrivateNode, tmp_path: Path) -> Iterator[Site]:
         site = Site(fleet, private_node, tmp_path)
         fleet.define_channel("all", {"paths_none": ["few/**"]})
         fleet.define_channel("few", {"paths_any": ["few/**"]})
-        site.publish("release", FILES)
-        site.few = site.publish("few", FEW_FILES)
         fleet.join(MirrorPlan(name=FIRST, channels=("all", "few"), slots=SLOTS))
+        publish_all(site)
+        others = join_others(fleet)  # meanwhile the first one fetches
         wait_until(lambda: site.held_by_first() == FILES + FEW_FILES, within_s=SETTLE_S, what=site.told)
-        with joined_with_copies(site):
+        with running_with_copies(site, others):
             wait_until(site.is_right, within_s=SETTLE_S, what=site.told)
             yield site
 
 
+def publish_all(site: Site) -> None:
+    """Publish all files, some trees at once: for each file the master waits for its disk a few times."""
+    with ThreadPoolExecutor() as pool:
+        few = pool.submit(site.publish, "few", FEW_FILES)
+        trees = [pool.submit(site.publish, f"release/{number}", FILES // TREES) for number in range(TREES)]
+    site.few = few.result()
+    assert sum(len(tree.result()) for tree in trees) == FILES
+
+
+def join_others(fleet: Fleet) -> dict[str, RoleProcess]:
+    """Let all other mirrors join; none is started."""
+    return {
+        name: fleet.joined(
+            MirrorPlan(name=name, channels=("all", "few") if name in AS_PROCESSES else ("all",), slots=SLOTS)
+        )
+        for name in (*AS_PROCESSES, *IN_THE_CROWD)
+    }
+
+
 @contextlib.contextmanager
-def joined_with_copies(site: Site) -> Generator[None]:
-    """Let all other mirrors join, each with a copy of what the first one keeps; run them while the block is entered."""
+def running_with_copies(site: Site, roles: dict[str, RoleProcess]) -> Generator[None]:
+    """Give other mirrors a copy of what the first one keeps; run all while the block is entered."""
     fleet, first = site.fleet, site.fleet.mirrors[FIRST]
     first.stop()
-    roles: dict[str, RoleProcess] = {}
-    for name in (*AS_PROCESSES, *IN_THE_CROWD):
-        channels = ("all", "few") if name in AS_PROCESSES else ("all",)
-        roles[name] = fleet.joined(MirrorPlan(name=name, channels=channels, slots=SLOTS))
+    for name in roles:
         copy(fleet.folder / "mirrors" / FIRST / "data", fleet.folder / "mirrors" / name / "data")
     fleet.mirrors |= {name: roles[name] for name in AS_PROCESSES}
     for mirror in fleet.mirrors.values():
@@ -296,7 +314,7 @@ def test_wiped_broker_is_filled_again_under_way_and_visitors_notice_nothing(site
     with Visits(site) as visits:
         node.stop()
         shutil.rmtree(site.folder / "node" / "data")
-        mistake, withdrawn = withdraw(site, "release/0007.bin")
+        mistake, withdrawn = withdraw(site, "release/0/0007.bin")
         (meanwhile,) = site.publish("meanwhile", 1)
         began_s = time.monotonic()
         node.start()
