@@ -87,6 +87,8 @@ class Upkeep:
             cut = await cut_old(self._database, self._config.addresses, before_ns=int(before_s * NS_PER_S))
             if cut.changed:
                 log.info("archive.addresses_cut", events=cut.changed, up_to=cut.number)
+            if cut.is_done:
+                await self._database.empty_journal()
             await asyncio.sleep(CUT_EVERY_S if cut.is_done else 0)
 
     async def _watch(self) -> NoReturn:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+import aiosqlite
 from sqlalchemy import CursorResult, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -61,6 +62,22 @@ class Database:
         with translated():
             async with self._turn, self._writer.begin() as connection:
                 yield connection
+
+    async def empty_journal(self) -> bool:
+        """Let nothing remain in SQLite's journal of what was overwritten; False while somebody reads who needs it.
+
+        A checkpoint alone leaves the journal's pages where they are until others are written over them. Of a server's
+        journal its operator takes care.
+
+        Raises:
+            ArchiveError: it cannot be used now.
+        """
+        with translated():
+            async with self._turn, self._writer.connect() as connection:
+                driver = (await connection.get_raw_connection()).driver_connection
+                if not isinstance(driver, aiosqlite.Connection):
+                    return True
+                return await uncut(_emptied(driver))
 
     async def standing(self) -> Standing:
         """Tell how far the log is archived."""
@@ -177,6 +194,14 @@ async def open_database(database_url: str, *, create: bool = True) -> AsyncGener
     """
     async with opened(database_url, create=create) as engine:
         yield Database(engine)
+
+
+async def _emptied(driver: aiosqlite.Connection) -> bool:
+    try:
+        ((is_blocked, *_),) = await driver.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+    except aiosqlite.Error as error:
+        raise ArchiveError(f"the archive's database failed: {error}") from error
+    return not is_blocked
 
 
 async def _standing(connection: AsyncConnection) -> Standing:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
+from sqlalchemy import select
 
 from broker.config import BrokerConfig
 from broker.retention import DAY_S
@@ -14,14 +17,16 @@ from events.codec import decode, encode
 from events.examples import EXAMPLES
 from events.names import MirrorName
 from events.routing import FILES
-from events.schemas import EVENT_TYPES, GrantClaimed, GrantsRevoked
+from events.schemas import EVENT_TYPES, DecisionsRecorded, GrantClaimed, GrantsRevoked
 from events.schemas.fields import NS_PER_S
 from history.archive.config import ArchiveConfig
 from history.archive.row import PERSONAL
 from history.archive.store import addresses
 from history.archive.store.addresses import count_before, cut_from, cut_old, cut_up_to
+from history.archive.store.tables import archive
 from history.archive.upkeep import Upkeep
 from history.privacy import Addresses, without_addresses
+from master.store import engine
 
 if TYPE_CHECKING:
     from conftest import Desk
@@ -78,6 +83,48 @@ async def test_cutting_in_small_steps_comes_to_the_same(desk: Desk, monkeypatch:
     assert await said(desk) == ["::", YOUNG]
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("how", [Addresses.SHORTEN, Addresses.DROP])
+async def test_no_file_of_the_archive_holds_an_address_that_was_cut(desk: Desk, tmp_path: Path, how: Addresses) -> None:
+    await desk.scribe.open_log()
+    await desk.scribe.say(*(claim(f"192.0.2.{last}") for last in range(100, 200)))
+    await desk.scribe.say(decisions(f"192.0.2.{last}" for last in range(100, 200)))  # more than a page
+    await desk.archive_all()
+    assert held(tmp_path, b"192.0.2.1")
+    await cut_all(desk, how, desk.scribe.now_ns + 1)
+    assert await desk.database.empty_journal()
+    assert held(tmp_path, b"192.0.2.1") == []
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody wait for others who use the database."""
+    monkeypatch.setattr(engine, "SQLITE_BUSY_TIMEOUT_MS", 1)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.usefixtures("impatient")
+async def test_the_journal_is_left_while_somebody_reads_and_emptied_later(desk: Desk) -> None:
+    await desk.scribe.open_log()
+    await desk.archive_all()
+    async with desk.database.reading() as connection:
+        await connection.execute(select(archive))
+        await desk.scribe.say(claim(OLD))
+        await desk.archive_all()
+        assert not await desk.database.empty_journal()
+    assert await desk.database.empty_journal()
+
+
+def decisions(addresses: Iterable[str]) -> DecisionsRecorded:
+    (record,) = (each.event for each in EXAMPLES.values() if isinstance(each.event, DecisionsRecorded))
+    return replace(record, decisions=tuple(replace(record.decisions[0], address=each) for each in addresses))
+
+
+def held(folder: Path, words: bytes) -> list[str]:
+    """Name the files that these words are in."""
+    return [file.name for file in folder.iterdir() if words in file.read_bytes()]
+
+
 async def test_what_was_shortened_can_be_dropped_and_not_the_other_way_round(desk: Desk) -> None:
     before_ns = await tell(desk)
     await cut_all(desk, Addresses.SHORTEN, before_ns)
@@ -109,6 +156,7 @@ async def test_upkeep_cuts_what_is_older_than_the_configured_days(desk: Desk, tm
 
         try:
             await desk.until_told(cut)
+            await desk.until(lambda: not held(tmp_path, OLD.encode()))
         finally:
             task.cancel()
             await asyncio.wait([task])
