@@ -24,6 +24,8 @@ from history.export.layout import Footer, Header, entry_record, footer_block, fo
 # What a killed export has to do again, and what one damaged file can cost: some seconds of reading, some days of log.
 SEGMENT_ENTRIES_MAX: Final = 1_000_000
 SEGMENT_BYTES_MAX: Final = 64_000_000  # before compression
+FILE_MODE: Final = 0o600  # it tells of visitors: where they were, and their addresses unless they were dropped
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 class Ends(NamedTuple):
@@ -51,7 +53,7 @@ class SegmentWriter:
         self._waiting: list[Record] = []
         self._waiting_bytes = 0
         block, self._link = header_block(header)
-        self._file = part_path(path).open("wb")
+        self._file = os.fdopen(os.open(part_path(path), _NEW, FILE_MODE), "wb")
         self._file.write(PREAMBLE + packed(block.kind, block.records))
 
     def takes(self, entry: Entry) -> bool:

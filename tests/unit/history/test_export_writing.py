@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
@@ -197,3 +198,9 @@ async def test_a_folder_that_is_none_is_told(tmp_path: Path) -> None:
         await export_log(ListedSource(entries(1)), file)
     with pytest.raises(SourceError, match="cannot be read"):
         ExportSource(tmp_path / "missing")
+
+
+def test_segments_are_for_their_owner_alone(tmp_path: Path) -> None:
+    with ExportWriter(tmp_path, vhost=VHOST, export_id=EXPORT_ID) as writer:
+        writer.write(entries(3))
+    assert [stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()] == [0o600]
