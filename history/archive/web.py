@@ -1,14 +1,17 @@
-"""How the archiver fares: ``/-/livez``, ``/-/readyz`` and ``/-/api/v1/status``."""
+"""How the archiver fares: ``/-/livez``, ``/-/readyz``, and to the operator on this machine ``/-/api/v1/status``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 
 from broker.port import Broker
+from edge.errors import ApiError
 from edge.health import Check, add_health
+from edge.localness import is_local
 from edge.server import new_app
 from events.schemas.fields import NS_PER_S
 from history.archive.archiver import Archiver
@@ -64,7 +67,14 @@ class Desk:
         recent = [gap for gap in self._upkeep.gaps if self._age_s(gap.noticed_at_ns) < GAP_SHOWN_FOR_S]
         yield Check(name="whole", ok=not recent, detail=recent[0].sentence if recent else "no gap of late", vital=False)
 
-    async def _status(self, _request: web.Request) -> web.Response:
+    async def _status(self, request: web.Request) -> web.Response:
+        if not is_local(request):
+            raise ApiError(
+                "not_local",
+                "an archiver's status is for who asks on its own machine",
+                "`distributary archive status` asks the database; /-/readyz is for everybody",
+                status=HTTPStatus.FORBIDDEN,
+            )
         standing, lag = self._archiver.standing, self._upkeep.judge_now()
         try:
             made, cut_to = await progress(self._database), await cut_up_to(self._database)

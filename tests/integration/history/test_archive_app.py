@@ -45,8 +45,8 @@ async def serving(desk: Desk, folder: Path) -> AsyncGenerator[str]:
             await asyncio.wait([task])
 
 
-async def asked(url: str, path: str) -> tuple[int, dict[str, Any]]:
-    async with new_session() as session, session.get(url + path) as response:
+async def asked(url: str, path: str, **headers: str) -> tuple[int, dict[str, Any]]:
+    async with new_session() as session, session.get(url + path, headers=headers) as response:
         return response.status, await response.json()
 
 
@@ -61,6 +61,8 @@ async def test_a_running_archiver_is_ready_and_tells_how_far_it_is(desk: Desk, t
         await desk.until_told(is_made)
         _, told = await asked(url, STATUS)
         status, readiness = await asked(url, "/-/readyz")
+        stranger = await asked(url, STATUS, Via="1.1 proxy")
+    assert (stranger[0], stranger[1]["error"]["code"]) == (403, "not_local")
     assert (told["events"], told["lag"]["level"], told["gaps"]) == (5, "fine", [])
     assert (status, readiness["ready"], readiness["degraded"]) == (200, True, False)
 
