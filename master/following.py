@@ -18,6 +18,7 @@ import structlog
 
 from broker.port import Broker, Delivery, From
 from broker.reading import read_envelope
+from broker.retention import ENTRY_OVERHEAD_BYTES
 from broker.topology import log_stream
 from events.envelope import Envelope
 from events.errors import LanguageError
@@ -34,8 +35,6 @@ PASSED_OVER_MAX: Final = 100_000
 
 # Counting may lag behind by as much: a twentieth of what the smallest log holds.
 UNCOUNTED_BYTES_MAX: Final = 10_000_000
-# What RabbitMQ keeps of an entry beside its body: keys, properties and framing. 160 bytes were measured.
-ENTRY_OVERHEAD_BYTES: Final = 200
 
 _TYPES: Final = frozenset(str(kind.__struct_config__.tag) for kind in FOLDED)
 

@@ -11,8 +11,8 @@ import aiosqlite
 from sqlalchemy import CursorResult, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from broker.retention import ENTRY_OVERHEAD_BYTES
 from history.archive.gap import Gap, GapKind
-from history.archive.lag import ENTRY_OVERHEAD_BYTES
 from history.archive.projecting.counting import day_of_ns
 from history.archive.row import Row
 from history.archive.standing import Standing
