@@ -99,7 +99,7 @@ async def test_no_file_of_the_archive_holds_an_address_that_was_cut(desk: Desk, 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait for others who use the database."""
-    monkeypatch.setattr(engine, "SQLITE_BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr(engine, "SQLITE_BUSY_TIMEOUT_MS", 50)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
