@@ -47,10 +47,14 @@ class Doubt(Enum):
 
 @dataclass(slots=True)
 class _Court:
-    """The records of one selector's epoch, and who makes its decisions again."""
+    """The records of one selector's epoch, and who makes its decisions again.
+
+    ``due`` is the entry that the fold has to come to before the next is judged.
+    """
 
     retracer: Retracer
     records: Records = field(default_factory=Records)
+    due: Position | None = None
     read_to: Position | None = None
     judged_to: int = 0
 
@@ -89,14 +93,15 @@ class Judging:
             court = self._courts[speaker] = _Court(Retracer(self._replayer.view))
         court.records.put(envelope.sequence, envelope.event.seen, entry)
         if (seen := court.records.next_seen()) is not None:
-            heappush(self._due, (self._target(court, seen), speaker))
+            self._wait_for(speaker, court, self._target(court, seen))
 
     def judge(self, before: Position | None) -> None:
         """Judge all that was decided by what is folded now; ``before``: the next entry that will be. None: all."""
         while self._due and (before is None or self._due[0][0] < before):
-            _, speaker = heappop(self._due)
+            target, speaker = heappop(self._due)
             court = self._courts.get(speaker)
-            if court is not None:
+            if court is not None and court.due == target:
+                court.due = None
                 self._judge_court(speaker, court, before)
 
     def folded(self, entry: Entry, envelope: Envelope | None, before: Entry | None) -> None:
@@ -114,12 +119,18 @@ class Judging:
         while (seen := court.records.next_seen()) is not None:
             target = self._target(court, seen)
             if before is not None and target >= before:
-                heappush(self._due, (target, speaker))
+                self._wait_for(speaker, court, target)
                 return
             court.read_to = target
             step = court.records.take()
             self._begin_record(speaker, court, step)
             self._judge_step(court, step)
+
+    def _wait_for(self, speaker: Speaker, court: _Court, target: Position) -> None:
+        """Judge a court when the fold has come to an entry, unless it is to be judged sooner anyway."""
+        if court.due is None or target < court.due:
+            court.due = target
+            heappush(self._due, (target, speaker))
 
     def _target(self, court: _Court, seen: Seen) -> Position:
         """Give up to where the view is to be folded. What a selector has read, it knows ever after."""
