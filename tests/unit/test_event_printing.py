@@ -7,6 +7,7 @@ import json
 import pytest
 
 from broker.relay import message_of
+from distributary.cli.events.audit import line_of_finding
 from distributary.cli.events.options import chosen
 from distributary.cli.events.printing import EnoughError, Printer
 from distributary.cli.events.progress import share
@@ -15,6 +16,7 @@ from distributary.cli.where import print_where
 from distributary.client import JsonObject
 from distributary.errors import UsageError
 from events.examples import EXAMPLES
+from history.audit.findings import Finding, FindingKind
 from history.entry import Entry, Position
 from history.filters import Filter, Wanted
 from history.sources.port import Extent
@@ -46,6 +48,19 @@ def test_control_characters_of_an_event_do_not_reach_the_terminal(capsys: pytest
     wild = entry(1)._replace(body=b"", user_id="x\x1b[2J\nfile")
     Printer(output(as_json=False), Filter(Wanted()), vhost="site", limit=None).take(wild)
     assert "\x1b" not in capsys.readouterr().out
+
+
+def test_label_of_a_message_begins_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    wild = entry(1)._replace(body=b"", type="x\n2026-11-22 10:41:07.123  g1:2  file.published")
+    Printer(output(as_json=False), Filter(Wanted()), vhost="site", limit=None).take(wild)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_finding_of_an_audit_is_one_line_whatever_an_entry_is_labelled_with() -> None:
+    finding = Finding(
+        kind=FindingKind.MISLABELLED, position=Position(1, 7), index=0, message_id="x\ng1:9", detail="a\nb\x1b[2J"
+    )
+    assert line_of_finding(finding).isprintable()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from distributary.cli.command import Command
 from distributary.cli.events.options import source_option
 from distributary.cli.invocation import Invocation, current
 from distributary.cli.output import BAD, GOOD
+from distributary.cli.printable import printable
 from distributary.exits import ExitCode
 
 if TYPE_CHECKING:
@@ -73,13 +74,13 @@ def _print(output: Output, name: str, found: Audit) -> None:
     _print_counts(output, name, found)
     kept = found.findings.kept()
     for finding in kept[:FINDINGS_SHOWN]:
-        output.text(_line(finding), style=BAD if finding.kind.is_damage else None)
+        output.text(line_of_finding(finding), style=BAD if finding.kind.is_damage else None)
     if (more := found.findings.counts.total() - min(len(kept), FINDINGS_SHOWN)) > 0:
         output.text(f"… and {more} more findings")
     if found.damage is None:
         output.text("the log is whole, and every decision that can be made again is as it was recorded", style=GOOD)
     else:
-        output.text(f"the log is damaged; first at {_line(found.damage)}", style=BAD)
+        output.text(f"the log is damaged; first at {line_of_finding(found.damage)}", style=BAD)
 
 
 def _print_counts(output: Output, name: str, found: Audit) -> None:
@@ -99,13 +100,14 @@ def _print_counts(output: Output, name: str, found: Audit) -> None:
         output.text(f"{found.unknown_types} entries are of a newer version and were passed over")
 
 
-def _line(finding: Finding) -> str:
+def line_of_finding(finding: Finding) -> str:
+    """Write a finding in one line; what an entry is labelled with is anybody's words."""
     from history.telling.records import position_text  # noqa: PLC0415 - help must not pay for it
 
     index = f"#{finding.index}" if finding.index else ""
     detail = f" ({finding.detail})" if finding.detail else ""
     place = f"{position_text(finding.position)}{index}"
-    return f"{place}  {finding.kind.code}  {finding.message_id}: {finding.kind.text}{detail}"
+    return printable(f"{place}  {finding.kind.code}  {finding.message_id}: {finding.kind.text}{detail}")
 
 
 def _print_object(output: Output, name: str, found: Audit) -> None:

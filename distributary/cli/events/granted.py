@@ -11,6 +11,7 @@ from distributary.cli.events.past import past_choice
 from distributary.cli.events.progress import reading_progress
 from distributary.cli.invocation import Invocation
 from distributary.cli.output import Output
+from distributary.cli.printable import printable
 from distributary.cli.where import print_where
 from distributary.client import JsonObject
 from distributary.errors import CommandError, UsageError
@@ -132,7 +133,7 @@ def _print(output: Output, grant_id: bytes, told: Sequence[Told], choice: JsonOb
         output.snapshot("events.grant", content)
         return
     for each in told:
-        output.text(line_of(each))
+        output.text(printable(line_of(each)))
     output.text()
     if choice is None:
         output.text(f"not explained: {why_not}")

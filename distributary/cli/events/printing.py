@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from distributary.cli.output import BAD, GOOD, WARNING, Output
+from distributary.cli.printable import printable
 from history.entry import Entry
 from history.filters import Filter
 from history.telling.lines import line_of
@@ -63,4 +64,4 @@ class Printer:
             self._output.line(record_of(told))
             return
         style = BAD if told.trouble else _STYLES.get(told.type.partition("/")[0])
-        self._output.text(line_of(told), style=style)
+        self._output.text(printable(line_of(told)), style=style)

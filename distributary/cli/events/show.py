@@ -14,6 +14,7 @@ from distributary.cli.command import Command
 from distributary.cli.events.moments import Moment, MomentError, parse_moment
 from distributary.cli.events.options import from_option, source_option
 from distributary.cli.invocation import Invocation, current
+from distributary.cli.printable import printable
 from distributary.errors import CommandError
 from distributary.exits import ExitCode
 
@@ -116,9 +117,9 @@ def _print(output: Output, told: Told) -> None:
     if output.json:
         output.snapshot("events.event", {name: value for name, value in record.items() if name != "schema"})
         return
-    output.text(line_of(told))
+    output.text(printable(line_of(told)))
     for name in ("id", "event", "exchange", "routing_key", "user", "time", "traceparent", "trouble", "body"):
         if record.get(name):
-            output.text(f"  {name:<12} {record[name]}")
+            output.text(printable(f"  {name:<12} {record[name]}"))
     if "content" in record:
         output.text(json.dumps(record["content"], indent=2, ensure_ascii=False))
