@@ -119,7 +119,7 @@ def sentence_of(event: Event) -> str:  # noqa: C901, PLR0911, PLR0912 - one case
         case GrantsRevoked():
             return _revoked(event)
         case StandingRecorded():
-            return f"how {_counted(len(event.figures), 'mirror')} stand at {event.selector}, and its rules"
+            return f"standing of {_counted(len(event.figures), 'mirror')} at {event.selector}, and its rules"
         case DecisionsRecorded():
             return _decided(event)
         case LogOpened():
