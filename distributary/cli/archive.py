@@ -131,8 +131,8 @@ def _archiver(invocation: Invocation) -> str:
         readiness = invocation.archiver().readiness()
     except CommandError as error:
         return f"offline: {error.message}"
-    troubles = [text(each, "detail") for each in objects(readiness, "checks") if not each.get("ok")]
-    return "; ".join(troubles) or "ready"
+    troubles = [each for each in objects(readiness, "checks") if not each.get("ok")]
+    return "; ".join(f"{text(each, 'name')}: {text(each, 'detail')}" for each in troubles) or "ready"
 
 
 async def _rebuilt(invocation: Invocation, config: ArchiveConfig, wanted: Sequence[Projection]) -> list[JsonObject]:

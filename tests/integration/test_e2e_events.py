@@ -162,6 +162,18 @@ def test_log_is_followed_as_it_grows(stage: Stage, tmp_path: Path) -> None:
     assert [inside(json.loads(line), "content")["path"] for line in told.splitlines()] == ["later.iso"]
 
 
+def test_following_ends_when_nobody_reads_it_any_more(stage: Stage) -> None:
+    command = stage.command("events", "tail", "--type", "file.published", "--from", "1h")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=stage.environment()) as following:  # noqa: S603 - our own interpreter
+        try:
+            assert following.stdout is not None
+            assert "published" in following.stdout.readline()
+            following.stdout.close()
+            assert following.wait(timeout=WITHIN_S) == ExitCode.FAILED, "without a further event to print"
+        finally:
+            following.kill()
+
+
 def test_event_is_shown_by_its_id_and_by_its_place(stage: Stage) -> None:
     (listed, *_) = stage.run("events", "ls", "--type", "replica.ready").events
     by_id = stage.run("events", "show", text(listed, "id")).snapshot
@@ -251,6 +263,23 @@ def test_broker_that_is_away_is_exit_code_5_with_what_to_do(stage: Stage) -> Non
     assert "--source" in text(inside(told.error, "error"), "hint")
 
 
+def test_moment_before_the_log_is_not_found(stage: Stage) -> None:
+    told = stage.run("events", "replay", "--until", "2020-01-01")
+    assert (told.exit_code, inside(told.error, "error")["code"]) == (ExitCode.NOT_FOUND, "log_begins_later")
+
+
+def test_choice_of_the_future_is_not_told(stage: Stage) -> None:
+    told = stage.run("where", FILE, "--ip", VISITOR, "--at", "2999-01-01")
+    assert (told.exit_code, inside(told.error, "error")["code"]) == (ExitCode.USAGE, "time_to_come")
+
+
+@pytest.mark.parametrize("command", ["audit", "import"])
+def test_folder_without_an_export_is_not_found(stage: Stage, tmp_path: Path, command: str) -> None:
+    arguments = ("--source", str(tmp_path)) if command == "audit" else (str(tmp_path), "--yes")
+    told = stage.run("events", command, *arguments)
+    assert (told.exit_code, inside(told.error, "error")["code"]) == (ExitCode.NOT_FOUND, "export_missing")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -259,7 +288,9 @@ def test_broker_that_is_away_is_exit_code_5_with_what_to_do(stage: Stage) -> Non
         (("ls", "--source", "archive"), "archive_unconfigured"),
         (("ls", "--from", "yesterday"), "usage"),
         (("replay", "--until", "1h", "--diff"), "usage"),
-        (("audit", "--chain", "00"), "usage"),
+        (("audit", "--chain", "00" * 16), "usage"),
+        (("audit", "--source", "archive", "--chain", "00" * 16), "usage"),
+        (("audit", "--source", ".", "--chain", "00"), "usage"),
     ],
 )
 def test_wrong_wish_is_exit_code_2_and_says_how_to_wish(stage: Stage, arguments: tuple[str, ...], code: str) -> None:

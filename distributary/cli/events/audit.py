@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from distributary.cli.command import Command
-from distributary.cli.events.options import source_option
+from distributary.cli.events.options import ARCHIVE, BROKER, source_option
 from distributary.cli.invocation import Invocation, current
 from distributary.cli.output import BAD, GOOD
 from distributary.cli.printable import printable
@@ -59,12 +59,17 @@ async def _audit(invocation: Invocation, source: str | None, chain: bytes | None
 def _chain_end(chain: str | None, source: str | None) -> bytes | None:
     if chain is None:
         return None
-    if source is None:
+    if source in {None, BROKER, ARCHIVE}:
         raise click.UsageError("--chain is for an export: name its folder by --source")
+    from history.export.chain import CHAIN_BYTES  # noqa: PLC0415 - help must not pay for it
+
     try:
-        return bytes.fromhex(chain)
+        end = bytes.fromhex(chain)
     except ValueError:
         raise click.BadParameter(f"{chain!r} is not hexadecimal", param_hint="--chain") from None
+    if len(end) != CHAIN_BYTES:
+        raise click.BadParameter(f"a chain's end has {2 * CHAIN_BYTES} digits, {chain!r} has not", param_hint="--chain")
+    return end
 
 
 def _print(output: Output, name: str, found: Audit) -> None:

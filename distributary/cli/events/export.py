@@ -51,7 +51,11 @@ async def _export(invocation: Invocation, folder: Path, addresses: str, source: 
             with reading_progress(output, "exporting", await log.extent()) as update:
                 done = await export_log(log, folder, addresses=Addresses(addresses), progress=update)
         except ExportError as error:
-            raise CommandError("export_failed", str(error)) from error
+            raise CommandError(
+                "export_failed",
+                f"{folder}: {error}",
+                hint=f"`events audit --source {folder}` tells what is wrong with an export that is there already",
+            ) from error
     _print(output, folder, done)
 
 

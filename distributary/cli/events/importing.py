@@ -34,14 +34,13 @@ def command(*, folder: Path, yes: bool) -> None:
 
 
 async def _import(invocation: Invocation, folder: Path) -> None:
-    from distributary.cli.events.opening import as_command_errors, opened_broker  # noqa: PLC0415 - help must not pay
+    from distributary.cli.events.opening import as_command_errors, opened_broker, opened_export  # noqa: PLC0415 - help must not pay
     from distributary.cli.events.progress import reading_progress  # noqa: PLC0415
     from distributary.config.services.shared import retentions  # noqa: PLC0415
-    from history.export.source import ExportSource  # noqa: PLC0415
 
     output = invocation.output
     with as_command_errors():
-        extent = await ExportSource(folder).extent()
+        extent = await opened_export(folder).extent()
         async with opened_broker(invocation) as (broker, config):
             with reading_progress(output, "importing", extent) as update:
                 kept = retentions(invocation.settings)

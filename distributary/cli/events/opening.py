@@ -22,6 +22,7 @@ from distributary.config.services.shared import broker_config
 from distributary.errors import CommandError, UnavailableError, UsageError
 from distributary.exits import ExitCode
 from history.export.faults import FaultFoundError
+from history.export.folder import ExportError, segments_in
 from history.export.source import ExportSource
 from history.sources.broker_log import BrokerLog
 from history.sources.port import Source, SourceError, SourceRefusedError
@@ -48,7 +49,7 @@ async def opened_log(invocation: Invocation, source: str | None) -> AsyncGenerat
         elif source == ARCHIVE:
             yield await stack.enter_async_context(_opened_archive(invocation))
         else:
-            yield ExportSource(_folder(source))
+            yield opened_export(Path(source))
 
 
 async def _broker_or_archive(stack: AsyncExitStack, invocation: Invocation) -> Source:
@@ -135,12 +136,27 @@ def report_troubles(invocation: Invocation) -> None:
         logging.getLogger(adapter).setLevel(logging.ERROR)
 
 
-def _folder(source: str) -> Path:
-    folder = Path(source)
+def opened_export(folder: Path) -> ExportSource:
+    """Open the export in a folder.
+
+    Raises:
+        CommandError: there is no such folder, or no export in it.
+    """
     if not folder.is_dir():
         raise UsageError(
             "source_unknown",
-            f"--source {source!r} is no folder",
+            f"--source {str(folder)!r} is no folder",
             hint="name broker, archive, or the folder that `events export` wrote",
         )
-    return folder
+    try:
+        is_export = bool(segments_in(folder))
+    except ExportError as error:
+        raise CommandError("export_unreadable", str(error)) from error
+    if not is_export:
+        raise CommandError(
+            "export_missing",
+            f"{folder} holds no export",
+            exit_code=ExitCode.NOT_FOUND,
+            hint="name the folder that `events export` wrote",
+        )
+    return ExportSource(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from distributary.cli.events.moments import Moment
 from distributary.cli.invocation import Invocation
 from distributary.errors import CommandError, UsageError
@@ -26,6 +28,8 @@ def question_of(path: str, address: str, at: Moment) -> tuple[FilePath, IPAddres
         raise UsageError(
             "time_wanted", "--at wants a time, not a place in the log", hint="like 2h or '2026-11-22 10:41'"
         )
+    if at > time.time_ns():
+        raise UsageError("time_to_come", "--at is yet to come", hint="leave it out to ask for now")
     try:
         return parse_path(path), normalise(address), at
     except InvalidNameError as error:
@@ -50,7 +54,8 @@ async def past_choice(invocation: Invocation, log: Source, *, path: FilePath, ad
             "choice_unknown",
             f"{error}",
             exit_code=ExitCode.NOT_FOUND,
-            hint="the log begins where `events ls --limit 1` says; an archive or an export may reach back further",
+            hint="how mirrors stand is recorded when visitors come; of what was before the log's first entry "
+            "(`events ls --limit 1`) only an archive or an export can tell",
         ) from error
     except GeoFileError as error:
         raise UsageError("geoip_unreadable", str(error)) from error

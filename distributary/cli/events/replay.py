@@ -11,6 +11,7 @@ from distributary.cli.command import Command
 from distributary.cli.events.moments import Moment
 from distributary.cli.events.options import source_option, until_option
 from distributary.cli.invocation import Invocation, current
+from distributary.errors import CommandError
 from distributary.exits import ExitCode
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ async def _replay(invocation: Invocation, until: Moment | None, source: str | No
 
     async with opened_log(invocation, source) as log:
         replayer = await _replayed(invocation.output, log, until)
+        if replayer.position is None and until is not None:
+            raise CommandError(
+                "log_begins_later",
+                f"{log.name} has nothing up to there",
+                exit_code=ExitCode.NOT_FOUND,
+                hint="`events ls --limit 1` shows where it begins; an archive or an export may reach back further",
+            )
         _print(invocation.output, log, replayer)
 
 
@@ -90,7 +98,7 @@ def _print(output: Output, log: Source, replayer: Replayer) -> None:
         output.snapshot("events.replay", {**told, **refused, **fleet})
         return
     if place is None:
-        output.note("the log has nothing up to there")
+        output.note("the log is empty")
     output.text(f"the fleet at {place or 'the beginning'}, {at}, after {replayer.entries} entries")
     _print_fleet(output, fleet)
     if replayer.refused:

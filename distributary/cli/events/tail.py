@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, NoReturn
+import errno
+import io
+import select
+import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 import click
 
@@ -48,22 +54,48 @@ async def _follow(
             printer = Printer(output, Filter(wanted(criteria, begin, None)), vhost=log.vhost, limit=limit)
             after = None if begin is None else await reached(log, begin) or Position(1, BEGINNING)
             output.note(f"following {log.name}; Ctrl-C ends it")
-            watching = asyncio.create_task(_watch(broker, output))
-            try:
-                await LiveLog(broker, log, take=printer.take, complain=output.note).run(after=after)
-            except EnoughError:
-                return
-            finally:
-                watching.cancel()
+            following = LiveLog(broker, log, take=printer.take, complain=output.note).run(after=after)
+            with suppress(EnoughError):
+                await _until_either_ends(following, _watch(broker, output))
+
+
+async def _until_either_ends(*endless: Coroutine[Any, Any, NoReturn]) -> None:
+    """Run what ends by an error alone, until one of them does; raise that."""
+    tasks = [asyncio.create_task(each) for each in endless]
+    try:
+        ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _watch(broker: Broker, output: Output) -> NoReturn:
-    """Say when the broker is away, and when it is back."""
+    """Say when the broker is away, and when it is back.
+
+    Raises:
+        BrokenPipeError: whoever read what is printed has gone; on a quiet log nothing would be written to notice it by.
+    """
     was_connected = True
     while True:
+        if is_reader_gone(sys.stdout):
+            raise BrokenPipeError(errno.EPIPE, "nobody reads")
         health = broker.health
         if health.connected != was_connected:
             lost = f"the broker is away ({health.last_error}); it goes on when it is back"
             output.note("the broker is back" if health.connected else lost, style=WARNING)
         was_connected = health.connected
         await asyncio.sleep(LOOK_EVERY_S)
+
+
+def is_reader_gone(stream: TextIO) -> bool:
+    """Tell whether a stream is a pipe that nobody reads any more."""
+    try:
+        descriptor = stream.fileno()
+    except io.UnsupportedOperation:  # no file at all
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
