@@ -229,6 +229,11 @@ def test_live_selector_knows_what_the_log_tells(stage: Stage) -> None:
     assert told.snapshot["differences"] == []
 
 
+def test_master_is_no_selector_to_compare_with(stage: Stage) -> None:
+    told = stage.run("events", "replay", "--diff", stage.fleet.master.url)
+    assert (told.exit_code, inside(told.error, "error")["code"]) == (ExitCode.NOT_FOUND, "no_selector")
+
+
 def test_log_is_audited_exported_and_audited_again_without_the_broker(stage: Stage, tmp_path: Path) -> None:
     found = stage.run("events", "audit")
     assert found.exit_code == ExitCode.OK, found.snapshot
@@ -287,6 +292,8 @@ def test_folder_without_an_export_is_not_found(stage: Stage, tmp_path: Path, com
         (("ls", "--source", "no-such-folder"), "source_unknown"),
         (("ls", "--source", "archive"), "archive_unconfigured"),
         (("ls", "--from", "yesterday"), "usage"),
+        (("ls", "--from", "1h", "--until", "2h"), "usage"),
+        (("ls", "--from", "g1:9", "--until", "g1:8"), "usage"),
         (("replay", "--until", "1h", "--diff"), "usage"),
         (("audit", "--chain", "00" * 16), "usage"),
         (("audit", "--source", "archive", "--chain", "00" * 16), "usage"),

@@ -39,7 +39,17 @@ def fetched_snapshot(invocation: Invocation, url: str | None) -> LiveView:
         CommandError: it does not answer, or what it answers cannot be used.
     """
     selector = invocation.selector() if url is None else Api(url, role="selector")
-    content = selector.get_bytes("/-/api/v1/snapshot")
+    try:
+        content = selector.get_bytes("/-/api/v1/snapshot")
+    except CommandError as error:
+        if error.exit_code != ExitCode.NOT_FOUND:
+            raise
+        raise CommandError(
+            "no_selector",
+            f"what answers at {selector.url} is no selector",
+            exit_code=ExitCode.NOT_FOUND,
+            hint="name a selector's own address, as `serve selector` prints it",
+        ) from error
     try:
         return LiveView(selector.url, *_read(content, site=site_of(read_site_secret(invocation.settings))))
     except (UnusableSnapshotError, SnapshotUnusableError) as error:

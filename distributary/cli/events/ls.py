@@ -8,7 +8,7 @@ from contextlib import aclosing
 import click
 
 from distributary.cli.command import Command
-from distributary.cli.events.moments import Moment
+from distributary.cli.events.moments import Moment, is_reversed
 from distributary.cli.events.options import chosen, filter_options, from_option, source_option, until_option
 from distributary.cli.invocation import Invocation, current
 
@@ -26,6 +26,8 @@ def command(
 
     Times are UTC and each event's own. Whoever gives no --from reads the whole log.
     """
+    if is_reversed(begin, until):
+        raise click.UsageError("--from is later than --until: nothing can be between them")
     asyncio.run(_list(current(), chosen(criteria), begin, until, limit, source))
 
 

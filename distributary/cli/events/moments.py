@@ -44,6 +44,13 @@ def parse_moment(text: str, *, now_ns: int) -> Moment:
         raise MomentError(f"{text!r} is no time: {HOW_TO_WRITE}") from None
 
 
+def is_reversed(begin: Moment | None, until: Moment | None) -> bool:
+    """Tell whether a span ends before it begins. A time and a place are known to do so only once the log is read."""
+    if isinstance(begin, Position):
+        return isinstance(until, Position) and until < begin
+    return isinstance(begin, int) and isinstance(until, int) and until < begin
+
+
 def _nanoseconds(moment: datetime) -> int:
     known = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     since = known - datetime.fromtimestamp(0, UTC)
