@@ -30,18 +30,8 @@ class ArchiveSource:
 
     def __init__(self, database: Database, *, vhost: str, name: str) -> None:
         self._database = database
-        self._vhost = vhost
-        self._name = name
-
-    @property
-    def vhost(self) -> str:
-        """Give the virtual host."""
-        return self._vhost
-
-    @property
-    def name(self) -> str:
-        """Name the database."""
-        return self._name
+        self.vhost = vhost
+        self.name = name
 
     async def extent(self) -> Extent:
         """Tell what there is.

@@ -25,24 +25,14 @@ class ExportSource:
         Raises:
             SourceError: there is none in this folder.
         """
-        self._folder = folder
+        self._folder, self.name = folder, str(folder)
         try:
             paths = segments_in(folder)
             if not paths:
                 raise SourceError(f"{folder} holds no export: name the folder that `events export` wrote")
-            self._vhost = read_header(paths[min(paths)]).vhost
+            self.vhost = read_header(paths[min(paths)]).vhost
         except ExportError as error:
             raise SourceError(str(error)) from error
-
-    @property
-    def vhost(self) -> str:
-        """Give the virtual host that the log was written in."""
-        return self._vhost
-
-    @property
-    def name(self) -> str:
-        """Name the folder."""
-        return str(self._folder)
 
     async def extent(self) -> Extent:
         """Tell what there is, by the segments' own ends. See ``Source``."""

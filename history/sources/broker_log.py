@@ -45,19 +45,9 @@ class BrokerLog:
 
     def __init__(self, broker: Broker, *, vhost: str, name: str, clock_s: Callable[[], float]) -> None:
         self._broker = broker
-        self._vhost = vhost
-        self._name = name
+        self.vhost = vhost
+        self.name = name
         self._clock_s = clock_s
-
-    @property
-    def vhost(self) -> str:
-        """Give the virtual host."""
-        return self._vhost
-
-    @property
-    def name(self) -> str:
-        """Name the broker."""
-        return self._name
 
     async def extent(self) -> Extent:
         """Tell what there is; ``last`` may be a place shortly behind the last entry, with none in between.
@@ -104,7 +94,7 @@ class BrokerLog:
         """Find the generations that are there and where they end now, the newest last."""
         numbers = await self._asked(generations(self._broker))
         if not numbers:
-            raise SourceError(f"there is no log in {self._name}: the master opens one when it starts")
+            raise SourceError(f"there is no log in {self.name}: the master opens one when it starts")
         return [
             _Part(number, await self._asked(self._broker.span(log_stream(number))))
             for number in numbers
@@ -127,13 +117,11 @@ class BrokerLog:
                 return await asking
         except TimeoutError:
             trouble = self._broker.health.last_error or "it is connected, but gives nothing"
-            raise SourceError(
-                f"{self._name} gave nothing for {PATIENCE_S:.0f} s ({trouble}); try again later"
-            ) from None
+            raise SourceError(f"{self.name} gave nothing for {PATIENCE_S:.0f} s ({trouble}); try again later") from None
         except AccessRefusedError as error:
-            refusal = f"{self._name} does not let us read the log: {error}; use the site's own user"
+            refusal = f"{self.name} does not let us read the log: {error}; use the site's own user"
             raise SourceRefusedError(refusal) from error
         except PublishError as error:
-            raise SourceError(f"{self._name} does not answer: {error}; try again later") from error
+            raise SourceError(f"{self.name} does not answer: {error}; try again later") from error
         except BrokerError as error:
-            raise SourceError(f"the log in {self._name} cannot be read: {error}") from error
+            raise SourceError(f"the log in {self.name} cannot be read: {error}") from error

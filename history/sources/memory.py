@@ -19,19 +19,9 @@ class MemorySource:
         self, entries: Sequence[Entry], *, vhost: str = VHOST, name: str = "memory", batch_max: int = BATCH_MAX
     ) -> None:
         self._entries = tuple(entries)
-        self._vhost = vhost
-        self._name = name
+        self.vhost = vhost
+        self.name = name
         self._batch_max = batch_max
-
-    @property
-    def vhost(self) -> str:
-        """Give the virtual host."""
-        return self._vhost
-
-    @property
-    def name(self) -> str:
-        """Name it."""
-        return self._name
 
     async def extent(self) -> Extent:
         """Tell what there is."""

@@ -262,6 +262,13 @@ def test_damaged_export_is_exit_code_6_with_the_place(stage: Stage, tmp_path: Pa
     assert error["segment"] == 1
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage"], ids=["empty", "something else"])
+def test_export_without_its_first_line_is_exit_code_6(stage: Stage, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "segment-00000001.zst").write_bytes(content)
+    told = stage.run("events", "audit", "--source", str(tmp_path))
+    assert (told.exit_code, inside(told.error, "error")["code"]) == (ExitCode.VERIFICATION_FAILED, "export_damaged")
+
+
 def test_broker_that_is_away_is_exit_code_5_with_what_to_do(stage: Stage) -> None:
     told = stage.run("events", "ls", DISTRIBUTARY_BROKER_URL="amqp://127.0.0.1:1/")
     assert (told.exit_code, inside(told.error, "error")["code"]) == (ExitCode.UNAVAILABLE, "broker_unreachable")

@@ -16,6 +16,7 @@ from broker.port import AccessRefusedError, Broker
 from broker.rabbitmq import RabbitBroker
 from distributary import logs
 from distributary.cli.events.options import ARCHIVE, BROKER
+from distributary.cli.events.proving import DamagedExportError
 from distributary.cli.invocation import Invocation
 from distributary.cli.output import WARNING
 from distributary.config.services.shared import broker_config
@@ -24,6 +25,7 @@ from distributary.exits import ExitCode
 from history.export.faults import FaultFoundError
 from history.export.folder import ExportError, segments_in
 from history.export.source import ExportSource
+from history.export.verification import verify
 from history.sources.broker_log import BrokerLog
 from history.sources.port import Source, SourceError, SourceRefusedError
 
@@ -140,7 +142,7 @@ def opened_export(folder: Path) -> ExportSource:
     """Open the export in a folder.
 
     Raises:
-        CommandError: there is no such folder, or no export in it.
+        CommandError: there is no such folder, no export in it, or one whose first line is damaged.
     """
     if not folder.is_dir():
         raise UsageError(
@@ -159,4 +161,9 @@ def opened_export(folder: Path) -> ExportSource:
             exit_code=ExitCode.NOT_FOUND,
             hint="name the folder that `events export` wrote",
         )
-    return ExportSource(folder)
+    try:
+        return ExportSource(folder)
+    except SourceError as error:
+        if fault := verify(folder).fault:  # it ends at the first line
+            raise DamagedExportError(str(folder), fault) from error
+        raise
