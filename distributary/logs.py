@@ -77,7 +77,8 @@ def configure(*, role: str, console: bool, colours: bool = False) -> None:
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
+        # Nothing logs per visit, so a logger need not remember how it was set up; and whoever sets it up anew is heard.
+        cache_logger_on_first_use=False,
     )
     _configure_stdlib(shared, _renderers(console=console, colours=colours))
 
