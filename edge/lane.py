@@ -2,9 +2,10 @@
 
 ``Lane`` looks at what arrived on a connection. Where that is one or more *simple* requests (a GET or HEAD of HTTP/1.1,
 every line by a grammar stricter than HTTP's, nothing that frames a body, asks for an upgrade or for a word before the
-body), an ``Answerer`` decides each of them without waiting, and the answers leave in one write. What is not simple, or
-not for the answerer to decide, is given to aiohttp's own protocol, together with the connection: aiohttp stays the one
-truth of HTTP, and a lane may refuse to understand whatever it likes.
+body), an ``Answerer`` decides each of them without waiting, and the answers leave in one write, at the end of the
+loop's turn (``edge.unsent``). What is not simple, or not for the answerer to decide, is given to aiohttp's own
+protocol, together with the connection: aiohttp stays the one truth of HTTP, and a lane may refuse to understand
+whatever it likes.
 
 The connection comes back when aiohttp has answered a request that was simple, and nothing else arrived meanwhile: a
 proxy keeps its connections for long, and one odd visitor must not slow all that come after him. After anything that is
@@ -29,6 +30,7 @@ from typing import Final, TypeAlias, assert_never, cast
 import structlog
 
 from edge.gate import Gate, Seat
+from edge.unsent import Unsent
 from edge.visitors import peer_address
 
 HEAD_BYTES_MAX: Final = 4096  # browsers send a kilobyte; whoever sends more is no simple visitor
@@ -178,6 +180,7 @@ class Lanes:
     server_name: str
     heir: Callable[[], Heir]
     admit: Callable[[asyncio.BaseTransport], Seat | None]
+    unsent: Unsent
     open: set[Lane] = field(default_factory=set["Lane"])
     _ends: dict[tuple[bool, bool], bytes] = field(default_factory=dict[tuple[bool, bool], bytes])
     _ends_s: int = -1
@@ -206,7 +209,8 @@ class Lanes:
         return answers, at, Verdict.STRANGE
 
     def close(self) -> None:
-        """End all connections: none of them waits for an answer."""
+        """End all connections: none of them waits for an answer that is not decided."""
+        self.unsent.flush()
         for lane in tuple(self.open):
             lane.close()
 
@@ -278,21 +282,18 @@ class Lane(asyncio.Protocol):
             data = self._begun + data
         answers, at, verdict = self._lanes.answer_all(data, self._peer)
         if answers:
-            transport.write(answers)
+            self._lanes.unsent.add(transport, answers, verdict is Verdict.LAST)
+        self._begun = data[at:]
         if verdict is Verdict.ANSWERED:
-            self._begun = b""
             self._due_s = self._loop.time() + self._lanes.deadlines.idle_s
         else:
-            self._begun = data[at:]
-            self._go_on(verdict, transport)
+            self._go_on(verdict)
 
-    def _go_on(self, verdict: Verdict, transport: asyncio.Transport) -> None:
+    def _go_on(self, verdict: Verdict) -> None:
         """Do with a connection what is to be done after the answers that it got at once."""
         match verdict:
-            case Verdict.ANSWERED:
+            case Verdict.ANSWERED | Verdict.LAST:
                 pass
-            case Verdict.LAST:
-                transport.close()
             case Verdict.BEGUN:
                 self._await_rest()
             case Verdict.ANOTHERS:
@@ -363,6 +364,7 @@ class Lane(asyncio.Protocol):
         assert transport is not None  # noqa: S101 - who hands over has it
         assert place is not None  # noqa: S101 - see above
         self._let_go()
+        self._lanes.unsent.flush()  # its answers come before what is written there
         heir = self._lanes.heir()
         transport.set_protocol(heir)
         heir.inherit(transport, place, due_s=min(due_s, self._loop.time() + self._lanes.deadlines.head_s), lane=lane)

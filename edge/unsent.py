@@ -1,0 +1,36 @@
+"""Answers that leave together, at the end of the loop's turn in which they were decided.
+
+A write wakes whoever waits for it: he takes a processor, and with it the caches that the next decision lives in. Where
+many requests lie there at once, all of them are decided first, and the kernel then sends one answer after the other.
+Whoever asks alone waits no longer for it: the turn ends when nobody else has asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Unsent:
+    """The answers of one turn of the loop. What is written to these transports otherwise must come after ``flush``."""
+
+    __slots__ = ("_answers", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._answers: list[tuple[asyncio.Transport, bytes, bool]] = []
+
+    def add(self, transport: asyncio.Transport, answer: bytes, is_last: bool) -> None:  # noqa: FBT001 - called for each request, where a keyword is felt
+        """Send an answer at the end of this turn; the connection ends with one that ``is_last``."""
+        if not self._answers:
+            self._loop.call_soon(self.flush)
+        self._answers.append((transport, answer, is_last))
+
+    def flush(self) -> None:
+        """Send all that there is now, in its order."""
+        answers, self._answers = self._answers, []
+        for transport, answer, is_last in answers:
+            if transport.is_closing():  # its client has left in this very turn; uvloop takes no more for him
+                continue
+            transport.write(answer)
+            if is_last:
+                transport.close()

@@ -1,0 +1,95 @@
+"""Answers wait for the end of the loop's turn, and no longer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from edge.gate import ConnectionLimits, Gate
+from edge.lane import Deadlines, Heir, Lane, Lanes
+from edge.unsent import Unsent
+
+REQUEST = b"GET /a.iso HTTP/1.1\r\nHost: dl.example\r\n\r\n"
+ANSWER = b"HTTP/1.1 302 Found\r\n"
+
+
+class Wire(asyncio.Transport):
+    """Keeps what is written to any of the wires, in order. A closed one takes nothing, as uvloop's."""
+
+    def __init__(self, name: str, written: list[tuple[str, bytes]]) -> None:
+        super().__init__()
+        self.name, self.written, self.closed = name, written, False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.closed:
+            raise RuntimeError("the handler is closed")
+        self.written.append((self.name, bytes(data)))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_answers_leave_together_once_all_of_a_turn_are_decided() -> None:
+    written: list[tuple[str, bytes]] = []
+    ana, bob = Wire("ana", written), Wire("bob", written)
+    unsent = Unsent(asyncio.get_running_loop())
+    unsent.add(ana, b"1", is_last=False)
+    unsent.add(bob, b"2", is_last=False)
+    assert not written
+    await asyncio.sleep(0)
+    assert written == [("ana", b"1"), ("bob", b"2")]
+    unsent.add(bob, b"3", is_last=False)
+    await asyncio.sleep(0)
+    assert written[2:] == [("bob", b"3")]
+    assert not ana.closed
+    assert not bob.closed
+
+
+async def test_a_connection_ends_behind_its_last_answer() -> None:
+    written: list[tuple[str, bytes]] = []
+    ana = Wire("ana", written)
+    unsent = Unsent(asyncio.get_running_loop())
+    unsent.add(ana, b"bye", is_last=True)
+    assert not ana.closed
+    unsent.flush()
+    assert written == [("ana", b"bye")]
+    assert ana.closed
+    await asyncio.sleep(0)
+    assert written == [("ana", b"bye")]
+
+
+async def test_who_has_left_keeps_nobody_from_his_answer() -> None:
+    written: list[tuple[str, bytes]] = []
+    ana, bob = Wire("ana", written), Wire("bob", written)
+    unsent = Unsent(asyncio.get_running_loop())
+    unsent.add(ana, b"1", is_last=False)
+    unsent.add(bob, b"2", is_last=False)
+    ana.close()
+    unsent.flush()
+    assert written == [("bob", b"2")]
+
+
+async def test_a_server_that_ends_sends_what_it_has_decided() -> None:
+    written: list[tuple[str, bytes]] = []
+    ana = Wire("ana", written)
+    loop, gate = asyncio.get_running_loop(), Gate(ConnectionLimits())
+    lanes = Lanes(
+        answer=lambda _request: ANSWER,
+        gate=gate,
+        deadlines=Deadlines(head_s=60.0, idle_s=60.0),
+        server_name="distributary",
+        heir=Heir,
+        admit=lambda _transport: gate.enter("127.0.0.1"),
+        unsent=Unsent(loop),
+    )
+    lane = Lane(lanes, loop)
+    lane.connection_made(ana)
+    lane.data_received(REQUEST)
+    assert not written
+    lanes.close()
+    ((_, sent),) = written
+    assert sent.startswith(ANSWER)
+    assert ana.closed
+    lane.connection_lost(None)
