@@ -1,7 +1,7 @@
 """What this selector says: numbered at once, published in the background, and never waited for by a visitor.
 
-Grants are said in batches, one for each mirror, the oldest few each tenth of a second: a message costs more than a
-redirect does.
+Grants are said in batches, one for each mirror, since a message costs more than a redirect does: what has gathered in
+one round is said in the next, the oldest few batches, one at each turn, so that no visitor waits for more than one.
 Numbers rise over restarts, too (they begin at the start's microseconds): load reports tell the highest that they count
 and know nothing of epochs. A notice that finds no room is dropped before it is numbered, so no gap appears.
 """
@@ -25,10 +25,12 @@ from selection.answering.waiting import Waiting
 
 # Some seconds of a release day's redirects, 50 MB. The notices are for slots and the audit; the token is enough.
 WAITING_MAX: Final = 50_000
-GATHERED_FOR_S: Final = 0.1  # a visitor takes as long to follow his redirect
 # A message costs a selector as much as ten redirects, whatever is in it: so a hundred a second, and in a fleet of a
 # thousand each mirror has one in ten seconds. What tells a mirror of its visitor in time is the token.
-RIPENED_MAX: Final = 10
+TURN_S: Final = 0.01
+TURNS_PER_ROUND: Final = (
+    10  # a batch gathers for a tenth of a second at least: a visitor takes as long to follow his link
+)
 RECORDS_WAITING_MAX: Final = 25_000  # what mirrors must know goes before what auditors want to
 LAST_WORDS_S: Final = 2.0  # a healthy broker takes them in milliseconds; a stop must not wait for another
 _NS_PER_US: Final = 1000
@@ -130,14 +132,18 @@ class Announcer:
             await self._say_the_last()
 
     async def _ripen(self) -> None:
+        begun_to = self._last
         while True:
             await self._gathering.wait()
-            await asyncio.sleep(GATHERED_FOR_S)
             self._gathering.clear()
-            if self._waiting.ripen(RIPENED_MAX):
-                self._gathering.set()
+            gathered_to, begun_to = begun_to, self._last
+            for _ in range(TURNS_PER_ROUND):
+                await asyncio.sleep(TURN_S)
+                if self._waiting.ripen_oldest(gathered_to):
+                    self._relay.wake()
             self._flush()
-            self._relay.wake()
+            if self._waiting.is_gathering:
+                self._gathering.set()
 
     async def _say_the_last(self) -> None:
         self._flush()

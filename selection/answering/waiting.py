@@ -32,7 +32,6 @@ class _Batch:
     mirror: MirrorName
     number: int
     grants: list[Granted] = field(default_factory=list[Granted])
-    is_ripe: bool = False
 
 
 class _Written(NamedTuple):
@@ -57,6 +56,7 @@ class Waiting:
         self._echoes = echoes
         self._due: dict[int, Envelope | _Batch | _Written] = {}
         self._open: dict[MirrorName, _Batch] = {}
+        self._unripe: dict[int, _Batch] = {}  # the oldest first
         self.length = 0
 
     def add(self, envelope: Envelope) -> None:
@@ -83,17 +83,28 @@ class Waiting:
         if batch is None or len(batch.grants) >= BATCH_MAX:
             if batch is not None:
                 self._ripen(batch)
-            batch = self._open[mirror] = _Batch(mirror, next_number)
+            batch = self._open[mirror] = self._unripe[next_number] = _Batch(mirror, next_number)
         batch.grants.append(granted)
         self.length += 1
         return batch.number
 
-    def ripen(self, at_most: int | None = None) -> bool:
-        """Let the relay have the oldest batches, or all that there are; tell whether some are left."""
-        unripe = (batch for batch in self._open.values() if not batch.is_ripe)
-        for batch in list(islice(unripe, at_most)):
-            self._ripen(batch)
-        return next(unripe, None) is not None
+    @property
+    def is_gathering(self) -> bool:
+        """Tell whether there are batches that the relay may not have yet."""
+        return bool(self._unripe)
+
+    def ripen(self) -> None:
+        """Let the relay have all batches."""
+        self._due |= self._unripe
+        self._unripe.clear()
+
+    def ripen_oldest(self, last_number: int) -> bool:
+        """Let the relay have the oldest batch that it has not, if it was begun by this number; tell whether it was."""
+        number = next(iter(self._unripe), None)
+        if number is None or number > last_number:
+            return False
+        self._ripen(self._unripe[number])
+        return True
 
     async def pending(self, limit: int) -> Sequence[Pending]:
         """Give those that became ripe first."""
@@ -106,8 +117,7 @@ class Waiting:
             del self._due[position]
 
     def _ripen(self, batch: _Batch) -> None:
-        if not batch.is_ripe:
-            batch.is_ripe = True
+        if self._unripe.pop(batch.number, None) is not None:
             self._due[batch.number] = batch
 
     def _written(self, number: int) -> _Written:

@@ -187,6 +187,29 @@ async def test_batch_that_is_full_is_followed_by_the_next() -> None:
     assert [len(event.grants) for event in await written(waiting)] == [BATCH_MAX, 1]
 
 
+async def test_batches_ripen_the_oldest_first_and_none_before_its_round() -> None:
+    waiting = new_waiting()
+    for number, mirror in enumerate([ANA, BOB, ANA, MirrorName("cat")], 1):
+        waiting.put(mirror, granted(number), next_number=number)
+    ripened: list[list[int]] = []
+    while waiting.ripen_oldest(2):
+        ripened.append([each.position for each in await waiting.pending(10)])
+    assert ripened == [[1], [1, 2]]
+    assert waiting.is_gathering
+    assert waiting.ripen_oldest(4)
+    assert not waiting.is_gathering
+
+
+async def test_a_mirror_that_fills_batch_after_batch_keeps_no_other_waiting() -> None:
+    waiting = new_waiting()
+    waiting.put(ANA, granted(), next_number=1)
+    waiting.put(BOB, granted(), next_number=2)
+    for number in range(BATCH_MAX):
+        waiting.put(ANA, granted(number), next_number=3)
+    assert waiting.ripen_oldest(2)
+    assert [each.position for each in await waiting.pending(10)] == [1, 2]
+
+
 async def test_no_batch_is_larger_than_an_event_may_be() -> None:
     waiting = new_waiting()
     path = "/".join(["ä" * 50] * (PATH_BYTES_MAX // 102))
@@ -195,7 +218,7 @@ async def test_no_batch_is_larger_than_an_event_may_be() -> None:
     assert sum(len(event.grants) for event in await written(waiting)) == 700
 
 
-_STEPS = st.lists(st.sampled_from(["ana", "bob", "cat", "ripen", "publish", "fail"]), max_size=60)
+_STEPS = st.lists(st.sampled_from(["ana", "bob", "cat", "ripen", "ripen oldest", "publish", "fail"]), max_size=60)
 
 
 @given(_STEPS)
@@ -207,6 +230,8 @@ async def test_each_grant_is_said_once_and_under_its_number_whatever_the_broker_
     for step, what in enumerate([*steps, "ripen", "publish"]):
         if what == "ripen":
             waiting.ripen()
+        elif what == "ripen oldest":
+            waiting.ripen_oldest(last)
         elif what in ("publish", "fail"):
             pending = await waiting.pending(100)
             for each in pending:
