@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -83,18 +82,9 @@ class Site:
 
     def published(self, numbers: Sequence[int]) -> Iterator[Envelope]:
         """Publish files in the catalogue and a channel."""
-        for number, channel in itertools.product(numbers, (ORIGIN_CHANNEL, CHANNEL)):
-            event = FilePublished(
-                channel=channel,
-                channel_sequence=number + 1,
-                path=path_of(number),
-                generation=1,
-                size_bytes=10_000 + 977 * number,
-                sha256=digest_of(number),
-                media_type="application/vnd.debian.binary-package",
-                published_at_ns=1_790_000_000_000_000_000 + number,
-            )
-            yield self.say(MASTER_SOURCE, event)
+        for number in numbers:  # no ``product``: it keeps all numbers, in memory that is being measured
+            for channel in (ORIGIN_CHANNEL, CHANNEL):
+                yield self.say(MASTER_SOURCE, self._published(number, channel))
 
     def ready(self, name: MirrorName, number: int) -> Envelope:
         """Let a mirror hold a file."""
@@ -155,6 +145,18 @@ class Site:
             for name in self.rng.sample(names, REPORTS_A_RECORD):
                 downloads = tuple(self._downloads(self.rng.sample(granted, DOWNLOADS_A_REPORT)))
                 yield self.say(mirror_source(name), DownloadsReported(mirror=name, downloads=downloads))
+
+    def _published(self, number: int, channel: ChannelName) -> FilePublished:
+        return FilePublished(
+            channel=channel,
+            channel_sequence=number + 1,
+            path=path_of(number),
+            generation=1,
+            size_bytes=10_000 + 977 * number,
+            sha256=digest_of(number),
+            media_type="application/vnd.debian.binary-package",
+            published_at_ns=1_790_000_000_000_000_000 + number,
+        )
 
     def _granted(self) -> Granted:
         number = self.rng.randrange(CATALOGUE)
