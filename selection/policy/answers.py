@@ -25,20 +25,37 @@ class Question(NamedTuple):
     wanted: int
 
 
+class Group(NamedTuple):
+    """The candidates in one group of a ranking, and which group that is there."""
+
+    at: int
+    candidates: int
+
+
+NO_GROUP: Final = Group(0, 0)
+
+
 @dataclass(slots=True)
 class Answer:
-    """The near-equals, where they are few, by name; and the ``best`` few of all, one more than are asked for.
+    """What was found.
 
-    ``others`` has the mirrors of ``best`` without the one of a number, as they were at a version of the view.
+    Attributes:
+        few: the near-equals that are drawn from, by name, where they are few.
+        many: the same where they are many.
+        best: the best few of all, one more than are asked for; none: nobody can be sent this visitor.
+        size_bytes: the memory that question and answer take.
+        version: that of the view of which ``others`` tell.
+        others: the mirrors of ``best`` without the one of a number.
     """
 
-    near: tuple[int, ...]
+    few: tuple[int, ...]
+    many: Group
     best: tuple[int, ...]
     size_bytes: int
     version: int = -1
     others: dict[int, tuple[Mirror, ...]] = field(default_factory=dict[int, tuple[Mirror, ...]])
 
 
-def answer_bytes(question: Question) -> int:
+def answer_bytes(question: Question, many: Group) -> int:
     """Estimate how much memory a question and its answer take."""
-    return _ANSWER_BYTES + int(sum(pool.bit_length() for pool in question.pools) / _BITS_PER_BYTE)
+    return _ANSWER_BYTES + int(sum(map(int.bit_length, (*question.pools, many.candidates))) / _BITS_PER_BYTE)

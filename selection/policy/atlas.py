@@ -18,6 +18,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cache
 from typing import Final, NamedTuple, TypeAlias
 
 from events.schemas import Profile, Reach
@@ -34,6 +36,7 @@ RING_GROWTH: Final = 1.5
 NEAR_KM_MIN: Final = 1.0  # rings that begin at nothing never end; 25 of them reach around the Earth from here
 FARTHEST_KM: Final = math.pi * EARTH_RADIUS_KM
 _BEYOND_ALL: Final = 2.0  # no cosine is as large, whatever the rounding
+_NONE: Final[AbstractSet[int]] = frozenset()
 _NO_COUNTRY: Final = "-"  # no mirror says it stands there, while one may say nothing
 
 
@@ -80,8 +83,13 @@ def locale_of(place: Place, *, asn: int) -> Locale:
     """Give what rankings go by of a place; ``asn`` is the visitor's, or 0 where no mirror is in it."""
     vector = None
     if place.latitude is not None and place.longitude is not None:
-        vector = vector_of(*cell_centre(cell_of(place.latitude, place.longitude)))
+        vector = _middle_of(cell_of(place.latitude, place.longitude))
     return Locale(vector, place.precise, place.country, place.continent, asn)
+
+
+@cache  # there are some 16,000 cells
+def _middle_of(cell: int) -> Vector:
+    return vector_of(*cell_centre(cell))
 
 
 def vector_of(latitude: float, longitude: float) -> Vector:
@@ -140,9 +148,18 @@ class Atlas:
     def levels(self, locale: Locale, first: int = 0, end: int | None = None) -> bytearray:
         """Give the level of each mirror, by number; with ``first`` and ``end`` those of a slice of the numbers."""
         levels = bytearray(self._plain_levels(locale, self._points[first:end]))
-        for number in self._odd | self._by_asn.get(locale.asn, set()):
+        for number in self._odd | self._by_asn.get(locale.asn, _NONE):
             if 0 <= number - first < len(levels):
                 levels[number - first] = self.level(locale, number)
+        return levels
+
+    def levels_of(self, locale: Locale, numbers: Sequence[int]) -> list[int]:
+        """Give the levels of a few mirrors, in their order."""
+        levels = self._plain_levels(locale, [self._points[number] for number in numbers])
+        apart = self._by_asn.get(locale.asn, _NONE)
+        for at, number in enumerate(numbers):
+            if number in self._odd or number in apart:
+                levels[at] = self.level(locale, number)
         return levels
 
     def level(self, locale: Locale, number: int) -> int:

@@ -99,8 +99,6 @@ class DrawTable:
     def refresh(self, weights: Weights, group: int) -> None:
         """Take up the bounds of the group's members as they are now."""
         rebounds = weights.rebounds
-        if self.version == rebounds.version:
-            return
         numbers = rebounds.since(self.version)
         if numbers is None or len(numbers) > len(self._members) or any(group & weights.bits[n] for n in numbers):
             self._add_up(weights)

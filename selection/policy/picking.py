@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final
 
-from selection.policy.answers import ANSWERS_KEPT, Answer, Question, answer_bytes
-from selection.policy.drawing import (
-    FEW,
-    Dice,
-    DrawTable,
-    draw_from,
-    draw_ordered,
-)
+from selection.policy.answers import ANSWERS_KEPT, NO_GROUP, Answer, Group, Question, answer_bytes
+from selection.policy.drawing import FEW, Dice, DrawTable, draw_from, draw_ordered
 from selection.policy.eligible import NOBODY, Eligible
 from selection.policy.ranking import NEIGHBOURS, Ranking, Rankings
 from selection.policy.sticky import StickyKey, stuck_to
@@ -40,75 +34,92 @@ class Picker:
     ) -> int:
         """Draw one of the best group of a pool that has enough quota left for a file, or nobody."""
         while pool:
-            index, candidates = ranking.nearest(pool, neighbours)
+            nearest = ranking.nearest(pool, neighbours)
+            candidates = nearest.candidates
             if not candidates:
                 return NOBODY
             number = candidates.bit_length() - 1
             bits = self._weights.bits
             if candidates != bits[number]:
-                number = self._stick(candidates, key) if key else self._draw(candidates, index, ranking, dice)
+                number = self._stick(candidates, key) if key else self._draw(nearest, ranking, dice)
             if self._eligible.can_serve(number, size_bytes):
                 return number
             pool ^= bits[number]
         return NOBODY
 
-    def draw_near(self, near: tuple[int, ...], dice: Dice, size_bytes: int) -> int:
+    def draw_near(self, answer: Answer, ranking: Ranking, dice: Dice, size_bytes: int) -> int:
         """Draw one of the near-equals of an answer; nobody: the one that was drawn has too little quota left."""
-        number = draw_ordered(near, self._weights, dice)
+        few = answer.few
+        number = draw_ordered(few, self._weights, dice) if few else self._draw(answer.many, ranking, dice)
         return number if self._eligible.can_serve(number, size_bytes) else NOBODY
 
     def answer(self, ranking: Ranking, question: Question) -> Answer:
         """Give what does not depend on the dice, as it was found before or anew."""
         answer = ranking.answers.get(question)
         if answer is None:
-            if len(ranking.answers) >= ANSWERS_KEPT:
-                self._rankings.grew(-sum(known.size_bytes for known in ranking.answers.values()))
-                ranking.answers.clear()
-            pools, neighbours, wanted = question
-            best = tuple(self.best(pools, ranking, neighbours=neighbours, count=wanted + 1))
-            answer = Answer(self._few(question, ranking), best, answer_bytes(question))
+            answer = self._answered(ranking, question)
             if ranking.is_whole:
-                ranking.answers[question] = answer
-                self._rankings.grew(answer.size_bytes)
+                self._keep(answer, ranking, question)
         return answer
 
-    def _few(self, question: Question, ranking: Ranking) -> tuple[int, ...]:
-        """Give the mirrors that are drawn from, by name, where they are few."""
-        nearest = (ranking.nearest(pool, question.neighbours)[1] for pool in question.pools)
-        first = next(filter(None, nearest), 0)
-        if first.bit_count() > FEW:
-            return ()
-        return tuple(sorted(self._weights.numbers_in(first), key=self._weights.order.__getitem__))
+    def _keep(self, answer: Answer, ranking: Ranking, question: Question) -> None:
+        if len(ranking.answers) >= ANSWERS_KEPT:
+            self._rankings.grew(-sum(known.size_bytes for known in ranking.answers.values()))
+            ranking.answers.clear()
+        ranking.answers[question] = answer
+        self._rankings.grew(answer.size_bytes)
 
-    def best(self, pools: Sequence[int], ranking: Ranking, *, neighbours: int, count: int) -> list[int]:
-        """Give the best few of some pools, without dice. In a group begin where the place says, not with the same."""
-        found: list[int] = []
-        for pool in pools:
-            left = pool
-            while left and len(found) < count:
-                _, candidates = ranking.nearest(left, neighbours)
-                if not candidates:
-                    break
-                below = candidates & ((1 << ranking.turn % candidates.bit_length()) - 1)
-                found += self._weights.numbers_in(below, count - len(found))
-                found += self._weights.numbers_in(candidates ^ below, count - len(found))
-                left ^= candidates
-        return found
+    def _answered(self, ranking: Ranking, question: Question) -> Answer:
+        pools, neighbours, wanted = question
+        if not neighbours and sum(map(int.bit_count, pools)) <= FEW:
+            return self._answered_of_few(ranking, question)
+        groups = ranking.groups(pools, neighbours)
+        few, many = (), next(groups, NO_GROUP)
+        best = self._in_turn(many.candidates, ranking.turn, wanted + 1)
+        while len(best) <= wanted and (group := next(groups, None)):
+            best += self._in_turn(group.candidates, ranking.turn, wanted + 1 - len(best))
+        if many.candidates.bit_count() <= FEW:
+            few, many = self._by_name(self._weights.numbers_in(many.candidates)), NO_GROUP
+        return Answer(few, many, tuple(best), answer_bytes(question, many))
 
-    def _draw(self, candidates: int, index: int, ranking: Ranking, dice: Dice) -> int:
+    def _answered_of_few(self, ranking: Ranking, question: Question) -> Answer:
+        """Do the same where so few mirrors can be sent the visitor that it is quicker to sort them."""
+        best: list[int] = []
+        few: tuple[int, ...] = ()
+        for pool in filter(None, question.pools):
+            ordered = ranking.in_order(self._weights.numbers_in(pool))
+            if ordered and not few:
+                level = ranking.level_of(ordered[0])
+                few = self._by_name([number for number in ordered if ranking.level_of(number) == level])
+            best += ordered
+        return Answer(few, NO_GROUP, tuple(best[: question.wanted + 1]), answer_bytes(question, NO_GROUP))
+
+    def _in_turn(self, candidates: int, turn: int, count: int) -> list[int]:
+        """Give a few of a group, without dice: begin where the place says, not with the same everywhere."""
+        if candidates.bit_count() <= 1:
+            return self._weights.numbers_in(candidates)
+        below = candidates & ((1 << turn % candidates.bit_length()) - 1)
+        found = self._weights.numbers_in(below, count)
+        return found + self._weights.numbers_in(candidates ^ below, count - len(found))
+
+    def _by_name(self, numbers: Iterable[int]) -> tuple[int, ...]:
+        return tuple(sorted(numbers, key=self._weights.order.__getitem__))
+
+    def _draw(self, nearest: Group, ranking: Ranking, dice: Dice) -> int:
         """Draw by weight: one of a few at once, one of many by the group's table."""
-        weights = self._weights
+        weights, (index, candidates) = self._weights, nearest
         if candidates.bit_count() > FEW and index != NEIGHBOURS:
             table = ranking.tables.get(index) or self._make_table(index, ranking)
-            table.refresh(weights, ranking.group(index))
+            if table.version != weights.rebounds.version:
+                table.refresh(weights, ranking.group(index))
             number = table.throw(candidates, weights, dice)
             if number >= 0:
                 return number
         return draw_from(weights.numbers_in(candidates), weights, dice)
 
     def _make_table(self, index: int, ranking: Ranking) -> DrawTable:
-        members = sorted(self._weights.numbers_in(ranking.group(index)), key=self._weights.order.__getitem__)
-        table = ranking.tables[index] = DrawTable(self._weights, members)
+        weights = self._weights
+        table = ranking.tables[index] = DrawTable(weights, self._by_name(weights.numbers_in(ranking.group(index))))
         self._rankings.grew(table.size_bytes)
         return table
 

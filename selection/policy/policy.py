@@ -84,8 +84,8 @@ class Policy:
         pools, ranking, neighbours = field = self._field(file, visitor, now_s)
         answer = self._picker.answer(ranking, Question(pools, neighbours, count))
         number = NOBODY
-        if answer.near and not file.tags:
-            number = self._picker.draw_near(answer.near, rng.random, file.size_bytes)
+        if answer.best and not file.tags:
+            number = self._picker.draw_near(answer, ranking, rng.random, file.size_bytes)
         if number == NOBODY and answer.best:
             number = self._drawn(field, file, visitor, rng)
         mirror = None if number == NOBODY else self._view.by_number(number)

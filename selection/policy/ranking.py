@@ -2,7 +2,8 @@
 
 A ranking is a list of groups, each better than the next; inside a group nothing but chance decides. It is kept as
 bit sets, one for each group together with all better ones: the best group that has a candidate is then found by
-halving, and the candidates in it are one ``&`` away.
+halving, and the candidates in it are one ``&`` away. Beside them stands the level of each mirror, by which a few are
+sorted sooner than they are found in groups.
 
 Rankings are kept as long as they fit. When a mirror moves they are not made anew: each is put right, for that mirror
 alone. Both is done ahead of visitors, in slices between their requests (``prepare``). Whoever comes before that waits
@@ -13,11 +14,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from selection.places.place import KEY_WITHOUT_ASN, Place
-from selection.policy.answers import Answer, Question
+from selection.policy.answers import Answer, Group, Question
 from selection.policy.atlas import OUT_OF_REACH, OWN_NETWORK, Atlas, Locale, locale_of
 from selection.policy.drawing import FEW, DrawTable
 
@@ -32,6 +34,7 @@ TURNS: Final = 1_000_003  # a prime: keys differ in few of their digits
 _BITS_PER_BYTE: Final = 7.5  # CPython keeps 30 bits in 4 bytes
 _SET_BYTES: Final = 36
 _LEVELS: Final = 256
+_NO_LEVEL: Final = bytes([OUT_OF_REACH])
 
 # For each level a table that makes "1" of it and of those below, and "0" of those above.
 _UP_TO: Final = tuple(
@@ -53,10 +56,11 @@ class Ranking:
         is_whole: it has all mirrors, and not only those that one visitor may be sent to.
     """
 
-    __slots__ = ("_levels", "_upto", "answers", "is_whole", "locale", "tables", "turn", "version")
+    __slots__ = ("_level_by_number", "_levels", "_upto", "answers", "is_whole", "locale", "tables", "turn", "version")
 
-    def __init__(self, locale: Locale, *, version: int, turn: int, is_whole: bool = True) -> None:
+    def __init__(self, levels: bytearray, locale: Locale, *, version: int, turn: int, is_whole: bool = True) -> None:
         self.locale = locale
+        self._level_by_number = levels  # it is ours from now on
         self._levels: list[int] = []
         self._upto: list[int] = []
         self.version = version
@@ -68,20 +72,24 @@ class Ranking:
     @classmethod
     def of_all(cls, levels: bytearray, locale: Locale, *, version: int, turn: int) -> Ranking:
         """Make the ranking of all mirrors from the level of each."""
-        made = cls(locale, version=version, turn=turn)
-        levels.reverse()  # the lowest bit is written last
+        made = cls(levels, locale, version=version, turn=turn)
+        lowest_last = levels[::-1]  # as the digits of a number are written
         made._levels = sorted(set(levels) - {OUT_OF_REACH})
-        made._upto = [int(levels.translate(_UP_TO[level]), 2) for level in made._levels]
+        made._upto = [int(lowest_last.translate(_UP_TO[level]), 2) for level in made._levels]
         return made
 
     @classmethod
-    def of_few(cls, atlas: Atlas, numbers: Iterable[int], locale: Locale, *, turn: int) -> Ranking:
+    def of_few(cls, atlas: Atlas, numbers: Sequence[int], locale: Locale, *, turn: int) -> Ranking:
         """Make one of a few mirrors alone. Among them it decides as that of all mirrors does."""
-        made = cls(locale, version=atlas.changes.version, turn=turn, is_whole=False)
-        for number in numbers:
-            level = atlas.level(locale, number)
-            if level != OUT_OF_REACH:
-                made._insert(1 << number, level)
+        levels = bytearray(_NO_LEVEL) * len(atlas)
+        groups: dict[int, int] = {}
+        for number, level in zip(numbers, atlas.levels_of(locale, numbers), strict=True):
+            levels[number] = level
+            groups[level] = groups.get(level, 0) | 1 << number
+        groups.pop(OUT_OF_REACH, None)
+        made = cls(levels, locale, version=atlas.changes.version, turn=turn, is_whole=False)
+        made._levels = sorted(groups)
+        made._upto = [*accumulate([groups[level] for level in made._levels], int.__or__)]
         return made
 
     @property
@@ -89,21 +97,22 @@ class Ranking:
         """Estimate how much memory it takes, its tables and answers too."""
         sets = sum(_SET_BYTES + int(upto.bit_length() / _BITS_PER_BYTE) for upto in self._upto)
         made = sum(table.size_bytes for table in self.tables.values())
-        return RANKING_BYTES + sets + made + sum(answer.size_bytes for answer in self.answers.values())
+        levels = len(self._level_by_number)
+        return RANKING_BYTES + levels + sets + made + sum(answer.size_bytes for answer in self.answers.values())
 
     @property
     def in_reach(self) -> int:
         """The mirrors that take visitors from here at all."""
         return self._upto[-1] if self._upto else 0
 
-    def nearest(self, candidates: int, neighbours: int) -> tuple[int, int]:
-        """Find the best group with a candidate: its index, and the candidates in it; 0 for them where none has any.
+    def nearest(self, candidates: int, neighbours: int) -> Group:
+        """Find the best group with a candidate; without candidates where none has any.
 
         ``neighbours`` are in the first group as well, for this visitor.
         """
         upto = self._upto
         if neighbours and upto and (own := candidates & upto[-1] & (neighbours | self._own_network())):
-            return NEIGHBOURS, own
+            return Group(NEIGHBOURS, own)
         low, high, found = 0, len(upto) - 1, 0
         middle = min(high - 1, FIRST_LOOK)
         while low < high:
@@ -114,7 +123,24 @@ class Ranking:
             middle = (low + high) >> 1
         if not found and upto:
             found = candidates & upto[low]
-        return low, found
+        return Group(low, found)
+
+    def groups(self, pools: Iterable[int], neighbours: int) -> Iterator[Group]:
+        """Give all groups with a candidate, best first, those of each pool before those of the next."""
+        for pool in filter(None, pools):
+            left, nearest = pool, self.nearest(pool, neighbours)
+            if nearest.at == NEIGHBOURS:
+                yield nearest
+                left = pool ^ nearest.candidates
+                nearest = self.nearest(left, 0)
+            found = nearest.candidates
+            if found:
+                yield nearest
+            for at in range(nearest.at + 1, len(self._upto)):
+                within = left & self._upto[at]
+                if within != found:
+                    yield Group(at, within ^ found)
+                    found = within
 
     def group(self, index: int) -> int:
         """Give all mirrors of a group."""
@@ -122,15 +148,24 @@ class Ranking:
 
     def level_of(self, number: int) -> int:
         """Give the level of one mirror."""
-        bit = 1 << number
-        return next((level for level, upto in zip(self._levels, self._upto, strict=True) if upto & bit), OUT_OF_REACH)
+        return self._level_by_number[number]
+
+    def in_order(self, numbers: list[int]) -> list[int]:
+        """Give those of a few mirrors that are in reach, best first; of equals begin where the place says."""
+        levels = self._level_by_number
+        begin = self.turn % (len(numbers) or 1)
+        turned = [number for number in numbers[begin:] + numbers[:begin] if levels[number] != OUT_OF_REACH]
+        turned.sort(key=levels.__getitem__)
+        return turned
 
     def move(self, atlas: Atlas, numbers: Collection[int]) -> None:
         """Put some mirrors where they stand now."""
+        levels = self._level_by_number
+        levels += _NO_LEVEL * (len(atlas) - len(levels))
         for number in set(numbers):
             bit = 1 << number
             self._upto = [upto & ~bit for upto in self._upto]
-            level = atlas.level(self.locale, number)
+            level = levels[number] = atlas.level(self.locale, number)
             if level != OUT_OF_REACH:
                 self._insert(bit, level)
         self.tables.clear()
@@ -203,7 +238,7 @@ class Rankings:
         if mirrors.bit_count() > FEW:
             return self._make(key, locale)
         self._want(key, locale)
-        return Ranking.of_few(self._atlas, _numbers_in(mirrors), locale, turn=key % TURNS)
+        return Ranking.of_few(self._atlas, [*_numbers_in(mirrors)], locale, turn=key % TURNS)
 
     def expect(self, place: Place) -> None:
         """Let the ranking of a place be made by ``prepare``, if there is none."""

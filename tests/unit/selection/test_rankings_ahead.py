@@ -14,12 +14,18 @@ from selection.following.hearing import HearingClock
 from selection.places.countries import COUNTRY_CODES
 from selection.places.place import Place
 from selection.policy import ranking as rankings_module
-from selection.policy.atlas import Atlas, Spot, spot_of
+from selection.policy.answers import Question
+from selection.policy.atlas import OUT_OF_REACH, Atlas, Spot, spot_of
 from selection.policy.drawing import FEW
+from selection.policy.eligible import Eligible
+from selection.policy.picking import Picker
 from selection.policy.policy import Policy
-from selection.policy.ranking import MOVES_MAX, Ranking, Rankings
+from selection.policy.ranking import MOVES_MAX, NEIGHBOURS, Ranking, Rankings
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
+from selection.policy.shares import Shares
+from selection.policy.terrain import Terrain
+from selection.view.fleet import FleetView
 
 if TYPE_CHECKING:
     from conftest import Kit, Story
@@ -88,6 +94,58 @@ def test_ranking_of_a_few_mirrors_decides_among_them_as_that_of_all_does(seed: i
             if not nearest:
                 break
             left ^= nearest
+        assert [group.candidates for group in few.groups([pool], neighbours)] == repeated(whole, [pool], neighbours)
+        assert few.in_order(numbers_in(pool)) == whole.in_order(numbers_in(pool))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_of_some_pools_are_what_is_nearest_of_those_who_are_left(seed: int) -> None:
+    rng = Random(seed)  # noqa: S311 - dice of a test
+    atlas = atlas_of(40, rng)
+    for _ in range(20):
+        ranking = Rankings(atlas).of(place(rng))
+        first = rng.getrandbits(40) & rng.getrandbits(40)
+        pools = [first, 0, rng.getrandbits(40) & ~first]
+        neighbours = rng.choice((0, 0, rng.getrandbits(40)))
+        groups = list(ranking.groups(pools, neighbours))
+        assert [group.candidates for group in groups] == repeated(ranking, pools, neighbours)
+        assert all(not group.candidates & ~ranking.group(group.at) for group in groups if group.at != NEIGHBOURS)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_few_and_many_are_put_in_order_by_their_levels_and_nobody_out_of_reach_among_them(seed: int) -> None:
+    rng = Random(seed)  # noqa: S311 - dice of a test
+    atlas = atlas_of(40, rng)
+    terrain = Terrain(RULES, Shares())
+    eligible = Eligible(FleetView(), Reservations(), RULES, terrain)
+    eligible.weights.grow(40)
+    eligible.weights.order = rng.sample(range(40), 40)
+    for size in (1, FEW, FEW + 1, 39):
+        rankings = Rankings(atlas)
+        ranking = rankings.of(place(rng))
+        pool = sum(1 << number for number in rng.sample(range(40), size))
+        answer = Picker(eligible, terrain, rankings).answer(ranking, Question((pool, ALL_OF_40 ^ pool), 0, 39))
+        drawn_from = answer.few or numbers_in(answer.many.candidates)
+        reached = [number for number in range(40) if ranking.level_of(number) != OUT_OF_REACH]
+        ranks = [(not pool >> number & 1, ranking.level_of(number)) for number in answer.best]
+        assert (ranks, sorted(answer.best)) == (sorted(ranks), reached)
+        assert set(drawn_from) == {number for number, rank in zip(answer.best, ranks, strict=True) if rank == ranks[0]}
+        assert list(answer.few) == sorted(answer.few, key=eligible.weights.order.__getitem__)
+
+
+def repeated(ranking: Ranking, pools: list[int], neighbours: int) -> list[int]:
+    """Ask for the nearest until nobody is left."""
+    found: list[int] = []
+    for pool in pools:
+        left = pool
+        while candidates := ranking.nearest(left, neighbours).candidates:
+            found.append(candidates)
+            left ^= candidates
+    return found
+
+
+def numbers_in(pool: int) -> list[int]:
+    return [number for number in range(40) if pool >> number & 1]
 
 
 def test_place_that_was_asked_for_is_ranked_before_anybody_asks_again() -> None:
