@@ -1,14 +1,15 @@
 """What choosing a mirror costs, alone: no HTTP, no grant, no events.
 
 Fleets of 10 to 10,000 mirrors all over the world, half of their slots taken; files that 13 of them hold (sparse), or
-half of them (dense), each file by others; visitors from random places whose rankings are warm. Each pick is followed by
-a reservation and now and then by a load report, so that what is kept has to be brought up to date, as in life.
+half of them, each file by others, or all (dense); visitors from random places whose rankings were prepared. Each pick
+is followed by a reservation and now and then by a load report, so that what is kept has to be brought up to date, as in
+life. A redirect names other mirrors, too: what a choice with those costs is told beside the pick.
 
 The mean is processor time, of rounds of picks less the same without them; the least of some counts, since others on the
 machine can only add to it. For percentiles single picks are timed, and after each the same work is done: those rounds
 count in which that was quickest, whatever the picks took, and what its 99th percentile exceeds its median by is noise.
-What a ranking costs that is not there yet, and how much memory rankings take when there are more places than fit, is
-told beside it.
+What a ranking costs that is not there yet, of 13 mirrors alone and of all, and how much memory rankings take when there
+are more places than fit, is told beside it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import gc
 import statistics
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Address
 from random import Random
 from typing import Final
@@ -27,6 +29,7 @@ from bench.made_fleet import NOW_S, SIZE_BYTES, MadeFleet, drawn_place, drawn_pr
 from bench.verdict import Verdict
 from events.names import SelectorName
 from events.schemas import EVERYBODY
+from selection.answering.heads import LINKS_MAX
 from selection.places.place import Place
 from selection.policy.atlas import Atlas, spot_of
 from selection.policy.policy import Policy
@@ -35,6 +38,7 @@ from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.policy.visitor import Visitor
 from selection.view.file import PublishedFile
+from selection.view.roster import Mirror
 
 FLEETS: Final = (10, 100, 1000, 10_000)
 SPARSE_REPLICAS: Final = 13
@@ -99,9 +103,10 @@ class Round:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What picks cost, in microseconds."""
+    """What picks cost, in microseconds; ``others_us``: the mean where other mirrors are named, too."""
 
     mean_us: float
+    others_us: float
     median_us: float
     p99_us: float
     noise_us: float
@@ -109,15 +114,15 @@ class Figures:
 
 async def measure() -> tuple[Verdict, ...]:
     """Measure all fleets and both kinds of files; judge the dearest."""
-    print(f"{'mirrors':>8} {'held by':>8} {'mean':>7} {'p50':>7} {'p99':>7} {'noise':>7}  us a pick")
+    print(f"{'mirrors':>8} {'held by':>8} {'mean':>7} {'p50':>7} {'p99':>7} {'noise':>7} {'others':>7}  us a pick")
     found: list[Figures] = []
     for mirrors in FLEETS:
-        for replicas in (min(SPARSE_REPLICAS, mirrors), mirrors // 2):
+        for replicas in sorted({min(SPARSE_REPLICAS, mirrors), mirrors // 2, mirrors}):
             figures = _measured(mirrors, replicas)
             found.append(figures)
             print(
                 f"{mirrors:>8} {replicas:>8} {figures.mean_us:>7.2f} {figures.median_us:>7.2f} "
-                f"{figures.p99_us:>7.2f} {figures.noise_us:>7.2f}"
+                f"{figures.p99_us:>7.2f} {figures.noise_us:>7.2f} {figures.others_us:>7.2f}"
             )
     _tell_of_rankings()
     return (
@@ -144,29 +149,41 @@ def _measured(mirrors: int, replicas: int) -> Figures:
     visitors = [Visitor(IPv4Address(rng.getrandbits(32)), drawn_place(rng)) for _ in range(PLACES)]
     site = Site(fleet=fleet, rng=rng, visitors=visitors)
     policy = site.policy()
+    for visitor in visitors:
+        policy.expect(visitor.place)
+    while policy.prepare(now_s=NOW_S):
+        pass
     for _ in range(WARM_ROUNDS):
-        _one_round(site, policy)  # makes rankings, and what is drawn by
+        _one_round(site, policy)  # makes what is drawn by
     gc.collect()
     gc.freeze()  # or the collector looks at the whole fleet now and then
     rounds = sorted((_one_round(site, policy) for _ in range(ROUNDS)), key=lambda each: sum(each.same))[:QUIET_ROUNDS]
     picks = sorted(taken for each in rounds for taken in each.picks)
     same = sorted(taken for each in rounds for taken in each.same)
     clock_us = _clock_us()
+
+    def pick(file: PublishedFile, visitor: Visitor) -> Mirror | None:
+        return policy.pick(file, visitor, now_s=NOW_S, rng=rng).mirror
+
+    def choose(file: PublishedFile, visitor: Visitor) -> Mirror | None:
+        return policy.choose(file, visitor, LINKS_MAX, now_s=NOW_S, rng=rng).mirror
+
     return Figures(
-        mean_us=min(_mean_us(site, policy) for _ in range(MEANS)),
+        mean_us=min(_mean_us(site, pick) for _ in range(MEANS)),
+        others_us=min(_mean_us(site, choose) for _ in range(MEANS)),
         median_us=statistics.median(picks) - clock_us,
         p99_us=_p99(picks) - clock_us,
         noise_us=_p99(same) - statistics.median(same),
     )
 
 
-def _mean_us(site: Site, policy: Policy) -> float:
+def _mean_us(site: Site, pick: Callable[[PublishedFile, Visitor], Mirror | None]) -> float:
     """Give the processor time of a pick on the average: of a life with picks, less that of the same life without."""
     picked: list[int] = []
     begun_ns = time.thread_time_ns()
     for _ in range(PICKS):
         file, visitor = site.question()
-        mirror = policy.pick(file, visitor, now_s=NOW_S, rng=site.rng).mirror
+        mirror = pick(file, visitor)
         picked.append(mirror.number if mirror else 0)
         site.live_on(picked[-1])
     between_ns = time.thread_time_ns()
@@ -214,24 +231,26 @@ def _p99(ordered: Sequence[float]) -> float:
 
 
 def _tell_of_rankings() -> None:
-    """Say what rankings cost that are made, and that are put right after a mirror has moved."""
+    """Say what rankings cost: of a few mirrors alone, of all, and when they are put right after a mirror has moved."""
     rng = Random(SEED)  # noqa: S311 - the same places each time
-    print(f"{'mirrors':>8} {'made':>8} {'moved':>8}  us a ranking {'kB':>8}")
+    print(f"{'mirrors':>8} {'of few':>8} {'made':>8} {'moved':>8}  us a ranking {'kB':>8}")
     for mirrors in FLEETS:
         atlas = _atlas(mirrors, rng)
         rankings = Rankings(atlas)
         places = [drawn_place(rng) for _ in range(COLD_PLACES)]
-        made_us = _asking_us(rankings, places)
+        pools = [sum(1 << number for number in rng.sample(range(mirrors), min(SPARSE_REPLICAS, mirrors)))]
+        few_us = _asking_us(partial(rankings.for_pools, pools=pools), places)
+        made_us = _asking_us(rankings.of, places)
         atlas.put(0, spot_of(drawn_profile(mirror_name(0), rng), EVERYBODY))
-        moved_us = _asking_us(rankings, places)
+        moved_us = _asking_us(rankings.of, places)
         kilobytes = rankings.size_bytes / len(rankings) / 1000
-        print(f"{mirrors:>8} {made_us:>8.1f} {moved_us:>8.1f}  {kilobytes:>20.1f}")
+        print(f"{mirrors:>8} {few_us:>8.1f} {made_us:>8.1f} {moved_us:>8.1f}  {kilobytes:>20.1f}")
 
 
-def _asking_us(rankings: Rankings, places: Sequence[Place]) -> float:
+def _asking_us(ask: Callable[[Place], object], places: Sequence[Place]) -> float:
     before_ns = time.thread_time_ns()
     for place in places:
-        rankings.of(place)
+        ask(place)
     return (time.thread_time_ns() - before_ns) / len(places) / 1000
 
 

@@ -8,7 +8,7 @@ ranking is, since the question names every set that it depends on.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from selection.view.roster import Mirror
 
@@ -25,14 +25,8 @@ class Question(NamedTuple):
     wanted: int
 
 
-class Group(NamedTuple):
-    """The candidates in one group of a ranking, and which group that is there."""
-
-    at: int
-    candidates: int
-
-
-NO_GROUP: Final = Group(0, 0)
+Group: TypeAlias = tuple[int, int]  # which group of a ranking, and the candidates in it: made for each visitor
+NO_GROUP: Final[Group] = (0, 0)
 
 
 @dataclass(slots=True)
@@ -58,4 +52,4 @@ class Answer:
 
 def answer_bytes(question: Question, many: Group) -> int:
     """Estimate how much memory a question and its answer take."""
-    return _ANSWER_BYTES + int(sum(map(int.bit_length, (*question.pools, many.candidates))) / _BITS_PER_BYTE)
+    return _ANSWER_BYTES + int(sum(map(int.bit_length, (*question.pools, many[1]))) / _BITS_PER_BYTE)

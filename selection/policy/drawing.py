@@ -117,12 +117,12 @@ class DrawTable:
     def throw(self, candidates: int, weights: Weights, dice: Dice) -> int:
         """Draw one of the candidates; -1: the dice fell in vain each time."""
         members, sums = self._members, self._sums
-        total = sums[-1]
+        of, bits, total = weights.of, weights.bits, sums[-1]
         for _ in range(THROWS_MAX):
             lot = dice() * total
             at = bisect_right(sums, lot)
             number = members[at]
-            if candidates & weights.bits[number] and sums[at] - lot <= weights.of[number]:
+            if sums[at] - lot <= of[number] and candidates & bits[number]:
                 return number
         return -1
 

@@ -34,8 +34,7 @@ class Picker:
     ) -> int:
         """Draw one of the best group of a pool that has enough quota left for a file, or nobody."""
         while pool:
-            nearest = ranking.nearest(pool, neighbours)
-            candidates = nearest.candidates
+            _, candidates = nearest = ranking.nearest(pool, neighbours)
             if not candidates:
                 return NOBODY
             number = candidates.bit_length() - 1
@@ -74,12 +73,13 @@ class Picker:
         if not neighbours and sum(map(int.bit_count, pools)) <= FEW:
             return self._answered_of_few(ranking, question)
         groups = ranking.groups(pools, neighbours)
-        few, many = (), next(groups, NO_GROUP)
-        best = self._in_turn(many.candidates, ranking.turn, wanted + 1)
+        _, candidates = many = next(groups, NO_GROUP)
+        best = self._in_turn(candidates, ranking.turn, wanted + 1)
         while len(best) <= wanted and (group := next(groups, None)):
-            best += self._in_turn(group.candidates, ranking.turn, wanted + 1 - len(best))
-        if many.candidates.bit_count() <= FEW:
-            few, many = self._by_name(self._weights.numbers_in(many.candidates)), NO_GROUP
+            best += self._in_turn(group[1], ranking.turn, wanted + 1 - len(best))
+        few: tuple[int, ...] = ()
+        if candidates.bit_count() <= FEW:
+            few, many = self._by_name(self._weights.numbers_in(candidates)), NO_GROUP
         return Answer(few, many, tuple(best), answer_bytes(question, many))
 
     def _answered_of_few(self, ranking: Ranking, question: Question) -> Answer:

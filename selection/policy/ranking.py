@@ -112,7 +112,7 @@ class Ranking:
         """
         upto = self._upto
         if neighbours and upto and (own := candidates & upto[-1] & (neighbours | self._own_network())):
-            return Group(NEIGHBOURS, own)
+            return NEIGHBOURS, own
         low, high, found = 0, len(upto) - 1, 0
         middle = min(high - 1, FIRST_LOOK)
         while low < high:
@@ -123,23 +123,22 @@ class Ranking:
             middle = (low + high) >> 1
         if not found and upto:
             found = candidates & upto[low]
-        return Group(low, found)
+        return low, found
 
     def groups(self, pools: Iterable[int], neighbours: int) -> Iterator[Group]:
         """Give all groups with a candidate, best first, those of each pool before those of the next."""
         for pool in filter(None, pools):
-            left, nearest = pool, self.nearest(pool, neighbours)
-            if nearest.at == NEIGHBOURS:
-                yield nearest
-                left = pool ^ nearest.candidates
-                nearest = self.nearest(left, 0)
-            found = nearest.candidates
+            left, (at, found) = pool, self.nearest(pool, neighbours)
+            if at == NEIGHBOURS:
+                yield at, found
+                left = pool ^ found
+                at, found = self.nearest(left, 0)
             if found:
-                yield nearest
-            for at in range(nearest.at + 1, len(self._upto)):
-                within = left & self._upto[at]
+                yield at, found
+            for farther in range(at + 1, len(self._upto)):
+                within = left & self._upto[farther]
                 if within != found:
-                    yield Group(at, within ^ found)
+                    yield farther, within ^ found
                     found = within
 
     def group(self, index: int) -> int:

@@ -249,5 +249,5 @@ def test_ranking_of_which_a_mirror_moved_is_that_of_an_atlas_where_it_always_sto
     renewed, anew = rankings.of(place), Rankings(fresh).of(place)
     assert [renewed.level_of(number) for number in range(40)] == [anew.level_of(number) for number in range(40)]
     everybody = (1 << 40) - 1
-    groups = [[group.candidates for group in ranking.groups([everybody], 0)] for ranking in (renewed, anew)]
+    groups = [[found for _, found in ranking.groups([everybody], 0)] for ranking in (renewed, anew)]
     assert groups[0] == groups[1]

@@ -94,7 +94,7 @@ def test_ranking_of_a_few_mirrors_decides_among_them_as_that_of_all_does(seed: i
             if not nearest:
                 break
             left ^= nearest
-        assert [group.candidates for group in few.groups([pool], neighbours)] == repeated(whole, [pool], neighbours)
+        assert [found for _, found in few.groups([pool], neighbours)] == repeated(whole, [pool], neighbours)
         assert few.in_order(numbers_in(pool)) == whole.in_order(numbers_in(pool))
 
 
@@ -108,8 +108,8 @@ def test_groups_of_some_pools_are_what_is_nearest_of_those_who_are_left(seed: in
         pools = [first, 0, rng.getrandbits(40) & ~first]
         neighbours = rng.choice((0, 0, rng.getrandbits(40)))
         groups = list(ranking.groups(pools, neighbours))
-        assert [group.candidates for group in groups] == repeated(ranking, pools, neighbours)
-        assert all(not group.candidates & ~ranking.group(group.at) for group in groups if group.at != NEIGHBOURS)
+        assert [found for _, found in groups] == repeated(ranking, pools, neighbours)
+        assert all(not found & ~ranking.group(at) for at, found in groups if at != NEIGHBOURS)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -125,7 +125,7 @@ def test_few_and_many_are_put_in_order_by_their_levels_and_nobody_out_of_reach_a
         ranking = rankings.of(place(rng))
         pool = sum(1 << number for number in rng.sample(range(40), size))
         answer = Picker(eligible, terrain, rankings).answer(ranking, Question((pool, ALL_OF_40 ^ pool), 0, 39))
-        drawn_from = answer.few or numbers_in(answer.many.candidates)
+        drawn_from = answer.few or numbers_in(answer.many[1])
         reached = [number for number in range(40) if ranking.level_of(number) != OUT_OF_REACH]
         ranks = [(not pool >> number & 1, ranking.level_of(number)) for number in answer.best]
         assert (ranks, sorted(answer.best)) == (sorted(ranks), reached)
@@ -138,7 +138,7 @@ def repeated(ranking: Ranking, pools: list[int], neighbours: int) -> list[int]:
     found: list[int] = []
     for pool in pools:
         left = pool
-        while candidates := ranking.nearest(left, neighbours).candidates:
+        while candidates := ranking.nearest(left, neighbours)[1]:
             found.append(candidates)
             left ^= candidates
     return found
