@@ -2,10 +2,11 @@
 
 The selector is a real one: its view is fed by a real log over RabbitMQ, places are known, each visitor comes from an
 address of his own (as a proxy on this machine tells; ``bench.crowd`` says from which), grants are signed, claims and
-reservations kept, each decision is recorded whole, and each grant is said to the broker and counted when it comes back;
-all of that is in its figure. ``aiohttp`` is the same selector
-without the fast lane. nginx writes no log. Rounds take turns, and medians are compared: what else the machine does
-meets all of them alike. Broker and visitors (``wrk``) are not counted.
+reservations kept, each decision is recorded whole, and each grant is said to the broker and counted when it comes back.
+A crowd is measured while it lasts, and not from its first visitor on: what is said later of those who come now takes as
+much as what is said now of those who came before. ``aiohttp`` is the same selector without the fast lane. nginx writes
+no log. Rounds take turns, and medians are compared: what else the machine does meets all of them alike. Broker and
+visitors (``wrk``) are not counted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -37,6 +40,9 @@ from distributary.fleet.broker import open_broker
 
 ROUNDS: Final = 3
 WARM_UP_S: Final = 3  # some visitors from nearly each of their networks
+RISE_S: Final = 1.0  # of each crowd, until notices of the first are said and read back
+MEASURED_S: Final = 3.0
+FALL_S: Final = 1.0  # more than a crowd takes to begin
 SEED: Final = 302
 STOP_TIMEOUT_S: Final = 30.0
 KEPT_GOAL: Final = 2.2
@@ -119,12 +125,17 @@ class Stage:
         return costs
 
     def _round(self, server: Server, crowd: Crowd) -> Cost:
-        """Let visitors come and wait until the server has done all that follows."""
+        """Let visitors come, and see what the server takes in the midst of it."""
         wait_until_quiet([server.pid])
-        before_s = spent_s([server.pid])
-        visits = self._visit(server, crowd)
-        wait_until_quiet([server.pid])
-        return Cost(1e6 * (spent_s([server.pid]) - before_s) / visits.requests, visits)
+        lasting = replace(crowd, seconds=round(RISE_S + MEASURED_S + FALL_S))
+        with ThreadPoolExecutor(1) as threads:
+            visiting = threads.submit(self._visit, server, lasting)
+            time.sleep(RISE_S)
+            before_s, from_s = spent_s([server.pid]), time.monotonic()
+            time.sleep(MEASURED_S)
+            spent, measured_s = spent_s([server.pid]) - before_s, time.monotonic() - from_s
+            visits = visiting.result()
+        return Cost(1e6 * spent / (visits.per_second * measured_s), visits)
 
     def _visit(self, server: Server, crowd: Crowd) -> Visits:
         return visit(crowd, server.port, self._folder, seed=next(self._seeds))
