@@ -4,9 +4,10 @@ The selector is a real one: its view is fed by a real log over RabbitMQ, places 
 address of his own (as a proxy on this machine tells; ``bench.crowd`` says from which), grants are signed, claims and
 reservations kept, each decision is recorded whole, and each grant is said to the broker and counted when it comes back.
 A crowd is measured while it lasts, and not from its first visitor on: what is said later of those who come now takes as
-much as what is said now of those who came before. ``aiohttp`` is the same selector without the fast lane. nginx writes
-no log. Rounds take turns, and medians are compared: what else the machine does meets all of them alike. Broker and
-visitors (``wrk``) are not counted.
+much as what is said now of those who came before. (Of 10,000 mirrors as many messages are said as in the long run, but
+they are not as full yet.) ``aiohttp`` is the same selector without the fast lane. nginx writes no log. Rounds take
+turns, and medians are compared: what else the machine does meets all of them alike. Broker and visitors (``wrk``) are
+not counted.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ from distributary.fleet.broker import open_broker
 ROUNDS: Final = 3
 WARM_UP_S: Final = 3  # some visitors from nearly each of their networks
 RISE_S: Final = 1.0  # of each crowd, until notices of the first are said and read back
+RISE_S_MAX: Final = 12.0  # until 1,000 mirrors have a notice; of 10,000 an eighth have
+TOLD_PER_S: Final = 100  # mirrors, by one selector
 MEASURED_S: Final = 3.0
 FALL_S: Final = 1.0  # more than a crowd takes to begin
 SEED: Final = 302
@@ -110,11 +113,11 @@ class Stage:
                 return
             yield self._nginx, lane, stack.enter_context(_selector("aiohttp", broker.amqp_url, log, fast_lane=False))
 
-    def compare(self, servers: Sequence[Server], crowd: Crowd, title: str) -> list[Cost]:
-        """Let a crowd come to each of some servers in turns; give the medians."""
+    def compare(self, servers: Sequence[Server], crowd: Crowd, title: str, *, rise_s: float = RISE_S) -> list[Cost]:
+        """Let a crowd come to some servers in turns; measure each so long after it began, and give the medians."""
         for server in servers:
             self._visit(server, replace(crowd, seconds=WARM_UP_S))  # rankings, caches, code that runs first
-        rounds = [[self._round(server, crowd) for server in servers] for _ in range(ROUNDS)]
+        rounds = [[self._round(server, crowd, rise_s) for server in servers] for _ in range(ROUNDS)]
         costs = [_median(column) for column in zip(*rounds, strict=True)]
         for server, cost in zip(servers, costs, strict=True):
             seen = cost.visits
@@ -124,13 +127,13 @@ class Stage:
             )
         return costs
 
-    def _round(self, server: Server, crowd: Crowd) -> Cost:
+    def _round(self, server: Server, crowd: Crowd, rise_s: float) -> Cost:
         """Let visitors come, and see what the server takes in the midst of it."""
         wait_until_quiet([server.pid])
-        lasting = replace(crowd, seconds=round(RISE_S + MEASURED_S + FALL_S))
+        lasting = replace(crowd, seconds=round(rise_s + MEASURED_S + FALL_S))
         with ThreadPoolExecutor(1) as threads:
             visiting = threads.submit(self._visit, server, lasting)
-            time.sleep(RISE_S)
+            time.sleep(rise_s)
             before_s, from_s = spent_s([server.pid]), time.monotonic()
             time.sleep(MEASURED_S)
             spent, measured_s = spent_s([server.pid]) - before_s, time.monotonic() - from_s
@@ -156,7 +159,8 @@ def _measure(environ: Mapping[str, str]) -> tuple[Verdict, ...]:
             for scene in SCENES:
                 with stage.selectors(scene, with_aiohttp=scene == MAIN) as servers:
                     crowd = Crowd(files=scene.files)
-                    costs = stage.compare(servers, crowd, str(scene))
+                    rise_s = min(RISE_S + scene.mirrors / TOLD_PER_S, RISE_S_MAX)
+                    costs = stage.compare(servers, crowd, str(scene), rise_s=rise_s)
                     ratios[scene] = costs[1].cpu_us / costs[0].cpu_us
                     if scene == MAIN:
                         found += _kept(costs) + _others(stage, servers[:2], crowd, costs[1])

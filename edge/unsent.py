@@ -2,7 +2,8 @@
 
 A write wakes whoever waits for it: he takes a processor, and with it the caches that the next decision lives in. Where
 many requests lie there at once, all of them are decided first, and the kernel then sends one answer after the other.
-Whoever asks alone waits no longer for it: the turn ends when nobody else has asked.
+So the first of them waits for the decision of the last, and whoever asks alone for what the loop has yet to do in this
+turn: a slice of a ranking, or a message that is read. All of these are short.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Unsent:
         """Send all that there is now, in its order."""
         answers, self._answers = self._answers, []
         for transport, answer, is_last in answers:
-            if transport.is_closing():  # its client has left in this very turn; uvloop takes no more for him
+            if transport.is_closing():  # its client broke off in this very turn; uvloop takes no more for him
                 continue
             transport.write(answer)
             if is_last:

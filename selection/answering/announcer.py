@@ -1,7 +1,7 @@
 """What this selector says: numbered at once, published in the background, and never waited for by a visitor.
 
 Grants are said in batches, one for each mirror, since a message costs more than a redirect does: what has gathered in
-one round is said in the next, the oldest few batches, one at each turn, so that no visitor waits for more than one.
+one round is said in the next, the oldest few batches, one at each turn, so that no visitor waits for all of them.
 Numbers rise over restarts, too (they begin at the start's microseconds): load reports tell the highest that they count
 and know nothing of epochs. A notice that finds no room is dropped before it is numbered, so no gap appears.
 """
@@ -132,13 +132,14 @@ class Announcer:
             await self._say_the_last()
 
     async def _ripen(self) -> None:
-        begun_to = self._last
+        loop, begun_to = asyncio.get_running_loop(), self._last
         while True:
             await self._gathering.wait()
             self._gathering.clear()
-            gathered_to, begun_to = begun_to, self._last
+            gathered_to, begun_to, due_s = begun_to, self._last, loop.time()
             for _ in range(TURNS_PER_ROUND):
-                await asyncio.sleep(TURN_S)
+                due_s += TURN_S  # of a busy loop each turn comes late; the round must not be longer for it
+                await asyncio.sleep(due_s - loop.time())
                 if self._waiting.ripen_oldest(gathered_to):
                     self._relay.wake()
             self._flush()

@@ -126,9 +126,10 @@ class Atlas:
     def put(self, number: int, spot: Spot | None) -> None:
         """Note where a mirror stands; None: it offers nothing yet."""
         while number >= len(self._spots):
-            self._spots.append(None)
             self._points.append((0.0, 0.0, 0.0, ""))
-            self._odd.add(len(self._spots) - 1)
+            self._odd.add(len(self._spots))
+            self.changes.note(len(self._spots))
+            self._spots.append(None)
         before = self._spots[number]
         if spot == before:
             return

@@ -209,6 +209,8 @@ class Policy:
         if answer.version != version:
             answer.others.clear()
             answer.version = version
+        if besides not in answer.best:  # then they are the same whoever it is, and whatever is written of them is, too
+            besides = NOBODY
         others = answer.others.get(besides)
         if others is None:
             by_number = self._view.by_number

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
 
 from edge.gate import ConnectionLimits, Gate
 from edge.lane import Deadlines, Heir, Lane, Lanes
@@ -71,10 +74,10 @@ async def test_who_has_left_keeps_nobody_from_his_answer() -> None:
     assert written == [("bob", b"2")]
 
 
-async def test_a_server_that_ends_sends_what_it_has_decided() -> None:
-    written: list[tuple[str, bytes]] = []
-    ana = Wire("ana", written)
-    loop, gate = asyncio.get_running_loop(), Gate(ConnectionLimits())
+@pytest.fixture
+async def asked() -> AsyncGenerator[tuple[Lanes, Lane, Wire]]:
+    """A connection whose first request was decided in this turn of the loop, and not answered yet."""
+    gate = Gate(ConnectionLimits())
     lanes = Lanes(
         answer=lambda _request: ANSWER,
         gate=gate,
@@ -82,14 +85,36 @@ async def test_a_server_that_ends_sends_what_it_has_decided() -> None:
         server_name="distributary",
         heir=Heir,
         admit=lambda _transport: gate.enter("127.0.0.1"),
-        unsent=Unsent(loop),
+        unsent=Unsent(asyncio.get_running_loop()),
     )
-    lane = Lane(lanes, loop)
-    lane.connection_made(ana)
+    lane, wire = Lane(lanes, asyncio.get_running_loop()), Wire("ana", [])
+    lane.connection_made(wire)
     lane.data_received(REQUEST)
-    assert not written
-    lanes.close()
-    ((_, sent),) = written
-    assert sent.startswith(ANSWER)
-    assert ana.closed
+    assert not wire.written
+    yield lanes, lane, wire
     lane.connection_lost(None)
+
+
+def is_answered(wire: Wire) -> bool:
+    return [sent.startswith(ANSWER) for _, sent in wire.written] == [True]
+
+
+async def test_a_server_that_ends_sends_what_it_has_decided(asked: tuple[Lanes, Lane, Wire]) -> None:
+    lanes, _, wire = asked
+    lanes.close()
+    assert is_answered(wire)
+    assert wire.closed
+
+
+async def test_a_client_that_says_no_more_in_the_same_turn_is_answered(asked: tuple[Lanes, Lane, Wire]) -> None:
+    _, lane, wire = asked
+    lane.eof_received()
+    wire.close()  # as a loop does then
+    assert is_answered(wire)
+
+
+async def test_a_connection_that_is_overdue_in_the_same_turn_is_answered(asked: tuple[Lanes, Lane, Wire]) -> None:
+    _, lane, wire = asked
+    lane.close()
+    assert is_answered(wire)
+    assert wire.closed

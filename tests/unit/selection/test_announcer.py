@@ -18,7 +18,7 @@ from events.names import PATH_BYTES_MAX, Digest, FilePath, MirrorName, SelectorN
 from events.schemas import DownloadsGranted, Granted, SelectorCameOnline
 from events.trace import parse
 from selection.answering import announcer as announcing
-from selection.answering.announcer import Announcer
+from selection.answering.announcer import TURNS_PER_ROUND, Announcer
 from selection.answering.echoes import Echoes
 from selection.answering.waiting import BATCH_MAX, Waiting
 
@@ -134,6 +134,25 @@ async def test_stop_does_not_wait_for_a_broker_that_takes_nothing() -> None:
         announcer.granted(ANA, granted(1))
     assert wire.attempts > 0
     assert announcer.waiting == 1
+
+
+async def test_more_mirrors_than_a_round_has_turns_are_all_told_the_oldest_first() -> None:
+    wire = Wire()
+    announcer = on(wire)
+    async with running(announcer):
+        numbers = [announcer.granted(MirrorName(f"m{n}"), granted(n)) for n in range(2 * TURNS_PER_ROUND + 3)]
+        await wire.until(len(numbers))
+    assert list(wire.batches()) == numbers
+
+
+async def test_what_is_recorded_is_said_though_nobody_was_granted_anything() -> None:
+    wire = Wire()
+    announcer = on(wire)
+    flushed = asyncio.Event()
+    announcer.gather_from(flushed.set)
+    async with asyncio.timeout(DEADLINE_S), running(announcer):
+        announcer.gather()
+        await flushed.wait()
 
 
 async def test_grant_whose_visitor_brought_no_trace_begins_one_with_its_own_id() -> None:
