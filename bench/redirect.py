@@ -38,12 +38,12 @@ from bench.selector import READY, Order
 from bench.verdict import Verdict
 from broker.ports import draw_ports
 from distributary.fleet.broker import open_broker
+from selection.answering.announcer import TURN_S
 
 ROUNDS: Final = 3
 WARM_UP_S: Final = 3  # some visitors from nearly each of their networks
 RISE_S: Final = 1.0  # of each crowd, until notices of the first are said and read back
 RISE_S_MAX: Final = 12.0  # until 1,000 mirrors have a notice; of 10,000 an eighth have
-TOLD_PER_S: Final = 100  # mirrors, by one selector
 MEASURED_S: Final = 3.0
 FALL_S: Final = 1.0  # more than a crowd takes to begin
 SEED: Final = 302
@@ -116,7 +116,7 @@ class Stage:
     def compare(self, servers: Sequence[Server], crowd: Crowd, title: str, *, rise_s: float = RISE_S) -> list[Cost]:
         """Let a crowd come to some servers in turns; measure each so long after it began, and give the medians."""
         for server in servers:
-            self._visit(server, replace(crowd, seconds=WARM_UP_S))  # rankings, caches, code that runs first
+            self._visit(server, crowd, WARM_UP_S)  # rankings, caches, code that runs first
         rounds = [[self._round(server, crowd, rise_s) for server in servers] for _ in range(ROUNDS)]
         costs = [_median(column) for column in zip(*rounds, strict=True)]
         for server, cost in zip(servers, costs, strict=True):
@@ -130,9 +130,9 @@ class Stage:
     def _round(self, server: Server, crowd: Crowd, rise_s: float) -> Cost:
         """Let visitors come, and see what the server takes in the midst of it."""
         wait_until_quiet([server.pid])
-        lasting = replace(crowd, seconds=round(rise_s + MEASURED_S + FALL_S))
+        seconds = round(rise_s + MEASURED_S + FALL_S)
         with ThreadPoolExecutor(1) as threads:
-            visiting = threads.submit(self._visit, server, lasting)
+            visiting = threads.submit(self._visit, server, crowd, seconds)
             time.sleep(rise_s)
             before_s, from_s = spent_s([server.pid]), time.monotonic()
             time.sleep(MEASURED_S)
@@ -140,8 +140,8 @@ class Stage:
             visits = visiting.result()
         return Cost(1e6 * spent / (visits.per_second * measured_s), visits)
 
-    def _visit(self, server: Server, crowd: Crowd) -> Visits:
-        return visit(crowd, server.port, self._folder, seed=next(self._seeds))
+    def _visit(self, server: Server, crowd: Crowd, seconds: int) -> Visits:
+        return visit(crowd, server.port, self._folder, seed=next(self._seeds), seconds=seconds)
 
 
 async def measure() -> tuple[Verdict, ...]:
@@ -159,7 +159,7 @@ def _measure(environ: Mapping[str, str]) -> tuple[Verdict, ...]:
             for scene in SCENES:
                 with stage.selectors(scene, with_aiohttp=scene == MAIN) as servers:
                     crowd = Crowd(files=scene.files)
-                    rise_s = min(RISE_S + scene.mirrors / TOLD_PER_S, RISE_S_MAX)
+                    rise_s = min(RISE_S + scene.mirrors * TURN_S, RISE_S_MAX)
                     costs = stage.compare(servers, crowd, str(scene), rise_s=rise_s)
                     ratios[scene] = costs[1].cpu_us / costs[0].cpu_us
                     if scene == MAIN:
@@ -232,7 +232,6 @@ def _median(costs: Sequence[Cost]) -> Cost:
     return Cost(
         statistics.median(cost.cpu_us for cost in costs),
         Visits(
-            requests=sum(visits.requests for visits in seen),
             per_second=statistics.median(visits.per_second for visits in seen),
             p50_ms=statistics.median(visits.p50_ms for visits in seen),
             p99_ms=statistics.median(visits.p99_ms for visits in seen),

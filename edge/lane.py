@@ -180,7 +180,7 @@ class Lanes:
     server_name: str
     heir: Callable[[], Heir]
     admit: Callable[[asyncio.BaseTransport], Seat | None]
-    unsent: Unsent
+    unsent: Unsent = field(default_factory=Unsent)
     open: set[Lane] = field(default_factory=set["Lane"])
     _ends: dict[tuple[bool, bool], bytes] = field(default_factory=dict[tuple[bool, bool], bytes])
     _ends_s: int = -1

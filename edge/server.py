@@ -23,7 +23,6 @@ from yarl import URL
 from edge.errors import ApiError, error_response, json_errors
 from edge.gate import ConnectionLimits, Gate, Seat
 from edge.lane import Answerer, Deadlines, Heir, Lane, Lanes
-from edge.unsent import Unsent
 from edge.visitors import THIS_MACHINE, peer_address
 
 SERVER_NAME: Final = "distributary"
@@ -87,7 +86,7 @@ async def serve(
         def connection() -> _Connection:
             return _Connection(server, loop, connections, complaints, gate)
 
-        lanes = None if lane is None else _lanes(lane, gate, connection, loop)
+        lanes = None if lane is None else _lanes(lane, gate, connection)
         make = connection if lanes is None else lambda: Lane(lanes, loop)
         listener = await loop.create_server(
             make, host, port, backlog=BACKLOG, reuse_port=shares_port or None, start_serving=False
@@ -125,7 +124,7 @@ async def _drain(connections: Collection[_Connection]) -> None:
         await asyncio.wait(busy, timeout=CANCEL_S)
 
 
-def _lanes(answer: Answerer, gate: Gate, heir: Callable[[], _Connection], loop: asyncio.AbstractEventLoop) -> Lanes:
+def _lanes(answer: Answerer, gate: Gate, heir: Callable[[], _Connection]) -> Lanes:
     return Lanes(
         answer=answer,
         gate=gate,
@@ -133,7 +132,6 @@ def _lanes(answer: Answerer, gate: Gate, heir: Callable[[], _Connection], loop: 
         server_name=SERVER_NAME,
         heir=heir,
         admit=partial(_admitted, gate),
-        unsent=Unsent(loop),
     )
 
 

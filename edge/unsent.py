@@ -14,16 +14,15 @@ import asyncio
 class Unsent:
     """The answers of one turn of the loop. What is written to these transports otherwise must come after ``flush``."""
 
-    __slots__ = ("_answers", "_loop")
+    __slots__ = ("_answers",)
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._answers: list[tuple[asyncio.Transport, bytes, bool]] = []
 
     def add(self, transport: asyncio.Transport, answer: bytes, is_last: bool) -> None:  # noqa: FBT001 - called for each request, where a keyword is felt
         """Send an answer at the end of this turn; the connection ends with one that ``is_last``."""
         if not self._answers:
-            self._loop.call_soon(self.flush)
+            asyncio.get_running_loop().call_soon(self.flush)
         self._answers.append((transport, answer, is_last))
 
     def flush(self) -> None:

@@ -28,9 +28,8 @@ WAITING_MAX: Final = 50_000
 # A message costs a selector as much as ten redirects, whatever is in it: so a hundred a second, and in a fleet of a
 # thousand each mirror has one in ten seconds. What tells a mirror of its visitor in time is the token.
 TURN_S: Final = 0.01
-TURNS_PER_ROUND: Final = (
-    10  # a batch gathers for a tenth of a second at least: a visitor takes as long to follow his link
-)
+# So a batch gathers for a tenth of a second at least: a visitor takes as long to follow his link.
+TURNS_PER_ROUND: Final = 10
 RECORDS_WAITING_MAX: Final = 25_000  # what mirrors must know goes before what auditors want to
 LAST_WORDS_S: Final = 2.0  # a healthy broker takes them in milliseconds; a stop must not wait for another
 _NS_PER_US: Final = 1000

@@ -125,13 +125,13 @@ class Atlas:
 
     def put(self, number: int, spot: Spot | None) -> None:
         """Note where a mirror stands; None: it offers nothing yet."""
+        is_new = number >= len(self._spots)
         while number >= len(self._spots):
-            self._points.append((0.0, 0.0, 0.0, ""))
-            self._odd.add(len(self._spots))
-            self.changes.note(len(self._spots))
             self._spots.append(None)
+            self._points.append((0.0, 0.0, 0.0, ""))
+            self._odd.add(len(self._spots) - 1)
         before = self._spots[number]
-        if spot == before:
+        if spot == before and not is_new:  # whoever is new is noted, so that rankings have a level of his
             return
         self._spots[number] = spot
         self._place(number, spot)

@@ -34,12 +34,18 @@ class Wire(asyncio.Transport):
         self.closed = True
 
 
-async def test_answers_leave_together_once_all_of_a_turn_are_decided() -> None:
+def decided_for_two() -> tuple[Unsent, Wire, Wire]:
+    """An answer for each of two clients, not sent yet; both wires keep what is written to either."""
     written: list[tuple[str, bytes]] = []
-    ana, bob = Wire("ana", written), Wire("bob", written)
-    unsent = Unsent(asyncio.get_running_loop())
+    unsent, ana, bob = Unsent(), Wire("ana", written), Wire("bob", written)
     unsent.add(ana, b"1", is_last=False)
     unsent.add(bob, b"2", is_last=False)
+    return unsent, ana, bob
+
+
+async def test_answers_leave_together_once_all_of_a_turn_are_decided() -> None:
+    unsent, ana, bob = decided_for_two()
+    written = ana.written
     assert not written
     await asyncio.sleep(0)
     assert written == [("ana", b"1"), ("bob", b"2")]
@@ -53,7 +59,7 @@ async def test_answers_leave_together_once_all_of_a_turn_are_decided() -> None:
 async def test_a_connection_ends_behind_its_last_answer() -> None:
     written: list[tuple[str, bytes]] = []
     ana = Wire("ana", written)
-    unsent = Unsent(asyncio.get_running_loop())
+    unsent = Unsent()
     unsent.add(ana, b"bye", is_last=True)
     assert not ana.closed
     unsent.flush()
@@ -64,14 +70,10 @@ async def test_a_connection_ends_behind_its_last_answer() -> None:
 
 
 async def test_who_has_left_keeps_nobody_from_his_answer() -> None:
-    written: list[tuple[str, bytes]] = []
-    ana, bob = Wire("ana", written), Wire("bob", written)
-    unsent = Unsent(asyncio.get_running_loop())
-    unsent.add(ana, b"1", is_last=False)
-    unsent.add(bob, b"2", is_last=False)
+    unsent, ana, bob = decided_for_two()
     ana.close()
     unsent.flush()
-    assert written == [("bob", b"2")]
+    assert bob.written == [("bob", b"2")]
 
 
 @pytest.fixture
@@ -85,7 +87,6 @@ async def asked() -> AsyncGenerator[tuple[Lanes, Lane, Wire]]:
         server_name="distributary",
         heir=Heir,
         admit=lambda _transport: gate.enter("127.0.0.1"),
-        unsent=Unsent(asyncio.get_running_loop()),
     )
     lane, wire = Lane(lanes, asyncio.get_running_loop()), Wire("ana", [])
     lane.connection_made(wire)
