@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Final, NamedTuple, TypeAlias
 
 from events.names import MirrorName, SelectorName
@@ -25,6 +26,7 @@ class Reserved(NamedTuple):
 
 _Grant: TypeAlias = tuple[int, int, float]  # its sequence, the bytes, and when its visitor can no longer come
 NOTHING: Final = Reserved(0, 0)
+_NEVER_S: Final = float("inf")
 
 
 @dataclass(slots=True)
@@ -37,6 +39,7 @@ class Account:
         size_bytes: the bytes of those.
         uncounted: the grants themselves by selector, the oldest first.
         counted: up to which sequence of each selector the mirror's reports have counted.
+        due_s: when ``Reservations.expire`` looks at it next; no grant expires sooner but those that are new.
     """
 
     number: int
@@ -44,6 +47,15 @@ class Account:
     size_bytes: int = 0
     uncounted: dict[SelectorName, deque[_Grant]] = field(default_factory=dict[SelectorName, deque[_Grant]])
     counted: dict[SelectorName, int] = field(default_factory=dict[SelectorName, int])
+    due_s: float = _NEVER_S
+
+    def expire(self, now_s: float) -> bool:
+        """Let go of the grants whose visitors can no longer come; tell whether there were any."""
+        before = self.grants
+        for grants in self.uncounted.values():
+            while grants and grants[0][2] <= now_s:
+                self.drop_oldest(grants)
+        return self.grants != before
 
     def drop_oldest(self, grants: deque[_Grant]) -> None:
         """Let go of the oldest grant of a selector."""
@@ -60,6 +72,9 @@ class Reservations:
 
     def __init__(self) -> None:
         self._accounts: dict[MirrorName, Account] = {}
+        self._numbered: list[Account] = []
+        self._dues: list[tuple[float, int]] = []  # when the first grant of an account expires, and whose it is
+        self._awaited_version = 0
         self.changes = Changes()
 
     def add(
@@ -90,15 +105,23 @@ class Reservations:
 
     def expire(self, now_s: float) -> None:
         """Drop the grants whose visitors can no longer come."""
-        for account in self._accounts.values():
-            before = account.grants
-            if not before:
-                continue
-            for grants in account.uncounted.values():
-                while grants and grants[0][2] <= now_s:
-                    account.drop_oldest(grants)
-            if account.grants != before:
+        changed = self.changes.since(self._awaited_version)
+        for number in range(len(self._numbered)) if changed is None else {*changed}:
+            self._await(self._numbered[number])
+        self._awaited_version = self.changes.version
+        while self._dues and self._dues[0][0] <= now_s:
+            account = self._numbered[heappop(self._dues)[1]]
+            account.due_s = _NEVER_S
+            if account.expire(now_s):
                 self.changes.note(account.number)
+            self._await(account)
+
+    def _await(self, account: Account) -> None:
+        """Look at an account again when its first grant expires."""
+        due_s = min((grants[0][2] for grants in account.uncounted.values() if grants), default=_NEVER_S)
+        if due_s < account.due_s:
+            account.due_s = due_s
+            heappush(self._dues, (due_s, account.number))
 
     def of(self, mirror: MirrorName) -> Reserved:
         """Give what is spoken for at a mirror."""
@@ -110,4 +133,5 @@ class Reservations:
         account = self._accounts.get(mirror)
         if account is None:
             account = self._accounts[mirror] = Account(len(self._accounts))
+            self._numbered.append(account)
         return account
