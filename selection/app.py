@@ -174,6 +174,7 @@ def _joined(
         reservations=reservations,
         rules=_recorded_rules(config),
         seen=follower.seen,
+        has_room=announcer.has_room_for,
         say=announcer.record,
         on_gathered=announcer.gather,
     )

@@ -30,7 +30,9 @@ WAITING_MAX: Final = 50_000
 TURN_S: Final = 0.01
 # So a batch gathers for a tenth of a second at least: a visitor takes as long to follow his link.
 TURNS_PER_ROUND: Final = 10
-RECORDS_WAITING_MAX: Final = 25_000  # what mirrors must know goes before what auditors want to
+# Decisions in records: what mirrors must know goes before what auditors want to. Records wait for nothing but the
+# broker, while the grants of a large fleet gather for long.
+RECORDS_WAITING_MAX: Final = 25_000
 LAST_WORDS_S: Final = 2.0  # a healthy broker takes them in milliseconds; a stop must not wait for another
 _NS_PER_US: Final = 1000
 
@@ -70,6 +72,10 @@ class Announcer:
         """Tell whether the next grant will be said, and not dropped."""
         return self._waiting.length < WAITING_MAX
 
+    def has_room_for(self, decisions: int) -> bool:
+        """Tell whether a record of so many decisions will be said. Grants that gather take none of that room."""
+        return self._waiting.recorded + decisions <= RECORDS_WAITING_MAX
+
     def gather_from(self, flush: Callable[[], None]) -> None:
         """Let somebody say by ``flush``, each time that grants are said, what he gathered; see ``gather``."""
         self._flush = flush
@@ -79,11 +85,11 @@ class Announcer:
         self._gathering.set()
 
     def record(self, event: StandingRecorded | DecisionsRecorded, decisions: int) -> bool:
-        """Say what was decided, if there is room; it is dropped sooner than grants, and before it is numbered.
+        """Say what was decided, if there is room for it; else it is dropped before it is numbered.
 
         All that it says must be valid: nothing checks it again.
         """
-        if self._waiting.length + decisions > RECORDS_WAITING_MAX:
+        if not self.has_room_for(decisions):
             return False
         self._last += 1
         self._waiting.add_record(self._envelope(self._last, event), decisions)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from msgspec import defstruct
+from msgspec.structs import replace
 
 from events.names import MirrorName, SelectorName
 from events.schemas import (
@@ -49,6 +50,7 @@ FIGURES_PER_DECISION_MAX: Final = 2000
 PLACES_KEPT: Final = 16_384  # towns; some 5 MB
 _SAMPLE_FROM: Final = 14  # the grant id's bytes that no draw uses: its last two
 _SAMPLE_RANGE: Final = 1 << 16
+_LOOK_AT_ALL: Final = -1  # the version of figures of which nothing is known
 
 
 class _Report(NamedTuple):
@@ -63,7 +65,11 @@ class _Report(NamedTuple):
 
 @dataclass(slots=True)
 class _Told:
-    """What readers take for true of one mirror. ``load`` is what ``report`` was read from."""
+    """What readers take for true of one mirror.
+
+    ``load`` is what ``report`` was read from. ``figures`` are those that were told last; a visitor who was announced
+    since is not among them.
+    """
 
     account: Account
     load: Load | None = None
@@ -71,6 +77,14 @@ class _Told:
     is_silent: bool = True
     granted: int = 0
     granted_bytes: int = 0
+    figures: Figures | None = None
+
+    def whole(self) -> Figures | None:
+        """Give all that is told of it; None: nothing ever was."""
+        if self.figures is not None and self.figures.granted != self.granted:
+            granted_bytes = min(self.granted_bytes, INTEGER_MAX)
+            self.figures = replace(self.figures, granted=self.granted, granted_bytes=granted_bytes)
+        return self.figures
 
 
 # A decision of ours: what it says was checked before. To give its fields by place takes a quarter of the time.
@@ -97,7 +111,8 @@ class Desk:
         reservations: whom he and others sent where.
         rules: his settings.
         seen: gives how far the log is read now; the same object for as long as that is so.
-        say: puts a record of so many decisions on its way, and tells whether there was room.
+        has_room: tells whether there is room for a record of so many decisions.
+        say: puts such a record on its way, and tells whether there was room.
         on_gathered: is told of the first decision that waits to be told; ``flush`` soon.
     """
 
@@ -107,6 +122,7 @@ class Desk:
     reservations: Reservations
     rules: SelectionRules
     seen: Callable[[], Seen]
+    has_room: Callable[[int], bool]
     say: Callable[[Record, int], bool]
     on_gathered: Callable[[], None]
 
@@ -118,7 +134,7 @@ class Recorder:
         self._desk = desk
         self._sampled_below = percent * _SAMPLE_RANGE // PERCENT
         self._figured = desk.policy.figured
-        self._figured_version = 0
+        self._figured_version = _LOOK_AT_ALL
         self._told: list[_Told] = []
         self._granted: int | None = None
         self._stands_until_ns = 0
@@ -203,12 +219,13 @@ class Recorder:
         self._decisions, self._extras = [], 0
         record = DecisionsRecorded(selector=self._desk.selector, seen=self._first_seen, decisions=tuple(decisions))
         if not self._desk.say(record, len(decisions)):
-            self._stands_until_ns = 0
             self._miss(len(decisions))
 
     def _miss(self, count: int) -> None:
+        """Take note that readers know nothing of some decisions, nor of what they were told with those."""
         self._missed += count
         self.dropped += count
+        self._stands_until_ns, self._figured_version = 0, _LOOK_AT_ALL
 
     def _gather(self, seen: Seen) -> Seen | None:
         """Give how far the log was read for the next decision, where that is not as for the one before."""
@@ -220,16 +237,17 @@ class Recorder:
         return None if seen is last else seen
 
     def _stand(self, at_ns: int, heard_s: float) -> bool:
-        """Say how all mirrors stand; tell whether there was room for it."""
+        """Say how all mirrors stand, unless there is no room for that and some decisions; tell whether it was said."""
         self.flush()
         desk = self._desk
-        self._told, self._granted, self._figured_version = [], None, self._figured.version
-        figures = self._compared(range(desk.policy.known), heard_s)
+        if not desk.has_room(DECISIONS_PER_RECORD_MAX):
+            return False
+        self._differences(heard_s)
         record = StandingRecorded(
             selector=desk.selector,
             seen=desk.seen(),
             rules=desk.rules,
-            figures=tuple(figures),
+            figures=tuple([figures for told in self._told if (figures := told.whole()) is not None]),
             missed=self._missed,
             is_first=self._is_first,
         )
@@ -270,7 +288,7 @@ class Recorder:
             return None
         told.report, told.is_silent = report, is_silent
         told.granted, told.granted_bytes = account.grants, account.size_bytes
-        return Figures(
+        told.figures = Figures(
             mirror=mirror.name,
             slots=report.slots,
             active=report.active,
@@ -281,6 +299,7 @@ class Recorder:
             granted_bytes=min(told.granted_bytes, INTEGER_MAX),
             is_silent=is_silent,
         )
+        return told.figures
 
     def _told_of(self, number: int) -> _Told:
         while number >= len(self._told):

@@ -35,17 +35,18 @@ class _Batch:
 
 
 class _Written(NamedTuple):
-    """What is given to the relay as it stands, and how many events, grants or decisions it is."""
+    """What is given to the relay as it stands, how many events, grants or decisions it is, and of them decisions."""
 
     message: Message
     length: int
+    recorded: int = 0
 
 
 class Waiting:
     """Events and grants, those that may go out in the order in which they became ripe.
 
     ``envelope`` puts an event into its envelope, now; ``echoes`` is told what is said in batches. ``length`` counts the
-    events, grants and decisions.
+    events, grants and decisions, ``recorded`` the decisions alone.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Waiting:
         self._due: dict[int, Envelope | _Batch | _Written] = {}
         self._open: dict[MirrorName, _Batch] = {}
         self._unripe: dict[int, _Batch] = {}  # the oldest first
-        self.length = 0
+        self.length = self.recorded = 0
 
     def add(self, envelope: Envelope) -> None:
         """Put an event at the end."""
@@ -66,8 +67,9 @@ class Waiting:
 
     def add_record(self, envelope: Envelope, length: int) -> None:
         """Put a record of so many decisions at the end. Its every field was validated before."""
-        self._due[envelope.sequence] = _Written(message_of(envelope, proven=True), length)
+        self._due[envelope.sequence] = _Written(message_of(envelope, proven=True), length, recorded=length)
         self.length += length
+        self.recorded += length
 
     def number_of(self, mirror: MirrorName) -> int | None:
         """Give the number of the batch that is open for a mirror."""
@@ -113,7 +115,9 @@ class Waiting:
     async def forget(self, positions: Sequence[int]) -> None:
         """Drop those that the broker has taken over."""
         for position in positions:
-            self.length -= self._written(position).length
+            written = self._written(position)
+            self.length -= written.length
+            self.recorded -= written.recorded
             del self._due[position]
 
     def _ripen(self, batch: _Batch) -> None:

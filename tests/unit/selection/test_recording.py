@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,7 @@ from events.names import PATH_BYTES_MAX, MirrorName, SelectorName
 from events.schemas import (
     DecisionOutcome,
     DecisionsRecorded,
+    Figures,
     MirrorRuled,
     Seen,
     SelectionRules,
@@ -76,6 +77,7 @@ class Bench:
                 recorded_percent=100,
             ),
             seen=lambda: self.seen,
+            has_room=lambda _: self.is_room,
             say=self.say,
             on_gathered=lambda: None,
         )
@@ -258,6 +260,54 @@ def test_after_a_record_without_room_all_is_told_first_and_how_many_decisions_we
     assert site.recorder.dropped == 2
 
 
+def test_while_there_is_no_room_nobody_works_out_how_all_mirrors_stand(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = bench(story, "ana")
+    made: list[Figures] = []
+
+    def make(**fields: Any) -> Figures:  # noqa: ANN401 - it passes on what it is given
+        made.append(Figures(**fields))
+        return made[-1]
+
+    monkeypatch.setattr(recording, "Figures", make)
+    site.is_room = False
+    for _ in range(3):
+        site.decide()
+    assert (made, site.said, site.recorder.dropped) == ([], [], 3)
+    site.is_room = True
+    site.decide()
+    assert [figures.mirror for figures in made] == ["ana"]
+    assert [standing.missed for standing in site.standings()] == [3]
+
+
+def test_each_standing_counts_the_visitors_that_were_announced_before(story: Story) -> None:
+    site = bench(story, "ana", "bob")
+    for number in range(3):
+        site.decide("ana", is_announced=True, number=number)
+    site.at_ns = 60 * NS_PER_S
+    site.decide("bob")
+    first, second = (
+        {figures.mirror: (figures.granted, figures.granted_bytes) for figures in standing.figures}
+        for standing in site.standings()
+    )
+    assert first == {"ana": (0, 0), "bob": (0, 0)}
+    assert second == {"ana": (3, 3 * site.file.size_bytes), "bob": (0, 0)}
+
+
+def test_what_was_decided_without_room_shows_in_the_next_standing(story: Story) -> None:
+    site = bench(story, "ana", "bob")
+    site.decide("ana", is_announced=True)
+    site.is_room = False
+    site.recorder.flush()
+    site.decide("bob", is_announced=True)
+    site.load("ana", active=4)
+    site.is_room = True
+    site.decide()
+    figures = {each.mirror: (each.active, each.granted) for each in site.standings()[-1].figures}
+    assert figures == {"ana": (4, 1), "bob": (0, 1)}
+
+
 def test_mirrors_that_had_their_share_are_told(story: Story) -> None:
     site = bench(story, "ana", "bob")
     story.master(MirrorRuled(mirror=MirrorName("ana"), share_percent_max=10))
@@ -269,6 +319,19 @@ def test_mirrors_that_had_their_share_are_told(story: Story) -> None:
     site.recorder.flush()
     (record,) = site.records()
     assert record.decisions[0].spent == ("ana",)
+
+
+def test_grants_that_gather_leave_room_for_records(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(announcing, "RECORDS_WAITING_MAX", 3)
+    announcer = Announcer(MemoryBroker(MemorySite()), SELECTOR, clock_ns=lambda: 5_000_000)
+    for _ in range(4):
+        announcer.say(SelectorCameOnline(selector=SELECTOR))
+    assert announcer.has_room_for(3)
+    assert not announcer.has_room_for(4)
+    site = bench(story, "ana")
+    site.decide()
+    assert announcer.record(site.said[0], 3)
+    assert not announcer.has_room_for(1)
 
 
 def test_records_leave_room_for_notices(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,7 +101,6 @@ class World:
     log: list[Envelope] = field(default_factory=list[Envelope])
     records: list[Record] = field(default_factory=list[Record])
     has_room: bool = True
-    lost: int = 0
     sequence: int = 0
     told: int = 0
 
@@ -133,6 +132,7 @@ class World:
             reservations=self.reservations,
             rules=recorded,
             seen=self.seen,
+            has_room=lambda _: self.has_room,
             say=self.say,
             on_gathered=lambda: None,
         )
@@ -171,10 +171,14 @@ class World:
             self._seen = Seen(generation=1, offset=len(self.log) - 1, message_id=self.log[-1].id)
         return self._seen
 
-    def say(self, record: Record, decisions: int) -> bool:
+    @property
+    def lost(self) -> int:
+        """Count the decisions that were not recorded for want of room."""
+        return self.recorder.dropped
+
+    def say(self, record: Record, _decisions: int) -> bool:
         """The records go over the wire, if there is room."""
         if not self.has_room:
-            self.lost += decisions
             return False
         envelope = Envelope(
             source=selector_source(SELECTOR), epoch=1, sequence=1, time_ns=0, traceparent="", event=record
