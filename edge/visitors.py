@@ -122,11 +122,23 @@ class Proxies:
         Raises:
             ForwardedForError: a believed proxy wrote nonsense.
         """
-        if not self.have(peer):
-            return parse_address(peer)
-        if len(forwarded_for) == 1 and (only := forwarded_for[0].strip()) and "," not in only:
-            return parse_address(only)
+        if len(forwarded_for) == 1:
+            return parse_address(self.told(peer, forwarded_for[0]))
         return visitor_address(peer, forwarded_for, self.networks)
+
+    def told(self, peer: str, forwarded_for: str) -> str:
+        """Give what tells the visitor's address: as it was written, where no other entry has to be read to find it.
+
+        ``forwarded_for`` is the value of the one ``X-Forwarded-For`` field; empty: there is none.
+
+        Raises:
+            ForwardedForError: a believed proxy wrote nonsense into a list. (A single entry is not read here.)
+        """
+        if not self.have(peer):
+            return peer
+        if "," in forwarded_for:
+            return str(visitor_address(peer, [forwarded_for], self.networks))
+        return forwarded_for.strip() or peer
 
 
 def _hops(peer: str, forwarded_for: Sequence[str], proxies: Sequence[IPNetwork]) -> list[IPAddress]:

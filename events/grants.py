@@ -76,7 +76,7 @@ class Claim(NamedTuple):
     prefix_bits: int
 
 
-class Bound(NamedTuple):
+class Bound(Struct, frozen=True, gc=False):
     """What a token says that it is bound to: an IPv6 or IPv4-mapped address, masked, and how many bits of it count."""
 
     packed: bytes
@@ -121,9 +121,14 @@ def bind(address: IPAddress, binding: Binding = Binding.STRICT) -> Claim:
 def bound_of(address: IPAddress, binding: Binding = Binding.STRICT) -> Bound:
     """Give what ``bind`` gives, as a token says it, and sooner for the most: IPv4 visitors bound strictly."""
     if binding is Binding.STRICT and isinstance(address, IPv4Address):
-        return Bound(_MAPPED_START + address.packed, _ADDRESS_BITS)
+        return bound_to(address.packed)
     bound, prefix_bits = bind(address, binding)
     return Bound(bound.packed, prefix_bits)
+
+
+def bound_to(packed: bytes) -> Bound:
+    """Give what binds a grant to one IPv4 address, the four bytes of which these are."""
+    return Bound(_MAPPED_START + packed, _ADDRESS_BITS)
 
 
 class Minter:
@@ -150,9 +155,9 @@ class Minter:
         peer: bool = False,
     ) -> bytes:
         """Write a token; what it says is what a ``Grant`` does. ``key_epoch`` is that of the key."""
-        packed, prefix_bits = bound
         head = _VERSION | _PEER_FLAG if peer else _VERSION
-        body = _BODY.pack(head, key_epoch, start_by_s, finish_by_s, size_bytes, grant_id, sha256, prefix_bits, packed)
+        bits, packed = bound.prefix_bits, bound.packed
+        body = _BODY.pack(head, key_epoch, start_by_s, finish_by_s, size_bytes, grant_id, sha256, bits, packed)
         return binascii.b2a_base64(body + self.mac(body), newline=False).translate(_URL_SAFE)
 
     def mac(self, body: bytes) -> bytes:

@@ -8,12 +8,14 @@ nobody is given leave until he follows it.
 
 from __future__ import annotations
 
-from binascii import b2a_base64
+from binascii import b2a_base64, hexlify
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import quote
 
-from selection.answering.links import file_in_url, is_plain
+from msgspec import Struct
+
+from events.names import FilePath
 from selection.view.file import PublishedFile
 from selection.view.roster import Mirror
 
@@ -21,28 +23,33 @@ LINKS_MAX: Final = 5  # what MirrorBrain names; tools use no more servers for on
 ENDS_KEPT: Final = 16_384  # some for each place that many ask from; 1 kB each
 
 _ALWAYS: Final = (
-    "\r\nCache-Control: no-store\r\n"  # the link is this visitor's alone
-    "Referrer-Policy: no-referrer\r\n"
-    "X-Content-Type-Options: nosniff\r\n"
-    "Vary: Accept\r\n"
+    b"\r\nCache-Control: no-store\r\n"  # the link is this visitor's alone
+    b"Referrer-Policy: no-referrer\r\n"
+    b"X-Content-Type-Options: nosniff\r\n"
+    b'Vary: Accept\r\nETag: "'
 )
-_DESCRIBED: Final = '; rel=describedby; type="application/metalink4+xml"\r\n'
+_DESCRIBED: Final = b'; rel=describedby; type="application/metalink4+xml"\r\n'
+_PLAIN: Final = (
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/"  # unreserved (RFC 3986 §2.3), and the slash
+)
 
 
-class Sheet(NamedTuple):
-    """What of a redirect's head is the same for all who ask for a file. ``tail`` and ``link`` are parts of fields.
+class Sheet(Struct, frozen=True, gc=False):
+    """What of a redirect's head is the same for all who ask for a file: parts of fields.
+
+    Few are kept where there are many files, so they are made of little, and fast.
 
     Attributes:
         file: the file.
         tail: how the address of each download of it ends: a slash, and its name.
-        own: the fields behind ``Location``.
+        digests: its ``ETag``, from within the quotes on, and the digests after it.
         described: the link to its metalink.
         link: the link to another mirror, up to that mirror's name.
     """
 
     file: PublishedFile
     tail: bytes
-    own: bytes
+    digests: bytes
     described: bytes
     link: bytes
 
@@ -58,18 +65,19 @@ class Heads:
     """Writes heads. ``site_url`` is the site's own, for links that lead back to it; None: relative to the request."""
 
     def __init__(self, site_url: str | None) -> None:
-        self._site_url = (site_url or "").rstrip("/")
+        self._link = f"Link: <{(site_url or '').rstrip('/')}".encode("ascii")
         self._ends: dict[int, tuple[Sequence[Mirror], list[bytes]]] = {}
 
     def sheet(self, file: PublishedFile, query: str = "") -> Sheet:
         """Write what is the same for all; ``query`` is what a visitor must say to be given the file at all."""
-        digest = b2a_base64(file.sha256, newline=False).decode("ascii")
-        own = f'{_ALWAYS}ETag: "{file.sha256.hex()}"\r\nDigest: SHA-256={digest}\r\nRepr-Digest: sha-256=:{digest}:\r\n'
-        path = file.path if is_plain(file.path) else quote(file.path)
-        described = f"Link: <{self._site_url}/{path}.meta4{f'?{query}' if query else ''}>{_DESCRIBED}"
-        link = f"Link: <{self._site_url}/{path}?{f'{query}&' if query else ''}mirror="
-        tail = f"/{file_in_url(file.path)}"
-        return Sheet(file, tail.encode("ascii"), own.encode("ascii"), described.encode("ascii"), link.encode("ascii"))
+        path = _in_url(file.path)
+        digest = b2a_base64(file.sha256, newline=False)
+        digests = b'%b"\r\nDigest: SHA-256=%b\r\nRepr-Digest: sha-256=:%b:\r\n' % (hexlify(file.sha256), digest, digest)
+        link = self._link + path
+        asked = query.encode("ascii")
+        described = b"%b.meta4%b>%b" % (link, b"?" + asked if asked else b"", _DESCRIBED)
+        other = b"%b?%bmirror=" % (link, asked + b"&" if asked else b"")
+        return Sheet(file, path[path.rindex(b"/") :], digests, described, other)
 
     def redirect(self, sheet: Sheet, location: bytes, others: Sequence[Mirror], *, served_by: bytes) -> bytes:
         """Write the fields of a redirect: a 302 without a body.
@@ -81,7 +89,7 @@ class Heads:
             served_by: the field that names who is to serve it, if that is to be named.
         """
         links = sheet.link.join(self._ends_of(others))
-        return b"".join((b"Location: ", location, sheet.own, served_by, sheet.described, links))
+        return b"".join((b"Location: ", location, _ALWAYS, sheet.digests, served_by, sheet.described, links))
 
     def _ends_of(self, others: Sequence[Mirror]) -> list[bytes]:
         """Give what follows the address in the link to each mirror, after nothing: it is the same for all files."""
@@ -93,6 +101,12 @@ class Heads:
         ends = [b"", *(_link_end(mirror, rank) for rank, mirror in enumerate(others, 1))]
         self._ends[id(others)] = others, ends  # it is kept, so that its identity stays its own
         return ends
+
+
+def _in_url(path: FilePath) -> bytes:
+    """Write a path as it stands in a URL, with its first slash; to encode one takes longer than to look."""
+    written = b"/" + path.encode()
+    return written if not written.translate(None, _PLAIN) else quote(written).encode("ascii")
 
 
 def _link_end(mirror: Mirror, rank: int) -> bytes:

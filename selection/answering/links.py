@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -11,7 +10,6 @@ from urllib.parse import quote, urlsplit
 from events.names import FilePath, MirrorName, file_name
 
 _URLS_KEPT: Final = 4096  # each mirror's is looked at for every visitor
-_PLAIN: Final = re.compile(r"[A-Za-z0-9._~/-]+", re.ASCII)  # unreserved (RFC 3986 §2.3), and the slash
 _MISPLACED: Final = frozenset(' "<>\\^`{|}?#@')  # no part of a base: unsafe, a query, a fragment or a password
 
 
@@ -28,11 +26,6 @@ def is_base_url(url: str) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname)
 
 
-def is_plain(path: str) -> bool:
-    """Tell whether a path stands in a URL as it is: most do, and to encode one takes longer than to look."""
-    return _PLAIN.fullmatch(path) is not None
-
-
 @lru_cache(maxsize=_URLS_KEPT)
 def downloads_at(base_url: str) -> str:
     """Write how the URLs of all downloads from a server begin: the token follows."""
@@ -41,8 +34,7 @@ def downloads_at(base_url: str) -> str:
 
 def file_in_url(path: FilePath) -> str:
     """Write the name of a file as the end of a URL's path."""
-    name = file_name(path)
-    return name if is_plain(name) else quote(name, safe="")
+    return quote(file_name(path), safe="")
 
 
 def carried(asked_not: Sequence[MirrorName], query: str) -> str:

@@ -17,8 +17,13 @@ _IPV6: Final = 1 << IPV6_BLOCK_BITS
 def block_of(address: IPAddress) -> int:
     """Number the block that an address is in."""
     if isinstance(address, IPv4Address):
-        return int(address) >> _IPV4_SHIFT
+        return ipv4_block(int(address))
     return int(address) >> _IPV6_SHIFT | _IPV6
+
+
+def ipv4_block(number: int) -> int:
+    """Number the block that the IPv4 address of a number is in."""
+    return number >> _IPV4_SHIFT
 
 
 def first_of(block: int) -> IPAddress:

@@ -44,7 +44,11 @@ class Places:
 
     def place_of(self, address: IPAddress) -> Place:
         """Give what is known of the place of an address."""
-        place = self._of_block(block_of(address))
+        return self.place_in(block_of(address), address)
+
+    def place_in(self, block: int, address: IPAddress) -> Place:
+        """Give what is known of the place of an address in a block, for who has worked out that it is there."""
+        place = self._of_block(block)
         return place if place is not None else self._of_address(address)
 
     def _find_block(self, block: int) -> Place | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from struct import Struct
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from selection.view.columns import Cells, Column, Slots
 from selection.view.holders import HolderSets, HolderSetsDump
 
 _SHIFT: Final = 5
+_DIGEST: Final = Struct(f"{SHA256_BYTES}s")  # reads one in half the time that a slice takes, and then its copy
 _NARROW_MAX: Final = 255  # what the narrowest column holds
 assert 1 << _SHIFT == SHA256_BYTES  # noqa: S101 - the module is wrong where it does not hold
 
@@ -76,7 +78,7 @@ class Contents:
 
     def digest(self, number: int) -> Digest:
         """Give the digest of a content."""
-        return Digest(bytes(self.digests[number << _SHIFT : number + 1 << _SHIFT]))
+        return Digest(_DIGEST.unpack_from(self.digests, number << _SHIFT)[0])
 
     def holders(self, number: int) -> int:
         """Give the mirrors that hold a content, as a bit set; nobody holds number 0."""
@@ -231,4 +233,4 @@ class Contents:
             self._free.append(number)
 
     def _hash_of(self, number: int) -> int:
-        return hash(bytes(self.digests[number << _SHIFT : number + 1 << _SHIFT]))
+        return hash(self.digest(number))

@@ -16,6 +16,7 @@ from events.grants import (
     CLOCK_SKEW_S,
     TOKEN_LENGTH,
     Binding,
+    Bound,
     Grant,
     IPAddress,
     bind,
@@ -58,7 +59,7 @@ TOKEN = mint(GRANT, mirror=ANA, key=KEY)
 @given(st.ip_addresses(), st.sampled_from(Binding))
 def test_what_a_token_is_bound_to_is_what_a_grant_is(address: IPAddress, binding: Binding) -> None:
     bound, prefix_bits = bind(address, binding)
-    assert bound_of(address, binding) == (bound.packed, prefix_bits)
+    assert bound_of(address, binding) == Bound(bound.packed, prefix_bits)
 
 
 @given(

@@ -8,7 +8,7 @@ import pytest
 
 from edge.lane import LaneRequest, read_simple
 from edge.visitors import ForwardedForError, Proxies, parse_proxies
-from events.grants import IPAddress, bind
+from events.grants import Bound, IPAddress, bind
 from selection.answering.guests import Guests, guest_of
 from selection.places.findings import Finding
 from selection.places.geo import Places
@@ -48,7 +48,7 @@ def guests(places: Places) -> Guests:
 def test_grant_says_of_a_guest_what_it_is_bound_to(address: str) -> None:
     bound, prefix_bits = bind(ip_address(address))
     guest = guest_of(Visitor(ip_address(address)))
-    assert guest.bound == (bound.packed, prefix_bits)
+    assert guest.bound == Bound(bound.packed, prefix_bits)
     assert (guest.claimant, guest.address) == (int(bound), address)
 
 
