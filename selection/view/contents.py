@@ -6,8 +6,9 @@ mirror number n; whole trees are usually on the same mirrors, so equal sets are 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from struct import Struct
 from typing import Final
 
@@ -19,6 +20,8 @@ from selection.view.holders import HolderSets, HolderSetsDump
 
 _SHIFT: Final = 5
 _DIGEST: Final = Struct(f"{SHA256_BYTES}s")  # reads one in half the time that a slice takes, and then its copy
+# A file enters several channels and comes to all its mirrors within minutes. Some 200 bytes each.
+LATELY_MAX: Final = 1024
 _NARROW_MAX: Final = 255  # what the narrowest column holds
 assert 1 << _SHIFT == SHA256_BYTES  # noqa: S101 - the module is wrong where it does not hold
 
@@ -45,9 +48,10 @@ class Contents:
         for column in (self.held, self.uses):
             column.append(0)
         self.sets = HolderSets()
-        self._slots = Slots(self._hash_of)
+        self._slots = Slots(self._hashes_of)
         self._free: list[int] = []
-        self._gathered: dict[Digest, int] = {}
+        self._lately: dict[Digest, int] = {}
+        self._gathered: dict[int, set[Digest]] = {}
         self.watched: set[int] = set()
         self.watched_version = 0
 
@@ -64,17 +68,7 @@ class Contents:
 
     def need(self, sha256: Digest) -> int:
         """Give the number of a content; one that nobody spoke of yet is given its number."""
-        slots, digests = self._slots, self.digests
-        cells, mask = slots.cells, slots.mask
-        hashed = hash(sha256)
-        place = hashed & mask
-        while number := cells[place]:  # as in ``find``
-            if digests.startswith(sha256, number << _SHIFT):
-                return number
-            place = (place + 1) & mask
-        number = self._begin(sha256)
-        slots.put(number, hashed, place)
-        return number
+        return self._lately.get(sha256) or self._need(sha256)
 
     def digest(self, number: int) -> Digest:
         """Give the digest of a content."""
@@ -105,30 +99,36 @@ class Contents:
             self._step(numbers, [steps[before] for before in held])
         return added
 
-    def gather(self, sha256s: Iterable[Digest], bit: int) -> int:
+    def gather(self, sha256s: set[Digest], bit: int) -> set[Digest]:
         """Take note that a mirror holds contents, to be put together with what other mirrors tell of the same ones.
 
-        Nobody may ask who holds what until all is settled. Gives how many were not gathered of this mirror before.
+        Nobody may ask who holds what until all is settled. Gives those that were not gathered of this mirror before.
         """
-        gathered = self._gathered
-        get = gathered.get
-        added = 0
-        for sha256 in sha256s:
-            known = get(sha256, 0)
-            if not known & bit:
-                gathered[sha256] = known | bit
-                added += 1
+        known = self._gathered.get(bit)
+        if known is None:
+            self._gathered[bit] = sha256s
+            return sha256s
+        added = sha256s - known
+        known |= added
         return added
 
-    def settle(self) -> list[int]:
-        """Note what was gathered. Gives, for each content where there are any, the mirrors that held it already."""
+    def settle(self) -> list[tuple[Digest, int]]:
+        """Note what was gathered. Gives the contents that some of these mirrors held already, and those mirrors."""
         gathered, self._gathered = self._gathered, {}
-        settle = self._settle
-        return [*filter(None, [settle(self.need(sha256), bits) for sha256, bits in gathered.items()])]
+        holders: defaultdict[Digest, int] = defaultdict(int)
+        for bit, sha256s in gathered.items():
+            for sha256 in sha256s:
+                holders[sha256] |= bit
+        settle, need = self._settle, self.need
+        return [(sha256, held) for sha256, bits in holders.items() if (held := settle(need(sha256), bits))]
 
     def settle_one(self, sha256: Digest) -> int:
         """Note what was gathered of one content; give the mirrors that held it already."""
-        bits = self._gathered.pop(sha256, 0)
+        bits = 0
+        for bit, sha256s in self._gathered.items():
+            if sha256 in sha256s:
+                sha256s.remove(sha256)
+                bits |= bit
         return self._settle(self.need(sha256), bits) if bits else 0
 
     def release(self, number: int, bit: int) -> bool:
@@ -211,6 +211,24 @@ class Contents:
         if self.watched and not self.watched.isdisjoint(numbers):
             self.watched_version += 1
 
+    def _need(self, sha256: Digest) -> int:
+        """Find a content that nobody spoke of lately, or begin it."""
+        if len(self._lately) >= LATELY_MAX:
+            self._lately.clear()
+        slots, digests = self._slots, self.digests
+        cells, mask = slots.cells, slots.mask
+        hashed = hash(sha256)
+        place = hashed & mask
+        while number := cells[place]:  # as in ``find``
+            if digests.startswith(sha256, number << _SHIFT):
+                break
+            place = (place + 1) & mask
+        else:
+            number = self._begin(sha256)
+            slots.put(number, hashed, place)
+        self._lately[sha256] = number
+        return number
+
     def _begin(self, sha256: Digest) -> int:
         """Give a number to a content that has none."""
         if self._free:
@@ -226,11 +244,13 @@ class Contents:
     def _drop_if_idle(self, number: int) -> None:
         if self.held.cells[number] or self.uses.cells[number]:
             return
-        if self._gathered and (sha256 := self.digest(number)) in self._gathered:
-            self.settle_one(sha256)
-        else:
+        if self._gathered:
+            self.settle_one(self.digest(number))
+        if not self.held.cells[number]:
+            self._lately.pop(self.digest(number), None)
             self._slots.drop(number)
             self._free.append(number)
 
-    def _hash_of(self, number: int) -> int:
-        return hash(self.digest(number))
+    def _hashes_of(self, numbers: Iterable[int]) -> Iterator[int]:
+        places = map(SHA256_BYTES.__mul__, numbers)
+        return map(hash, chain.from_iterable(map(_DIGEST.unpack_from, repeat(self.digests), places)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, cast
 
 from msgspec import Struct
 
 from events.names import ChannelName, FilePath, Tag
 from events.schemas import PUBLIC, Access, FilePublished
-from selection.view.columns import Cells, Column, Slots
+from selection.view.columns import ROWS, Cells, Column, Slots
 from selection.view.contents import Contents
 from selection.view.file import Digests, Pieces, PublishedFile
 from selection.view.interning import Interned
@@ -68,7 +69,7 @@ class Files:
         self.channel_sets: Interned[tuple[ChannelName, ...]] = Interned(())
         self.details: dict[int, Details] = {}
         self.pieces_bytes = 0
-        self._slots = Slots(self._hash_of)
+        self._slots = Slots(self._hashes_of)
         self._free: list[int] = []
         self._last_path, self._last = _NO_PATH, 0
         self._columns = (
@@ -182,14 +183,17 @@ class Files:
 
     def _begin(self, path: FilePath) -> int:
         """Give a number to a path that has none."""
-        if self._free:
-            number = self._free.pop()
-            self.paths[number] = path
-        else:
-            number = len(self.paths)
-            self.paths.append(path)
-            for column in self._columns:
-                column.cells.append(0)
+        number = self._free.pop() if self._free else self._grow()
+        self.paths[number] = path
+        return number
+
+    def _grow(self) -> int:
+        """Make some rows; give the number of the first of them."""
+        number = len(self.paths)
+        self.paths += [_NO_PATH] * ROWS
+        for column in self._columns:
+            column.extend(ROWS)
+        self._free += range(number + ROWS - 1, number, -1)
         return number
 
     def _kind_of(self, event: FilePublished) -> Kind:
@@ -236,5 +240,5 @@ class Files:
         self._slots.fill(taken, len(self.paths) - 1 - len(self._free))
         self.pieces_bytes = sum(len(details.pieces.piece_digests) for details in self.details.values())
 
-    def _hash_of(self, number: int) -> int:
-        return hash(self.paths[number])
+    def _hashes_of(self, numbers: Iterable[int]) -> Iterator[int]:
+        return map(hash, map(self.paths.__getitem__, numbers))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from events.envelope import MASTER_SOURCE, Envelope, Version, mirror_source
 from events.names import MirrorName
@@ -83,6 +83,17 @@ _MIRROR_PREFIX: Final = mirror_source(MirrorName(""))
 _Fold: TypeAlias = Callable[[Any, int, SequenceTrack], None]  # the event, its source's number of it, and all of those
 
 
+class Run(NamedTuple):
+    """Events that one source said in a row; it gave them the numbers from ``first`` on."""
+
+    source: str
+    first: int
+    events: Sequence[Event]
+
+
+_FoldRun: TypeAlias = Callable[[Run, SequenceTrack], None]
+
+
 class Folding:
     """What the events of the log and the load reports add up to, and the numbers of each source."""
 
@@ -122,6 +133,11 @@ class Folding:
             CatalogueRestated: self._restate,
             LoadReported: _telemetry,
         }
+        self._together: dict[type, _FoldRun] = {
+            ReplicaReady: self._tell_all,
+            ReplicaLost: self._tell_all,
+            FilePublished: self._publish_all,
+        }
 
     def apply(self, envelope: Envelope, heard_s: float) -> None:
         """Fold one event."""
@@ -140,7 +156,7 @@ class Folding:
             track.last = sequence
         elif not track.note(sequence):
             return
-        if sequence >= self.floor or not self._is_void(envelope):
+        if sequence >= self.floor or not self._is_void(envelope.source, sequence, event):
             fold(event, sequence, track)
 
     def apply_all(self, envelopes: Iterable[Envelope], heard_s: float) -> None:
@@ -151,7 +167,7 @@ class Folding:
         for source, said in by_source.items():
             track = self.tracks.get(source)
             if track is not None and len(said) >= TOGETHER_MIN and _goes_on(said, track):
-                self._apply_together(said, track)
+                self._apply_together(Run(source, track.last + 1, [envelope.event for envelope in said]), track)
             elif all(isinstance(envelope.event, LoadReported) for envelope in said):
                 self.apply(max(said, key=_version_of), heard_s)  # the last one tells all
             else:
@@ -159,39 +175,43 @@ class Folding:
                     self.apply(envelope, heard_s)
         self.replicas.settle()
 
-    def _apply_together(self, said: Sequence[Envelope], track: SequenceTrack) -> None:
-        """Fold what one source said in a row, kind by kind."""
-        kinds = [type(envelope.event) for envelope in said]
-        if kinds.count(kinds[0]) == len(kinds):
-            self._apply_alike(said, track)
+    def _apply_together(self, said: Run, track: SequenceTrack) -> None:
+        """Fold what one source said in a row, by runs of what is folded together."""
+        folds = {self._together_of(kind) for kind in {*map(type, said.events)}}
+        if len(folds) == 1:
+            folds.pop()(said, track)
             return
-        at = 0
-        for _, run in groupby(kinds):
-            length = len([*run])
-            self._apply_alike(said[at : at + length], track)
-            at += length
+        first = said.first
+        for fold, run in groupby(said.events, lambda event: self._together_of(type(event))):
+            events = [*run]
+            fold(Run(said.source, first, events), track)
+            first += len(events)
 
-    def _apply_alike(self, said: Sequence[Envelope], track: SequenceTrack) -> None:
-        """Fold events of one kind that one source said in a row."""
-        kind = type(said[0].event)
-        if issubclass(kind, ReplicaReady) and self._ready_all(said, track):
+    def _each(self, said: Run, track: SequenceTrack) -> None:
+        """Fold a run one by one."""
+        for sequence, event in enumerate(said.events, said.first):
+            track.last = sequence
+            if sequence >= self.floor or not self._is_void(said.source, sequence, event):
+                self._folds[type(event)](event, sequence, track)
+
+    def _tell_all(self, said: Run, track: SequenceTrack) -> None:
+        """Fold which copies a mirror has and lost."""
+        facts = cast("list[ReplicaReady | ReplicaLost]", said.events)
+        told = self.told(facts[0].mirror)
+        if self.replicas.is_plain(told, said.first, len(facts), track):
+            track.last += len(facts)
+            self.replicas.tell_all(told, facts, said.first)
+        else:
+            self._each(said, track)
+
+    def _publish_all(self, said: Run, track: SequenceTrack) -> None:
+        """Fold what was published."""
+        if self.catalogue.withdrawn or said.first < self.floor:
+            self._each(said, track)
             return
-        fold = self._folds.get(kind) or self._learn(kind)
-        for envelope in said:
-            sequence = track.last = envelope.sequence
-            if sequence >= self.floor or not self._is_void(envelope):
-                fold(envelope.event, sequence, track)
-
-    def _ready_all(self, said: Sequence[Envelope], track: SequenceTrack) -> bool:
-        """Fold copies that a mirror tells of in a row; False: they are to be folded one by one."""
-        readies = cast("list[ReplicaReady]", [envelope.event for envelope in said])
-        told = self.told(readies[0].mirror)
-        if not self.replicas.is_plain(told, said[0].sequence, len(said), track):
-            return False
-        sha256s = [ready.sha256 for ready in readies]
-        track.last = said[-1].sequence
-        self.replicas.ready_all(told, sha256s, track.last)
-        return True
+        track.last += len(said.events)
+        for sequence, event in enumerate(cast("list[FilePublished]", said.events), said.first):
+            self.catalogue.publish(event, sequence)
 
     def told(self, mirror: MirrorName) -> Told:
         """Give what a mirror said of its copies."""
@@ -273,11 +293,19 @@ class Folding:
 
     def _learn(self, kind: type) -> _Fold:
         """Find how a kind is folded that is a twin of another, or says nothing here."""
-        fold = next((self._folds[base] for base in kind.__mro__ if base in self._folds), None)
-        if fold is None and not issubclass(kind, (Unread, *SAYS_NOTHING)):
+        schema = next((base for base in kind.__mro__ if base in self._folds), None)
+        if schema is None and not issubclass(kind, (Unread, *SAYS_NOTHING)):
             raise TypeError(f"{kind} is no event")
-        self._folds[kind] = fold = fold or _pass
+        fold = self._folds[kind] = self._folds[schema] if schema else _pass
+        if schema in self._together:
+            self._together[kind] = self._together[schema]
         return fold
+
+    def _together_of(self, kind: type) -> _FoldRun:
+        """Find how a run of events of a kind is folded."""
+        if kind not in self._folds:
+            self._learn(kind)
+        return self._together.get(kind, self._each)
 
     def _is_whole(self, track: SequenceTrack) -> bool:
         """Tell whether all that the master said since its last restatement was heard."""
@@ -292,10 +320,9 @@ class Folding:
         begun = self.tracks[envelope.source] = SequenceTrack(envelope.epoch, envelope.sequence, envelope.sequence)
         return begun
 
-    def _is_void(self, envelope: Envelope) -> bool:
+    def _is_void(self, source: str, sequence: int, event: Event) -> bool:
         """Tell whether a restatement took the place of what the master says here. A log that it opened is open."""
-        is_under = envelope.source == MASTER_SOURCE and envelope.sequence < self.floor
-        return is_under and not isinstance(envelope.event, LogOpened)
+        return source == MASTER_SOURCE and sequence < self.floor and not isinstance(event, LogOpened)
 
     def _forget(self, source: str) -> None:
         if source == MASTER_SOURCE:

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from events.names import ORIGIN_CHANNEL, ChannelName
-from selection.view.columns import Cells, Column
+from selection.view.columns import ROWS, Cells, Column
 
 # What decides which of two facts about one file in one channel holds: generation, channel sequence and sequence.
 Rank: TypeAlias = tuple[int, int, int]
@@ -79,24 +79,18 @@ class Memberships:
 
     def add(self, first: int, channel: int, rank: Rank, content: int) -> int:
         """Put a fact before a file's other ones; give its row, which is the file's first one now."""
-        if self._free:
-            row = self._free.pop()
+        row = self._free.pop() if self._free else self._grow()
+        generation, channel_sequence, sequence = rank
+        try:
+            self.channel.cells[row] = channel
+            self.generation.cells[row] = generation
+            self.channel_sequence.cells[row] = channel_sequence
+            self.sequence.cells[row] = sequence
+            self.content.cells[row] = content
+            self.next.cells[row] = first
+        except OverflowError:  # one has to be wider
             for column, value in zip(self.columns(), (channel, *rank, content, first), strict=True):
                 column.put(row, value)
-            return row
-        generation, channel_sequence, sequence = rank
-        row = len(self.channel.cells)
-        try:
-            self.channel.cells.append(channel)
-            self.generation.cells.append(generation)
-            self.channel_sequence.cells.append(channel_sequence)
-            self.sequence.cells.append(sequence)
-            self.content.cells.append(content)
-            self.next.cells.append(first)
-        except OverflowError:  # one has to be wider; the others may have theirs already
-            for column, value in zip(self.columns(), (channel, *rank, content, first), strict=True):
-                del column.cells[row:]
-                column.append(value)
         return row
 
     def is_newer(self, rank: Rank, row: int) -> bool:
@@ -146,3 +140,11 @@ class Memberships:
         if len(found) == 1:
             return self._alone[found[0]]
         return tuple(sorted([self.channels[channel] for channel in found]))
+
+    def _grow(self) -> int:
+        """Make some rows; give the first of them."""
+        row = len(self.next.cells)
+        for column in self.columns():
+            column.extend(ROWS)
+        self._free += range(row + ROWS - 1, row, -1)
+        return row

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, cast
 
 from msgspec import Struct
 
@@ -116,26 +116,29 @@ class Replicas:
             _forget_reasons(told, event.sha256, sequence)
         self._hold(told, event.sha256)
 
-    def ready_all(self, told: Told, sha256s: Sequence[Digest], sequence: int) -> None:
-        """Fold that a mirror holds some contents, where that ``is_plain``; ``sequence`` is the last fact's.
+    def tell_all(self, told: Told, facts: Sequence[ReplicaReady | ReplicaLost], first: int) -> None:
+        """Fold which contents a mirror has and lost, where that ``is_plain``; ``first`` is the first fact's sequence.
 
-        It is gathered: ``settle`` it before anybody asks.
+        Of facts about one content the last holds. What the mirror has is gathered: ``settle`` it before anybody asks.
         """
-        told.folded = sequence
+        told.folded = first + len(facts) - 1
+        sha256s = [fact.sha256 for fact in facts]
+        held = {*sha256s}
+        for at in _losses_in(facts):
+            if (sha256 := sha256s[at]) not in sha256s[at + 1 :]:
+                self._lose(told, cast("ReplicaLost", facts[at]), first + at)
+                held.discard(sha256)
         for reasons in (told.losses, told.declined):
-            for sha256 in reasons.keys() & sha256s if reasons else ():
+            for sha256 in reasons.keys() & held if reasons else ():
                 del reasons[sha256]
-        added = self._contents.gather(sha256s, told.bit)
-        told.copies += added
-        if added == len(sha256s):
-            self._mark(told, sum(map(hash, sha256s)))
-        else:
-            self._marks.pop(told.number, None)
+        added = self._contents.gather(held, told.bit)
+        told.copies += len(added)
+        self._mark(told, sum(map(hash, added)))
 
     def settle(self) -> None:
         """Put what was gathered into force."""
-        for held_before in self._contents.settle():
-            self._uncount(held_before)
+        for sha256, held_before in self._contents.settle():
+            self._uncount(sha256, held_before)
 
     def is_plain(self, told: Told, first: int, count: int, track: SequenceTrack) -> bool:
         """Tell whether so many facts, from this sequence of the mirror's on, are newer than all that is known."""
@@ -153,13 +156,11 @@ class Replicas:
             return
         else:
             told.folded = sequence
-        if told.losses or told.declined:
-            _forget_reasons(told, event.sha256, sequence)
-        if isinstance(event, ReplicaReady):
-            self._hold(told, event.sha256)
+        if isinstance(event, ReplicaLost):
+            self._lose(told, event, sequence)
         else:
-            _explain(told, event, sequence)
-            self._release(told, event.sha256)
+            _forget_reasons(told, event.sha256, sequence)
+            self._hold(told, event.sha256)
 
     def decline(self, told: Told, event: ReplicaDeclined, *, sequence: int) -> None:
         """Keep the last reason for which a mirror could not fetch a content, until it says anything newer of it."""
@@ -247,25 +248,31 @@ class Replicas:
                     contents.release(content, told.bit)
             told.copies = len(listed)
 
+    def _lose(self, told: Told, event: ReplicaLost, sequence: int) -> None:
+        _forget_reasons(told, event.sha256, sequence)
+        _explain(told, event, sequence)
+        self._release(told, event.sha256)
+
     def _hold(self, told: Told, sha256: Digest) -> None:
         if told.copies < CONTENTS_MAX and self._contents.hold(sha256, told.bit):
             told.copies += 1
             self._mark(told, hash(sha256))
 
     def _release(self, told: Told, sha256: Digest) -> None:
-        self._uncount(self._contents.settle_one(sha256))
+        self._uncount(sha256, self._contents.settle_one(sha256))
         content = self._contents.find(sha256)
         if content and self._contents.release(content, told.bit):
             told.copies -= 1
             self._mark(told, -hash(sha256))
 
-    def _uncount(self, mirrors: int) -> None:
-        """Take back that one more copy was counted at each of these mirrors."""
+    def _uncount(self, sha256: Digest, mirrors: int) -> None:
+        """Take back that one more copy, of this content, was counted at each of these mirrors."""
         while mirrors:
             number = mirrors.bit_length() - 1
             mirrors ^= 1 << number
-            self.of(number).copies -= 1
-            self._marks.pop(number, None)
+            told = self.of(number)
+            told.copies -= 1
+            self._mark(told, -hash(sha256))
 
     def _mark_of(self, told: Told) -> int:
         """Give the sum of the hashes of what a mirror holds.
@@ -290,6 +297,12 @@ def _is_news(told: Told, sha256: Digest, sequence: int, track: SequenceTrack) ->
     """Tell whether a fact is newer than what is known of the content, and not too late to be compared with it."""
     known = max(told.as_of, told.since.get(sha256, 0) >> 1)
     return sequence > known and sequence > track.last - LATE_MAX
+
+
+def _losses_in(facts: Sequence[ReplicaReady | ReplicaLost]) -> list[int]:
+    """Give where losses stand among some facts; mostly there are few kinds of facts, and few losses."""
+    kinds = {kind for kind in {*map(type, facts)} if issubclass(kind, ReplicaLost)}
+    return [at for at, fact in enumerate(facts) if type(fact) in kinds] if kinds else []
 
 
 def _pending_weight(told: Told) -> int:
