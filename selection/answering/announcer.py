@@ -18,9 +18,10 @@ from broker.port import Broker, BrokerError
 from broker.relay import Relay
 from events.envelope import Envelope, selector_source
 from events.names import MirrorName, SelectorName
-from events.schemas import DecisionsRecorded, Event, Granted, StandingRecorded
+from events.schemas import DecisionsRecorded, Event, StandingRecorded
 from events.trace import TraceContext
 from selection.answering.echoes import Echoes
+from selection.answering.granting import Given
 from selection.answering.waiting import Waiting
 
 # Some seconds of a release day's redirects, 50 MB. The notices are for slots and the audit; the token is enough.
@@ -96,7 +97,7 @@ class Announcer:
         self._relay.wake()
         return True
 
-    def granted(self, mirror: MirrorName, granted: Granted) -> int:
+    def granted(self, mirror: MirrorName, given: Given) -> int:
         """Say, with others, that a visitor was sent to a mirror, if there is room for it.
 
         All that it says must be valid: nothing checks it again.
@@ -106,7 +107,7 @@ class Announcer:
         if self._waiting.length >= WAITING_MAX:
             self.dropped += 1
             return self._waiting.number_of(mirror) or self._last + 1
-        number = self._waiting.put(mirror, granted, next_number=self._last + 1)
+        number = self._waiting.put(mirror, given, next_number=self._last + 1)
         if number > self._last:
             self._last = number
             self._gathering.set()

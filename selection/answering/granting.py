@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeAlias, cast
 
 from msgspec import defstruct
 
@@ -12,6 +12,8 @@ from events.grants import Claim, Grant, derive_key, mint
 from events.names import MirrorName
 from events.schemas import Granted
 from events.schemas.fields import TIMESTAMP_S_MAX
+from events.trace import root_of
+from selection.answering.visit import Visit
 from selection.view.file import PublishedFile
 
 
@@ -80,6 +82,8 @@ def token_for(grant: Grant, mirror: MirrorName, keys: Keys) -> str:
     return mint(grant, mirror=mirror, key=keys.of(mirror, grant.key_epoch))
 
 
+Given: TypeAlias = tuple[Visit, int, int, str]  # to whom leave was given, begin and finish by when, his own trace
+
 # A notice of ours: what it says was checked when it came into the view, and need not be again. To give its fields by
 # place takes a third of the time.
 _own_granted = cast(
@@ -88,31 +92,26 @@ _own_granted = cast(
 )
 
 
-def notice_of(
-    file: PublishedFile,
-    *,
-    grant_id: bytes,
-    start_by_s: int,
-    finish_by_s: int,
-    address: str,
-    country: str,
-    granted_at_ns: int,
-    traceparent: str = "",
-) -> Granted:
+def notices_of(given: Iterable[Given]) -> tuple[Granted, ...]:
     """Tell the mirror, and the log, who was given leave.
 
-    Without a ``traceparent`` the trace of the download begins with the grant's own id, when it is said.
+    The trace of a download whose visitor brought none begins with the grant's own id, so nobody rolls dice for it.
     """
-    return _own_granted(
-        grant_id,
-        file.path,
-        file.generation,
-        file.sha256,
-        file.size_bytes,
-        address,
-        country,
-        granted_at_ns,
-        start_by_s,
-        finish_by_s,
-        traceparent,
-    )
+    notices: list[Granted] = []
+    for visit, start_by_s, finish_by_s, traceparent in given:
+        file, guest, grant_id = visit.file, visit.guest, visit.grant_id
+        notice = _own_granted(
+            grant_id,
+            file.path,
+            file.generation,
+            file.sha256,
+            file.size_bytes,
+            guest.address,
+            guest.visitor.whereabouts.country,
+            visit.at_ns,
+            start_by_s,
+            finish_by_s,
+            traceparent or root_of(grant_id),
+        )
+        notices.append(notice)
+    return tuple(notices)

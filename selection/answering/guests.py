@@ -11,11 +11,10 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Final
 
-from msgspec import Struct
-
 from edge.lane import LaneRequest
 from edge.visitors import Proxies, came_by_https, parse_address
-from events.grants import Bound, bound_of, bound_to, text_of
+from events.grants import bound_to
+from selection.answering.visit import Guest, guest_of
 from selection.places.blocks import ipv4_block
 from selection.places.geo import Places
 from selection.policy.visitor import Visitor
@@ -24,25 +23,6 @@ GUESTS_KEPT: Final = 2048  # those of the last half second of a release day; 2 M
 _FORWARDED_FOR: Final = b"\nx-forwarded-for:"
 _FORWARDED_PROTO: Final = b"\nx-forwarded-proto:"
 _IPV4_MASK: Final = (1 << 32) - 1
-
-
-class Guest(Struct, frozen=True, gc=False):
-    """A visitor, and what a grant says of him.
-
-    ``bound`` is what a strict grant is bound to, ``claimant`` its number, by which places are kept for him; ``address``
-    is his as text.
-    """
-
-    visitor: Visitor
-    bound: Bound
-    claimant: int
-    address: str
-
-
-def guest_of(visitor: Visitor) -> Guest:
-    """Work out what a grant says of a visitor."""
-    bound = bound_of(visitor.address)
-    return Guest(visitor, bound, int.from_bytes(bound.packed), text_of(visitor.address))
 
 
 class Guests:

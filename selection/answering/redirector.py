@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple
+from typing import TypeAlias
 
 from events.grants import CLOCK_SKEW_S, GRANT_ID_BYTES, Binding, Grant, IPAddress, bind, bound_of
 from events.names import ORIGIN, FilePath, MirrorName, SelectorName
 from events.schemas import DecisionOutcome
 from events.schemas.fields import NS_PER_S
 from selection.answering.announcer import Announcer
-from selection.answering.granting import Keys, Terms, grant_for, notice_of
-from selection.answering.guests import Guest, guest_of
+from selection.answering.granting import Given, Keys, Terms, grant_for
 from selection.answering.heads import LINKS_MAX, Heads, Sheet
 from selection.answering.links import carried
 from selection.answering.recording import Recorder
 from selection.answering.stations import Stations
+from selection.answering.visit import Guest, Visit, guest_of
 from selection.following.hearing import HearingClock
 from selection.places.geo import Places
 from selection.policy.choice import Choice
@@ -78,24 +78,7 @@ class Explanation:
     choice: Choice
 
 
-class _Chosen(NamedTuple):
-    """Who is to serve a visitor (None: the master), and who else could."""
-
-    outcome: DecisionOutcome
-    mirror: Mirror | None
-    others: Sequence[Mirror]
-
-
-class _Asking(NamedTuple):
-    """One visitor's request for a file, now: ``at_ns``, and the same as ``now_s``."""
-
-    file: PublishedFile
-    guest: Guest
-    asked_not: tuple[MirrorName, ...]
-    grant_id: bytes
-    at_ns: int
-    now_s: float
-    heard_s: float
+_Chosen: TypeAlias = tuple[DecisionOutcome, Mirror | None, Sequence[Mirror]]  # who serves, none: the master; who could
 
 
 class Redirector:
@@ -105,6 +88,10 @@ class Redirector:
         self._office = office
         self._announcer = announcer
         self._stations = Stations(office.view, office.keys, office.master_url)
+        self._policy, self._claims, self._recorder = office.policy, office.claims, office.recorder
+        self._selector, self._terms, self._view = office.selector, office.terms, office.view
+        self._heads, self._hearing = office.heads, office.hearing
+        self._randbytes, self._clock_s = office.rng.randbytes, office.clock_s
 
     def standing(self) -> Standing:
         """Give how the mirrors fare now."""
@@ -152,100 +139,72 @@ class Redirector:
             NoAccessError: the file is not for him.
             NobodyLeftError: no mirror can serve him, and he comes from the master.
         """
-        office, file = self._office, sheet.file
-        asking = self._asking(file, guest, asked_not)
-        chosen = self._chosen(asking)
-        if chosen.outcome is DecisionOutcome.NOBODY:
+        file, stations = sheet.file, self._stations
+        visit = self._visit(file, guest, asked_not)
+        outcome, mirror, others = self._chosen(visit)
+        if outcome is DecisionOutcome.NOBODY:
             if not looks:
-                self._record(asking, chosen)
+                self._recorder.decided(visit, outcome)
             raise NobodyLeftError(file.path)
-        station, view = self._stations.of(chosen.mirror), office.view
-        binding = view.binding(file, station.name)
-        moments = office.terms.moments(file.size_bytes, now_s=asking.now_s, revoked_start_by_s=view.revoked_start_by_s)
+        station = stations.of(mirror)
+        start_by_s, finish_by_s = self._terms.moments(
+            file.size_bytes, now_s=visit.now_s, revoked_start_by_s=self._view.revoked_start_by_s
+        )
         if not looks:
-            self._announce(asking, chosen, station.name, moments, traceparent)
+            self._announce(visit, outcome, mirror, (visit, start_by_s, finish_by_s, traceparent))
+        binding = stations.binding(station, file)
         token = station.minter.token(
-            grant_id=asking.grant_id,
+            grant_id=visit.grant_id,
             sha256=file.sha256,
             size_bytes=file.size_bytes,
-            start_by_s=moments[0],
-            finish_by_s=moments[1],
+            start_by_s=start_by_s,
+            finish_by_s=finish_by_s,
             bound=guest.bound if binding is Binding.STRICT else bound_of(guest.visitor.address, binding),
             key_epoch=station.key_epoch,
         )
         location = station.downloads + token + sheet.tail
         if asked_not or query:
             location += carried(asked_not, query).encode("ascii")
-        return office.heads.redirect(sheet, location, chosen.others, served_by=station.served_by)
+        return self._heads.redirect(sheet, location, others, served_by=station.served_by)
 
     def refused(self, file: PublishedFile, visitor: Visitor, asked_not: tuple[MirrorName, ...] = ()) -> None:
         """Take note that the file's networks do not take a visitor, and that he was told so."""
-        asking = self._asking(file, guest_of(visitor), asked_not)
-        self._record(asking, _Chosen(DecisionOutcome.REFUSED, None, ()))
+        self._recorder.decided(self._visit(file, guest_of(visitor), asked_not), DecisionOutcome.REFUSED)
 
-    def _asking(self, file: PublishedFile, guest: Guest, asked_not: tuple[MirrorName, ...]) -> _Asking:
-        office = self._office
-        grant_id, at_ns = office.rng.randbytes(GRANT_ID_BYTES), int(office.clock_s() * NS_PER_S)
-        now_s = at_ns / NS_PER_S  # the very number that whoever reads the record has
-        return _Asking(file, guest, asked_not, grant_id, at_ns, now_s, office.hearing.now_s)
+    def _visit(self, file: PublishedFile, guest: Guest, asked_not: tuple[MirrorName, ...]) -> Visit:
+        grant_id, at_ns = self._randbytes(GRANT_ID_BYTES), int(self._clock_s() * NS_PER_S)
+        return Visit(file, guest, asked_not, grant_id, at_ns, at_ns / NS_PER_S, self._hearing.now_s)
 
-    def _chosen(self, asking: _Asking) -> _Chosen:
+    def _chosen(self, visit: Visit) -> _Chosen:
         """Give the mirror that keeps a place for this visitor, or else the best one, or else the master."""
-        policy, guest = self._office.policy, asking.guest
-        file, visitor, heard_s = asking.file, guest.visitor, asking.heard_s
-        access, best, others = policy.choose(file, visitor, LINKS_MAX, now_s=heard_s, rng=GrantDice(asking.grant_id))
+        file, guest = visit.file, visit.guest
+        visitor, heard_s = guest.visitor, visit.heard_s
+        dice = GrantDice(visit.grant_id)
+        access, best, others = self._policy.choose(file, visitor, LINKS_MAX, now_s=heard_s, rng=dice)
         if not access:
             raise NoAccessError(file.path)
-        for name in self._office.claims.mirrors(guest.claimant, file.sha256, now_s=asking.now_s):
-            if kept := policy.may_return(file, visitor, name, now_s=heard_s):
-                others = policy.others(file, visitor, LINKS_MAX, now_s=heard_s, besides=kept)
-                return _Chosen(DecisionOutcome.KEPT, kept, others)
+        for name in self._claims.mirrors(guest.claimant, file.sha256, now_s=visit.now_s):
+            if kept := self._policy.may_return(file, visitor, name, now_s=heard_s):
+                others = self._policy.others(file, visitor, LINKS_MAX, now_s=heard_s, besides=kept)
+                return DecisionOutcome.KEPT, kept, others
         if best is not None:
-            return _Chosen(DecisionOutcome.SENT, best, others)
-        outcome = DecisionOutcome.NOBODY if ORIGIN in asking.asked_not else DecisionOutcome.ORIGIN
-        return _Chosen(outcome, None, others)
+            return DecisionOutcome.SENT, best, others
+        return DecisionOutcome.NOBODY if ORIGIN in visit.asked_not else DecisionOutcome.ORIGIN, None, others
 
-    def _announce(
-        self, asking: _Asking, chosen: _Chosen, name: MirrorName, moments: tuple[int, int], traceparent: str
-    ) -> None:
+    def _announce(self, visit: Visit, outcome: DecisionOutcome, mirror: Mirror | None, given: Given) -> None:
         """Tell a mirror (or the master) of its visitor, once, and count him until the mirror's report does."""
-        office, mirror, file, guest = self._office, chosen.mirror, asking.file, asking.guest
-        start_by_s, finish_by_s = moments
-        expires_s = start_by_s + CLOCK_SKEW_S
-        is_claimed = office.claims.claim(guest.claimant, file.sha256, name, now_s=asking.now_s, expires_s=expires_s)
-        self._record(asking, chosen, is_announced=is_claimed and self._announcer.has_room)
+        guest, file, announcer = visit.guest, visit.file, self._announcer
+        name, expires_s = ORIGIN if mirror is None else mirror.name, given[1] + CLOCK_SKEW_S
+        is_claimed = self._claims.claim(guest.claimant, file.sha256, name, now_s=visit.now_s, expires_s=expires_s)
+        self._recorder.decided(visit, outcome, mirror, is_announced=is_claimed and announcer.has_room)
         if not is_claimed:
             return
-        granted = notice_of(
-            file,
-            grant_id=asking.grant_id,
-            start_by_s=start_by_s,
-            finish_by_s=finish_by_s,
-            address=guest.address,
-            country=guest.visitor.whereabouts.country,
-            granted_at_ns=asking.at_ns,
-            traceparent=traceparent,
-        )
-        sequence = self._announcer.granted(name, granted)
+        sequence = announcer.granted(name, given)
         if mirror is not None:
-            office.policy.sent(mirror, guest.visitor, now_s=asking.heard_s)
-            office.reservations.add(
-                name, selector=office.selector, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s
+            self._policy.sent(mirror, guest.visitor, now_s=visit.heard_s)
+            self._policy.reserve(
+                mirror, selector=self._selector, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s
             )
-
-    def _record(self, asking: _Asking, chosen: _Chosen, *, is_announced: bool = False) -> None:
-        self._office.recorder.decided(
-            chosen.outcome,
-            asking.file,
-            asking.guest.visitor,
-            grant_id=asking.grant_id,
-            address=asking.guest.address,
-            at_ns=asking.at_ns,
-            heard_s=asking.heard_s,
-            mirror=chosen.mirror,
-            asked_not=asking.asked_not,
-            is_announced=is_announced,
-        )
 
 
 def leave_for(file: PublishedFile, address: IPAddress, mirror: MirrorName, office: Office, *, now_s: float) -> Grant:

@@ -12,15 +12,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
 
-from msgspec.structs import force_setattr
-
 from broker.port import Message
 from broker.relay import Pending, message_of
 from events.envelope import Envelope
 from events.names import MirrorName, SelectorName
-from events.schemas import DownloadsGranted, Granted
-from events.trace import root_of
+from events.schemas import DownloadsGranted
 from selection.answering.echoes import Echoes
+from selection.answering.granting import Given, notices_of
 
 BATCH_MAX: Final = 400  # 70 kB of plain grants; 530 kB of those with the longest paths, half of the largest event
 
@@ -31,7 +29,7 @@ class _Batch:
 
     mirror: MirrorName
     number: int
-    grants: list[Granted] = field(default_factory=list[Granted])
+    given: list[Given] = field(default_factory=list[Given])
 
 
 class _Written(NamedTuple):
@@ -76,17 +74,17 @@ class Waiting:
         batch = self._open.get(mirror)
         return None if batch is None else batch.number
 
-    def put(self, mirror: MirrorName, granted: Granted, *, next_number: int) -> int:
+    def put(self, mirror: MirrorName, given: Given, *, next_number: int) -> int:
         """Put a grant into the mirror's batch, or begin the next one; give the batch's number.
 
-        Its every field was validated before. It is ours from now on: one without a trace is given one.
+        All that it says was validated before.
         """
         batch = self._open.get(mirror)
-        if batch is None or len(batch.grants) >= BATCH_MAX:
+        if batch is None or len(batch.given) >= BATCH_MAX:
             if batch is not None:
                 self._ripen(batch)
             batch = self._open[mirror] = self._unripe[next_number] = _Batch(mirror, next_number)
-        batch.grants.append(granted)
+        batch.given.append(given)
         self.length += 1
         return batch.number
 
@@ -136,16 +134,9 @@ class Waiting:
     def _closed(self, batch: _Batch) -> _Written:
         if self._open.get(batch.mirror) is batch:
             del self._open[batch.mirror]
-        for granted in batch.grants:
-            _begin_trace(granted)
-        event = DownloadsGranted(selector=self._selector, mirror=batch.mirror, grants=tuple(batch.grants))
+        grants = notices_of(batch.given)
+        event = DownloadsGranted(selector=self._selector, mirror=batch.mirror, grants=grants)
         envelope = self._envelope(batch.number, event)
         message = message_of(envelope, proven=True)
         self._echoes.expect(message, envelope)
-        return _Written(message, len(batch.grants))
-
-
-def _begin_trace(granted: Granted) -> None:
-    """Begin the trace of a download whose visitor brought none: its id is the grant's, so nobody rolls dice for it."""
-    if not granted.traceparent:
-        force_setattr(granted, "traceparent", root_of(granted.grant_id))
+        return _Written(message, len(grants))

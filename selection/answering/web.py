@@ -23,7 +23,6 @@ from selection.access.gatekeeper import Gatekeeper
 from selection.access.verdicts import Outcome
 from selection.answering import answers
 from selection.answering.announcer import Announcer
-from selection.answering.guests import guest_of
 from selection.answering.heads import pairs
 from selection.answering.redirector import NoAccessError, NobodyLeftError, Office, Redirector
 from selection.answering.requests import path_of
@@ -46,6 +45,7 @@ from selection.answering.surface.telling import Teller
 from selection.answering.surface.turns import Turns
 from selection.answering.surface.wishes import JSON, Form, accepts, split_suffix, wish_of
 from selection.answering.surface.words import moment
+from selection.answering.visit import guest_of
 from selection.following.follower import Follower
 from selection.following.snapshots import Restored, Snapshots
 from selection.places.files import PlaceFiles

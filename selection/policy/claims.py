@@ -10,19 +10,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from events.names import Digest, MirrorName
 
 CLAIMS_PER_VISITOR_MAX: Final = 8  # the files of a release that a tool fetches at once
 CLAIMS_MAX: Final = 1_000_000  # some 250 MB: ten thousand visitors a second, which is more than one process answers
+_NEVER_S: Final = float("inf")
 
-
-class _Claim(NamedTuple):
-    expires_s: float
-    visitor: int
-    sha256: Digest
-    mirror: MirrorName
+_Claim: TypeAlias = tuple[Digest, MirrorName]
 
 
 class Claims:
@@ -32,32 +28,42 @@ class Claims:
     """
 
     def __init__(self) -> None:
-        self._claims: dict[int, tuple[_Claim, ...]] = {}
-        self._oldest_first: deque[_Claim] = deque()
+        self._claims: dict[int, tuple[_Claim, ...]] = {}  # of each visitor the oldest first
+        self._due: deque[tuple[float, list[int]]] = deque()  # whose oldest claims expire: moments are whole seconds
+        self._next_due_s = _NEVER_S
+        self._count = 0
 
     def mirrors(self, visitor: int, sha256: Digest, *, now_s: float) -> Sequence[MirrorName]:
         """Give the mirrors (or the master) that keep a place for a visitor's download, the oldest claim first."""
-        self._expire(now_s)
+        if self._next_due_s <= now_s:
+            self._expire(now_s)
         claims = self._claims.get(visitor)
-        return [claim.mirror for claim in claims if claim.sha256 == sha256] if claims else ()
+        return [mirror for claimed, mirror in claims if claimed == sha256] if claims else ()
 
     def claim(self, visitor: int, sha256: Digest, mirror: MirrorName, *, now_s: float, expires_s: float) -> bool:
         """Make a claim; tell whether it is new and there was room for it."""
-        if mirror in self.mirrors(visitor, sha256, now_s=now_s):
+        if self._next_due_s <= now_s:
+            self._expire(now_s)
+        claim, held = (sha256, mirror), self._claims.get(visitor, ())
+        if claim in held or len(held) >= CLAIMS_PER_VISITOR_MAX or self._count >= CLAIMS_MAX:
             return False
-        held = self._claims.get(visitor, ())
-        if len(held) >= CLAIMS_PER_VISITOR_MAX or len(self._oldest_first) >= CLAIMS_MAX:
-            return False
-        claim = _Claim(expires_s, visitor, sha256, mirror)
         self._claims[visitor] = (*held, claim)
-        self._oldest_first.append(claim)
+        self._count += 1
+        if self._due and self._due[-1][0] == expires_s:
+            self._due[-1][1].append(visitor)
+        else:
+            self._due.append((expires_s, [visitor]))
+            self._next_due_s = self._due[0][0]
         return True
 
     def _expire(self, now_s: float) -> None:
-        while self._oldest_first and self._oldest_first[0].expires_s <= now_s:
-            claim = self._oldest_first.popleft()
-            left = tuple(other for other in self._claims[claim.visitor] if other is not claim)
-            if left:
-                self._claims[claim.visitor] = left
-            else:
-                del self._claims[claim.visitor]
+        due = self._due
+        while due and due[0][0] <= now_s:
+            _, visitors = due.popleft()
+            self._count -= len(visitors)
+            for visitor in visitors:
+                if left := self._claims[visitor][1:]:
+                    self._claims[visitor] = left
+                else:
+                    del self._claims[visitor]
+        self._next_due_s = due[0][0] if due else _NEVER_S

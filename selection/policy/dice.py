@@ -29,8 +29,9 @@ class GrantDice:
 
 def _throws(grant_id: bytes) -> Iterator[float]:
     """Throw until nobody asks for more: first what the id's own bytes give, then those of its digests."""
-    source = grant_id
+    yield (int.from_bytes(grant_id[:_FLOAT_BYTES]) >> _FLOAT_SHIFT) * _FLOAT_UNIT  # nearly all take this one alone
+    source, first = grant_id, _FLOAT_BYTES
     for digests in count():
-        for start in range(0, len(source) - _FLOAT_BYTES + 1, _FLOAT_BYTES):
+        for start in range(first, len(source) - _FLOAT_BYTES + 1, _FLOAT_BYTES):
             yield (int.from_bytes(source[start : start + _FLOAT_BYTES]) >> _FLOAT_SHIFT) * _FLOAT_UNIT
-        source = blake2b(grant_id, salt=digests.to_bytes(blake2b.SALT_SIZE)).digest()
+        source, first = blake2b(grant_id, salt=digests.to_bytes(blake2b.SALT_SIZE)).digest(), 0

@@ -12,7 +12,7 @@ from enum import Enum
 from heapq import heappop, heappush
 from typing import Final
 
-from events.names import MirrorName
+from events.names import MirrorName, SelectorName
 from events.schemas import Profile
 from selection.policy.drawing import Weights
 from selection.policy.reservations import Account, Reservations
@@ -82,7 +82,7 @@ class Eligible:
         weights: their weights in draws.
         numbers: their numbers by name.
         version: counts the changes of ``willing`` and ``sparing``.
-        figured: whose load, silence or reservations may be others than before.
+        figured: whose load, silence or reservations may be others than before, but for what ``reserve`` counted.
     """
 
     def __init__(self, view: FleetView, reservations: Reservations, rules: Rules, terrain: Terrain) -> None:
@@ -116,6 +116,17 @@ class Eligible:
         if entry.quota_bytes is None:
             return True
         return entry.quota_bytes - entry.account.size_bytes >= size_bytes
+
+    def reserve(self, number: int, selector: SelectorName, sequence: int, size_bytes: int, expires_s: float) -> None:
+        """Count a visitor who was sent to a mirror just now: it is known which one changed, and how."""
+        entry, reserved = self._entries[number], self._reserved
+        if not entry.account.add(selector, sequence, size_bytes, expires_s):
+            self.figured.note(number)  # a report has counted him already: the mirror stands otherwise than is expected
+            return
+        if self._seen_reserved == reserved.version:
+            self._seen_reserved += 1
+        reserved.note(entry.account.number)
+        self._recount(entry)
 
     def _look_around(self, now_s: float) -> None:
         """Ask the criteria of those of which something changed, and of those who woke or fell silent."""

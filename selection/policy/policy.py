@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, TypeAlias
 
-from events.names import ORIGIN, MirrorName
+from events.names import ORIGIN, MirrorName, SelectorName
 from selection.access.networks import has_access
 from selection.places.place import Place
 from selection.policy.answers import Answer, Question
@@ -145,7 +145,7 @@ class Policy:
 
     @property
     def figured(self) -> Changes:
-        """Tell whose figures may be others than before, as of the last choice."""
+        """Tell whose figures may be others than before, as of the last choice, but for what ``reserve`` counted."""
         return self._eligible.figured
 
     @property
@@ -168,10 +168,18 @@ class Policy:
         return tuple(self._view.by_number(number).name for number in numbers)
 
     def sent(self, mirror: Mirror, visitor: Visitor, *, now_s: float) -> None:
-        """Take note that a visitor was sent to a mirror: it counts for the mirror's share of his continent."""
-        self._eligible.catch_up(now_s)  # a cap may be new
+        """Take note, after a choice, that a visitor was sent to that mirror: it counts for its share of a continent."""
         if self._terrain.shares.is_capped:
             self._terrain.shares.note(mirror.number, visitor.whereabouts.continent, now_s=now_s)
+
+    def reserve(
+        self, mirror: Mirror, *, selector: SelectorName, sequence: int, size_bytes: int, expires_s: float
+    ) -> None:
+        """Note a grant after the choice that led to it, as ``Reservations.add`` does.
+
+        ``figured`` does not tell of it: whoever keeps the figures counts one more grant, of so many bytes.
+        """
+        self._eligible.reserve(mirror.number, selector, sequence, size_bytes, expires_s)
 
     def expect(self, place: Place) -> None:
         """Let the order of mirrors for a place be worked out by ``prepare``: visitors will come from there."""

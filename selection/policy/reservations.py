@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from events.names import MirrorName, SelectorName
 from selection.view.changes import Changes
@@ -24,9 +24,18 @@ class Reserved(NamedTuple):
     size_bytes: int
 
 
-_Grant: TypeAlias = tuple[int, int, float]  # its sequence, the bytes, and when its visitor can no longer come
 NOTHING: Final = Reserved(0, 0)
 _NEVER_S: Final = float("inf")
+
+
+@dataclass(slots=True)
+class _Lot:
+    """Grants that one event of a selector tells of, and whose visitors can no longer come from one moment on."""
+
+    sequence: int
+    expires_s: float
+    grants: int
+    size_bytes: int
 
 
 @dataclass(slots=True)
@@ -37,7 +46,7 @@ class Account:
         number: its number in ``Reservations.changes``.
         grants: how many are uncounted.
         size_bytes: the bytes of those.
-        uncounted: the grants themselves by selector, the oldest first.
+        uncounted: the grants themselves by selector, the oldest first; those that are counted at once are one lot.
         counted: up to which sequence of each selector the mirror's reports have counted.
         due_s: when ``Reservations.expire`` looks at it next; no grant expires sooner but those that are new.
     """
@@ -45,23 +54,40 @@ class Account:
     number: int
     grants: int = 0
     size_bytes: int = 0
-    uncounted: dict[SelectorName, deque[_Grant]] = field(default_factory=dict[SelectorName, deque[_Grant]])
+    uncounted: dict[SelectorName, deque[_Lot]] = field(default_factory=dict[SelectorName, deque[_Lot]])
     counted: dict[SelectorName, int] = field(default_factory=dict[SelectorName, int])
     due_s: float = _NEVER_S
 
     def expire(self, now_s: float) -> bool:
         """Let go of the grants whose visitors can no longer come; tell whether there were any."""
         before = self.grants
-        for grants in self.uncounted.values():
-            while grants and grants[0][2] <= now_s:
-                self.drop_oldest(grants)
+        for lots in self.uncounted.values():
+            while lots and lots[0].expires_s <= now_s:
+                self.drop_oldest(lots)
         return self.grants != before
 
-    def drop_oldest(self, grants: deque[_Grant]) -> None:
-        """Let go of the oldest grant of a selector."""
-        _, size_bytes, _ = grants.popleft()
-        self.grants -= 1
-        self.size_bytes -= size_bytes
+    def add(self, selector: SelectorName, sequence: int, size_bytes: int, expires_s: float) -> bool:
+        """Count a grant of a selector, unless a report has counted it; tell whether it has not."""
+        if sequence <= self.counted.get(selector, -1):
+            return False
+        lots = self.uncounted.get(selector)
+        if lots is None:
+            lots = self.uncounted[selector] = deque()
+        last = lots[-1] if lots else None
+        if last is not None and last.sequence == sequence and last.expires_s == expires_s:
+            last.grants += 1
+            last.size_bytes += size_bytes
+        else:
+            lots.append(_Lot(sequence, expires_s, 1, size_bytes))
+        self.grants += 1
+        self.size_bytes += size_bytes
+        return True
+
+    def drop_oldest(self, lots: deque[_Lot]) -> None:
+        """Let go of the oldest grants of a selector."""
+        lot = lots.popleft()
+        self.grants -= lot.grants
+        self.size_bytes -= lot.size_bytes
 
 
 class Reservations:
@@ -81,26 +107,19 @@ class Reservations:
         self, mirror: MirrorName, *, selector: SelectorName, sequence: int, size_bytes: int, expires_s: float
     ) -> None:
         """Note a grant. Its ``sequence`` is that of the selector's event that tells of it, and never falls."""
-        account = self._accounts.get(mirror) or self.account(mirror)
-        if sequence <= account.counted.get(selector, -1):
-            return
-        grants = account.uncounted.get(selector)
-        if grants is None:
-            grants = account.uncounted[selector] = deque()
-        grants.append((sequence, size_bytes, expires_s))
-        account.grants += 1
-        account.size_bytes += size_bytes
-        self.changes.note(account.number)
+        account = self.account(mirror)
+        if account.add(selector, sequence, size_bytes, expires_s):
+            self.changes.note(account.number)
 
     def counted(self, mirror: MirrorName, *, selector: SelectorName, up_to_sequence: int) -> None:
         """Drop what a mirror's load report counts of a selector's grants."""
         account = self.account(mirror)
         account.counted[selector] = max(up_to_sequence, account.counted.get(selector, -1))
-        grants = account.uncounted.get(selector)
-        if not grants or grants[0][0] > up_to_sequence:
+        lots = account.uncounted.get(selector)
+        if not lots or lots[0].sequence > up_to_sequence:
             return
-        while grants and grants[0][0] <= up_to_sequence:
-            account.drop_oldest(grants)
+        while lots and lots[0].sequence <= up_to_sequence:
+            account.drop_oldest(lots)
         self.changes.note(account.number)
 
     def expire(self, now_s: float) -> None:
@@ -118,7 +137,7 @@ class Reservations:
 
     def _await(self, account: Account) -> None:
         """Look at an account again when its first grant expires."""
-        due_s = min((grants[0][2] for grants in account.uncounted.values() if grants), default=_NEVER_S)
+        due_s = min((lots[0].expires_s for lots in account.uncounted.values() if lots), default=_NEVER_S)
         if due_s < account.due_s:
             account.due_s = due_s
             heappush(self._dues, (due_s, account.number))

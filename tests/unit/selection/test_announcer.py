@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given, settings
@@ -14,33 +15,43 @@ from broker.memory import MemoryBroker, MemorySite
 from broker.port import Message, PublishTimeoutError
 from events.codec import BODY_BYTES_MAX, decode
 from events.envelope import Envelope
+from events.grants import bound_of
 from events.names import PATH_BYTES_MAX, Digest, FilePath, MirrorName, SelectorName
-from events.schemas import DownloadsGranted, Granted, SelectorCameOnline
+from events.schemas import Access, DownloadsGranted, Granted, SelectorCameOnline
 from events.trace import parse
 from selection.answering import announcer as announcing
 from selection.answering.announcer import TURNS_PER_ROUND, Announcer
 from selection.answering.echoes import Echoes
+from selection.answering.granting import Given
+from selection.answering.visit import Guest, Visit
 from selection.answering.waiting import BATCH_MAX, Waiting
+from selection.places.place import Place
+from selection.policy.visitor import Visitor
+from selection.view.file import PublishedFile
 
 ANA, BOB = MirrorName("ana"), MirrorName("bob")
 SELECTOR = SelectorName("s")
+VISITOR = Visitor(ip_address("2001:db8::1"), Place(country="PT"))
 DEADLINE_S = 20.0
 
 
-def granted(number: int = 0, *, traceparent: str = "", path: str = "a.iso") -> Granted:
-    return Granted(
-        grant_id=(number + 1).to_bytes(16, "big"),
+def leave(number: int = 0, *, traceparent: str = "", path: str = "a.iso") -> Given:
+    """What a visitor is given, as long as it can be when it is written."""
+    file = PublishedFile(
+        number=0,
         path=FilePath(path),
         generation=1,
-        sha256=Digest(bytes(32)),
         size_bytes=2**63 - 1,
-        address="2001:db8:ffff:ffff:ffff:ffff:255.255.255.255",
-        country="PT",
-        granted_at_ns=number,
-        start_by_s=2**32 - 1,
-        finish_by_s=2**32 - 1,
-        traceparent=traceparent,
+        sha256=Digest(bytes(32)),
+        media_type="",
+        tags=(),
+        access=Access(),
+        published_at_ns=0,
+        channels=(),
     )
+    guest = Guest(VISITOR, bound_of(VISITOR.address), 0, "2001:db8:ffff:ffff:ffff:ffff:255.255.255.255")
+    visit = Visit(file, guest, (), (number + 1).to_bytes(16, "big"), at_ns=number, now_s=0.0, heard_s=0.0)
+    return visit, 2**32 - 1, 2**32 - 1, traceparent
 
 
 class Wire(MemoryBroker):
@@ -91,7 +102,7 @@ def on(wire: Wire) -> Announcer:
 async def test_grants_of_one_moment_are_one_event_for_each_mirror() -> None:
     wire = Wire()
     announcer = on(wire)
-    numbers = [announcer.granted(mirror, granted(n)) for n, mirror in enumerate([ANA, BOB, ANA, ANA])]
+    numbers = [announcer.granted(mirror, leave(n)) for n, mirror in enumerate([ANA, BOB, ANA, ANA])]
     async with running(announcer):
         await wire.until(4)
     assert numbers == [numbers[0], numbers[1], numbers[0], numbers[0]]
@@ -106,11 +117,11 @@ async def test_grants_of_one_moment_are_one_event_for_each_mirror() -> None:
 async def test_batch_that_the_broker_may_have_is_not_added_to() -> None:
     wire = Wire(up=False)
     announcer = on(wire)
-    first = announcer.granted(ANA, granted(0))
+    first = announcer.granted(ANA, leave(0))
     async with running(announcer):
         async with asyncio.timeout(DEADLINE_S):
             await wire.changed.wait()
-        second = announcer.granted(ANA, granted(1))
+        second = announcer.granted(ANA, leave(1))
         wire.up = True
         await wire.until(2)
     assert second > first
@@ -122,7 +133,7 @@ async def test_grants_that_were_not_said_when_the_selector_stops_are_its_last_wo
     announcer = on(wire)
     async with running(announcer):
         await asyncio.sleep(0)
-        announcer.granted(ANA, granted(1))
+        announcer.granted(ANA, leave(1))
     assert len(wire.grants()) == 1
 
 
@@ -131,7 +142,7 @@ async def test_stop_does_not_wait_for_a_broker_that_takes_nothing() -> None:
     announcer = on(wire)
     async with asyncio.timeout(DEADLINE_S), running(announcer):
         await asyncio.sleep(0)
-        announcer.granted(ANA, granted(1))
+        announcer.granted(ANA, leave(1))
     assert wire.attempts > 0
     assert announcer.waiting == 1
 
@@ -140,7 +151,7 @@ async def test_more_mirrors_than_a_round_has_turns_are_all_told_the_oldest_first
     wire = Wire()
     announcer = on(wire)
     async with running(announcer):
-        numbers = [announcer.granted(MirrorName(f"m{n}"), granted(n)) for n in range(2 * TURNS_PER_ROUND + 3)]
+        numbers = [announcer.granted(MirrorName(f"m{n}"), leave(n)) for n in range(2 * TURNS_PER_ROUND + 3)]
         await wire.until(len(numbers))
     assert list(wire.batches()) == numbers
 
@@ -159,8 +170,8 @@ async def test_grant_whose_visitor_brought_no_trace_begins_one_with_its_own_id()
     wire = Wire()
     announcer = on(wire)
     brought = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    announcer.granted(ANA, granted(7))
-    announcer.granted(ANA, granted(8, traceparent=brought))
+    announcer.granted(ANA, leave(7))
+    announcer.granted(ANA, leave(8, traceparent=brought))
     async with running(announcer):
         await wire.until(2)
     begun, kept = wire.grants()
@@ -173,10 +184,10 @@ async def test_grant_whose_visitor_brought_no_trace_begins_one_with_its_own_id()
 def test_grants_past_the_room_are_dropped_and_leave_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(announcing, "WAITING_MAX", 2)
     announcer = on(Wire())
-    open_batch = announcer.granted(ANA, granted())
-    assert announcer.granted(ANA, granted()) == open_batch
-    assert announcer.granted(ANA, granted()) == open_batch
-    next_one = announcer.granted(BOB, granted())
+    open_batch = announcer.granted(ANA, leave())
+    assert announcer.granted(ANA, leave()) == open_batch
+    assert announcer.granted(ANA, leave()) == open_batch
+    next_one = announcer.granted(BOB, leave())
     announcer.say(SelectorCameOnline(selector=SELECTOR))
     assert (announcer.waiting, announcer.dropped) == (2, 3)
     assert announcer.insist(SelectorCameOnline(selector=SELECTOR)).sequence == next_one == open_batch + 1
@@ -201,7 +212,7 @@ def new_waiting() -> Waiting:
 
 async def test_batch_that_is_full_is_followed_by_the_next() -> None:
     waiting = new_waiting()
-    numbers = [waiting.put(ANA, granted(n), next_number=n + 1) for n in range(BATCH_MAX + 1)]
+    numbers = [waiting.put(ANA, leave(n), next_number=n + 1) for n in range(BATCH_MAX + 1)]
     assert set(numbers) == {1, BATCH_MAX + 1}
     assert [len(event.grants) for event in await written(waiting)] == [BATCH_MAX, 1]
 
@@ -209,7 +220,7 @@ async def test_batch_that_is_full_is_followed_by_the_next() -> None:
 async def test_batches_ripen_the_oldest_first_and_none_before_its_round() -> None:
     waiting = new_waiting()
     for number, mirror in enumerate([ANA, BOB, ANA, MirrorName("cat")], 1):
-        waiting.put(mirror, granted(number), next_number=number)
+        waiting.put(mirror, leave(number), next_number=number)
     ripened: list[list[int]] = []
     while waiting.ripen_oldest(2):
         ripened.append([each.position for each in await waiting.pending(10)])
@@ -221,10 +232,10 @@ async def test_batches_ripen_the_oldest_first_and_none_before_its_round() -> Non
 
 async def test_a_mirror_that_fills_batch_after_batch_keeps_no_other_waiting() -> None:
     waiting = new_waiting()
-    waiting.put(ANA, granted(), next_number=1)
-    waiting.put(BOB, granted(), next_number=2)
+    waiting.put(ANA, leave(), next_number=1)
+    waiting.put(BOB, leave(), next_number=2)
     for number in range(BATCH_MAX):
-        waiting.put(ANA, granted(number), next_number=3)
+        waiting.put(ANA, leave(number), next_number=3)
     assert waiting.ripen_oldest(2)
     assert [each.position for each in await waiting.pending(10)] == [1, 2]
 
@@ -233,7 +244,7 @@ async def test_no_batch_is_larger_than_an_event_may_be() -> None:
     waiting = new_waiting()
     path = "/".join(["ä" * 50] * (PATH_BYTES_MAX // 102))
     for n in range(700):
-        waiting.put(ANA, granted(n, path=path), next_number=n + 1)
+        waiting.put(ANA, leave(n, path=path), next_number=n + 1)
     assert sum(len(event.grants) for event in await written(waiting)) == 700
 
 
@@ -262,7 +273,7 @@ async def test_each_grant_is_said_once_and_under_its_number_whatever_the_broker_
                     assert isinstance(event, DownloadsGranted)
                     said |= {g.granted_at_ns: (event.mirror, each.position) for g in event.grants}
         else:
-            number = waiting.put(MirrorName(what), granted(step), next_number=last + 1)
+            number = waiting.put(MirrorName(what), leave(step), next_number=last + 1)
             last = max(last, number)
             told[step] = (what, number)
     assert said == told

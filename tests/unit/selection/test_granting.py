@@ -14,8 +14,11 @@ from events.revocation import revokes
 from events.schemas import GrantsRevoked
 from events.schemas.fields import TIMESTAMP_S_MAX
 from events.terms import last_start_by_s
-from events.trace import root
-from selection.answering.granting import Keys, Terms, grant_for, notice_of, token_for
+from events.trace import root, root_of
+from selection.answering.granting import Keys, Terms, grant_for, notices_of, token_for
+from selection.answering.visit import Visit, guest_of
+from selection.places.place import Place
+from selection.policy.visitor import Visitor
 from selection.view.file import PublishedFile
 
 if TYPE_CHECKING:
@@ -97,18 +100,13 @@ def test_enormous_file_is_granted_as_long_as_a_token_can_say(story: Story) -> No
 
 
 def test_notice_says_who_was_given_leave_and_in_which_trace(story: Story) -> None:
-    file = story.shown("a.iso")
+    file, guest = story.shown("a.iso"), guest_of(Visitor(ip_address("203.0.113.9"), Place(country="PT")))
     traceparent = root(bytes(range(1, 25))).traceparent
-    notice = notice_of(
-        file,
-        grant_id=b"g" * 16,
-        start_by_s=1060,
-        finish_by_s=4660,
-        address="203.0.113.9",
-        country="PT",
-        granted_at_ns=7,
-        traceparent=traceparent,
-    )
+    visit = Visit(file, guest, (), grant_id=b"g" * 16, at_ns=7, now_s=7e-9, heard_s=0.0)
+    notice, untraced = notices_of([(visit, 1060, 4660, traceparent), (visit, 1060, 4660, "")])
     assert (notice.grant_id, notice.path, notice.sha256) == (b"g" * 16, "a.iso", file.sha256)
+    assert (notice.generation, notice.size_bytes) == (file.generation, file.size_bytes)
     assert (notice.address, notice.country, notice.granted_at_ns) == ("203.0.113.9", "PT", 7)
+    assert (notice.start_by_s, notice.finish_by_s) == (1060, 4660)
     assert notice.traceparent == traceparent
+    assert untraced.traceparent == root_of(b"g" * 16)

@@ -9,7 +9,8 @@ import pytest
 from edge.lane import LaneRequest, read_simple
 from edge.visitors import ForwardedForError, Proxies, parse_proxies
 from events.grants import Bound, IPAddress, bind
-from selection.answering.guests import Guests, guest_of
+from selection.answering.guests import Guests
+from selection.answering.visit import guest_of
 from selection.places.findings import Finding
 from selection.places.geo import Places
 from selection.policy.visitor import Visitor

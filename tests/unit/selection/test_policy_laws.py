@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 NAMES = ("ana", "bob", "cat", "dia", "eve", "fay", "gil")
 FILES = {"a.iso": 0, "b.iso": 1000, "Release": 10}
-SELECTORS = (SelectorName("sel"), SelectorName("other"))
+OWN = SelectorName("sel")
+SELECTORS = (OWN, SelectorName("other"))
 PASSED_OVER = {RejectReason.SPARING, RejectReason.NOT_CURRENT, RejectReason.SHARE_SPENT}
 RULES = Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3)
 
@@ -155,7 +156,11 @@ class Life:
         self.reservations.expire(self.now_s)
 
     def be_asked(self, name: str, visitor: Visitor) -> None:  # noqa: ARG002 - all steps are of some mirror
-        self.ask(self.policy, "b.iso", visitor, seed=0)
+        picked = self.ask(self.policy, "b.iso", visitor, seed=0)
+        if picked is not None:
+            self.sequence += 1
+            mirror, expires_s = self.view.mirror(picked), self.now_s + 5
+            self.policy.reserve(mirror, selector=OWN, sequence=self.sequence, size_bytes=1000, expires_s=expires_s)
 
     def ask(self, policy: Policy, path: str, visitor: Visitor, *, seed: int) -> MirrorName | None:
         file = self.view.file(FilePath(path))

@@ -129,6 +129,7 @@ def test_mirror_that_had_its_share_comes_after_all_that_had_not_until_a_minute_i
     policy = Policy(question.view, Reservations(), rules)
     question.place = IN_PORTO
     ana = question.view.mirror(ANA)
+    question.picked(policy)
     for _ in range(SAMPLE_MIN):
         policy.sent(ana, question.visitor, now_s=0.0)
     assert {question.picked(policy) for question.seed in range(20)} == {BOB}

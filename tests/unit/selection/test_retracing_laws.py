@@ -40,10 +40,10 @@ from events.schemas import (
 )
 from selection.answering.announcer import Announcer
 from selection.answering.granting import Keys, Terms
-from selection.answering.guests import guest_of
 from selection.answering.heads import Heads
 from selection.answering.recording import Desk, Record, Recorder
 from selection.answering.redirector import NoAccessError, NobodyLeftError, Office, Redirector
+from selection.answering.visit import guest_of
 from selection.following.hearing import HearingClock
 from selection.places.geo import Places
 from selection.places.place import NOWHERE, Place
