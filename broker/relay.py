@@ -139,7 +139,7 @@ class Relay:
         """
         published = 0
         while batch := await self._outbox.pending(BATCH_MAX):
-            errors = await asyncio.gather(*(self._error_of(row.message) for row in batch))
+            errors = await self._published(batch)
             confirmed = [row.position for row, error in zip(batch, errors, strict=True) if error is None]
             if confirmed:
                 await self._outbox.forget(confirmed)
@@ -148,6 +148,12 @@ class Relay:
                 raise failed
             published += len(confirmed)
         return published
+
+    async def _published(self, batch: Sequence[Pending]) -> Sequence[BrokerError | None]:
+        """Publish rows, and tell what became of each."""
+        if len(batch) == 1:  # most are: no task for it
+            return [await self._error_of(batch[0].message)]
+        return await asyncio.gather(*(self._error_of(row.message) for row in batch))
 
     async def _error_of(self, message: Message) -> BrokerError | None:
         try:

@@ -7,7 +7,6 @@ oldest months, then years, and at last small figures: those are added up under `
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from datetime import date
 from enum import Enum
@@ -86,13 +85,13 @@ class Tally:
         figures[key] = figures.get(key, 0) + count
 
     def count(self, day: int, keys: Iterable[str]) -> None:
-        """Count each of some keys once, as often as it is among them."""
+        """Count each of some keys, as often as it is among them."""
         figures = self.of_day(day)
-        for key, count in Counter(keys).items():
+        for key in keys:
             if key in figures:
-                figures[key] += count
+                figures[key] += 1
             else:
-                figures[intern(key)] = count  # one string for all its days
+                figures[intern(key)] = 1  # one string for all its days
 
     def sums(self, key: str, today: int) -> Sums:
         """Sum up a key's figures, as they are on a day."""
