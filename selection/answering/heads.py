@@ -28,7 +28,7 @@ _ALWAYS: Final = (
     b"X-Content-Type-Options: nosniff\r\n"
     b'Vary: Accept\r\nETag: "'
 )
-_DESCRIBED: Final = b'; rel=describedby; type="application/metalink4+xml"\r\n'
+_DESCRIBED: Final = '; rel=describedby; type="application/metalink4+xml"\r\n'
 _PLAIN: Final = (
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/"  # unreserved (RFC 3986 §2.3), and the slash
 )
@@ -43,15 +43,15 @@ class Sheet(Struct, frozen=True, gc=False):
         file: the file.
         tail: how the address of each download of it ends: a slash, and its name.
         digests: its ``ETag``, from within the quotes on, and the digests after it.
-        described: the link to its metalink.
-        link: the link to another mirror, up to that mirror's name.
+        link: each ``Link``, up to the end of the file's path.
+        query: what a visitor must say to be given the file at all; each ``Link`` says it.
     """
 
     file: PublishedFile
     tail: bytes
     digests: bytes
-    described: bytes
     link: bytes
+    query: str
 
 
 def pairs(fields: bytes) -> Iterator[tuple[str, str]]:
@@ -69,15 +69,11 @@ class Heads:
         self._ends: dict[int, tuple[Sequence[Mirror], list[bytes]]] = {}
 
     def sheet(self, file: PublishedFile, query: str = "") -> Sheet:
-        """Write what is the same for all; ``query`` is what a visitor must say to be given the file at all."""
+        """Write what is the same for all; for ``query`` see there."""
         path = _in_url(file.path)
         digest = b2a_base64(file.sha256, newline=False)
         digests = b'%b"\r\nDigest: SHA-256=%b\r\nRepr-Digest: sha-256=:%b:\r\n' % (hexlify(file.sha256), digest, digest)
-        link = self._link + path
-        asked = query.encode("ascii")
-        described = b"%b.meta4%b>%b" % (link, b"?" + asked if asked else b"", _DESCRIBED)
-        other = b"%b?%bmirror=" % (link, asked + b"&" if asked else b"")
-        return Sheet(file, path[path.rindex(b"/") :], digests, described, other)
+        return Sheet(file, path[path.rindex(b"/") :], digests, self._link + path, query)
 
     def redirect(self, sheet: Sheet, location: bytes, others: Sequence[Mirror], *, served_by: bytes) -> bytes:
         """Write the fields of a redirect: a 302 without a body.
@@ -88,17 +84,17 @@ class Heads:
             others: where else the file is to be had, best first; whoever gives the same again is written sooner.
             served_by: the field that names who is to serve it, if that is to be named.
         """
-        links = sheet.link.join(self._ends_of(others))
-        return b"".join((b"Location: ", location, _ALWAYS, sheet.digests, served_by, sheet.described, links))
+        links = sheet.link.join(_ends(others, sheet.query) if sheet.query else self._ends_of(others))
+        return b"".join((b"Location: ", location, _ALWAYS, sheet.digests, served_by, links))
 
     def _ends_of(self, others: Sequence[Mirror]) -> list[bytes]:
-        """Give what follows the address in the link to each mirror, after nothing: it is the same for all files."""
+        """Give the ends of links where no query is needed: they are the same for all files."""
         known = self._ends.get(id(others))
         if known is not None and known[0] is others:
             return known[1]
         if len(self._ends) >= ENDS_KEPT:
             self._ends.clear()
-        ends = [b"", *(_link_end(mirror, rank) for rank, mirror in enumerate(others, 1))]
+        ends = _ends(others)
         self._ends[id(others)] = others, ends  # it is kept, so that its identity stays its own
         return ends
 
@@ -109,7 +105,14 @@ def _in_url(path: FilePath) -> bytes:
     return written if not written.translate(None, _PLAIN) else quote(written).encode("ascii")
 
 
-def _link_end(mirror: Mirror, rank: int) -> bytes:
+def _ends(others: Sequence[Mirror], query: str = "") -> list[bytes]:
+    """Give nothing, and then what follows the file's path in the links to its metalink and to each mirror."""
+    described = f".meta4{f'?{query}' if query else ''}>{_DESCRIBED}".encode("ascii")
+    return [b"", described, *(_link_end(mirror, rank, query) for rank, mirror in enumerate(others, 1))]
+
+
+def _link_end(mirror: Mirror, rank: int, query: str) -> bytes:
+    asked = f"{query}&" if query else ""
     location = mirror.profile.location if mirror.profile else None
     geo = f"; geo={location.country.lower()}" if location and location.country else ""
-    return f"{mirror.name}>; rel=duplicate; pri={rank}{geo}\r\n".encode("ascii")
+    return f"?{asked}mirror={mirror.name}>; rel=duplicate; pri={rank}{geo}\r\n".encode("ascii")
