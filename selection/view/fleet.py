@@ -179,8 +179,6 @@ class FleetView:
 
         Those are the channels that hold the file and that the mirror follows; for the master's copy, all that hold it.
         """
-        if not self._policies.loose:
-            return Binding.STRICT
         version = self._roster.version, self._policies.version
         if self._bindings_version != version:
             self._bindings, self._bindings_version = {}, version
@@ -255,7 +253,7 @@ class FleetView:
         folding.replicas.told = dumped.told
         folding.acknowledgements.withdrawals = dumped.withdrawals
         folding.acknowledgements.followed = dumped.followed
-        folding.policies.take(dumped.policies)
+        folding.policies.said = dumped.policies
         folding.tracks, folding.floor = dumped.tracks, dumped.floor
         folding.log_generation, folding.revoked_start_by_s = dumped.log_generation, dumped.revoked_start_by_s
         return cls(folding)

@@ -26,13 +26,12 @@ class Said(NamedTuple):
 class AddressPolicies:
     """The address policy of each channel. One that nobody defined (any more) is strict.
 
-    ``version`` rises with every change. ``loose`` are the channels that ask for less; most sites have none.
+    ``version`` rises with every change.
     """
 
     def __init__(self) -> None:
         self.said: dict[ChannelName, Said] = {}
         self.version = 0
-        self.loose: set[ChannelName] = set()
 
     def apply(self, event: ChannelDefined | ChannelRemoved, *, sequence: int) -> None:
         """Fold the master's word on a channel; the last one holds."""
@@ -40,9 +39,6 @@ class AddressPolicies:
         if known is None or known.sequence < sequence:
             policy = event.address_policy if isinstance(event, ChannelDefined) else AddressPolicy.STRICT
             self.said[event.channel] = Said(sequence, policy)
-            self.loose.discard(event.channel)
-            if policy is not AddressPolicy.STRICT:
-                self.loose.add(event.channel)
             self.version += 1
 
     def binding(self, channels: Iterable[ChannelName]) -> Binding:
@@ -52,14 +48,10 @@ class AddressPolicies:
 
     def forget_before(self, floor: int) -> None:
         """Forget what was said under the master's sequence ``floor``: a restatement took its place."""
-        self.take({channel: said for channel, said in self.said.items() if said.sequence >= floor})
+        self.said = {channel: said for channel, said in self.said.items() if said.sequence >= floor}
+        self.version += 1
 
     def forget(self) -> None:
         """Forget all."""
-        self.take({})
-
-    def take(self, said: dict[ChannelName, Said]) -> None:
-        """Let this be all that was said."""
-        self.said = said
-        self.loose = {channel for channel, each in said.items() if each.policy is not AddressPolicy.STRICT}
+        self.said.clear()
         self.version += 1
