@@ -25,10 +25,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from enum import Enum
-from typing import Final, TypeAlias, assert_never, cast
+from typing import Final, NamedTuple, TypeAlias, assert_never, cast
 
 import structlog
 
+from edge.deadlines import Deadlines, Watch
 from edge.gate import Gate, Seat
 from edge.unsent import Unsent
 from edge.visitors import peer_address
@@ -162,17 +163,17 @@ class Heir(asyncio.Protocol):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """How long a connection may take for a head that it has begun (or for its first), and be idle between two."""
+class Arrived(NamedTuple):
+    """A connection that was let in already: by what it is counted, whose it is, and what was said on it so far."""
 
-    head_s: float
-    idle_s: float
+    place: Seat
+    peer: str
+    said: bytes
 
 
 @dataclass(slots=True, kw_only=True)
 class Lanes:
-    """What all lanes of one server have in common; ``open`` are those that aiohttp does not have."""
+    """What all lanes of one server have in common; those that aiohttp does not have are watched."""
 
     answer: Answerer
     gate: Gate
@@ -181,9 +182,13 @@ class Lanes:
     heir: Callable[[], Heir]
     admit: Callable[[asyncio.BaseTransport], Seat | None]
     unsent: Unsent = field(default_factory=Unsent)
-    open: set[Lane] = field(default_factory=set["Lane"])
+    watch: Watch[Lane] = field(init=False)
     _ends: dict[tuple[bool, bool], bytes] = field(default_factory=dict[tuple[bool, bool], bytes])
     _ends_s: int = -1
+
+    def __post_init__(self) -> None:
+        """Watch the deadlines of all of them."""
+        self.watch = Watch(self.deadlines)
 
     def answer_all(self, data: bytes, peer: str) -> tuple[bytes, int, Verdict]:
         """Answer the simple requests at the beginning of what arrived from a peer.
@@ -208,15 +213,25 @@ class Lanes:
                 return answers, end, Verdict.ANSWERED
         return answers, at, Verdict.STRANGE
 
+    def answer_only(self, data: bytes, peer: str) -> bytes | None:
+        """Answer what is one simple request, and the only one of its connection; None: it is for a lane."""
+        found = read_simple(data, 0, peer)
+        if found is None or not found[0].is_last or found[1] != len(data):
+            return None
+        own = self._decide(found[0])
+        return None if own is None else own + self._end_of(found[0])
+
     def close(self) -> None:
         """End all connections: none of them waits for an answer that is not decided."""
-        for lane in tuple(self.open):
+        self.unsent.flush()
+        for lane in tuple(self.watch.watched):
             lane.close()
 
     def abort(self) -> None:
         """Cut the connections whose clients have yet to take their answers."""
-        for lane in tuple(self.open):
+        for lane in tuple(self.watch.watched):
             lane.abort()
+        self.watch.end()
 
     def _decide(self, request: LaneRequest) -> bytes | None:
         try:
@@ -244,27 +259,31 @@ class Lanes:
 class Lane(asyncio.Protocol):
     """One connection, until aiohttp has it."""
 
-    __slots__ = ("_begun", "_due_s", "_is_full", "_lanes", "_loop", "_peer", "_place", "_timer", "_transport")
+    __slots__ = ("_arrived", "_begun", "_is_full", "_lanes", "_loop", "_peer", "_place", "_transport", "due_s")
 
-    def __init__(self, lanes: Lanes, loop: asyncio.AbstractEventLoop) -> None:
-        self._lanes, self._loop = lanes, loop
+    def __init__(self, lanes: Lanes, loop: asyncio.AbstractEventLoop, arrived: Arrived | None = None) -> None:
+        self._lanes, self._loop, self._arrived = lanes, loop, arrived
         self._begun = b""  # of a head that is not whole yet
-        self._due_s = 0.0
+        self.due_s = 0.0
         self._is_full = False
         self._peer = ""
         self._place: Seat | None = None
-        self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with the deadline for the first head; close at once what is one too many."""
         transport = cast("asyncio.Transport", transport)
-        place = self._lanes.admit(transport)
+        said = b""
+        if self._arrived is None:
+            place, self._peer = self._lanes.admit(transport), peer_address(transport)
+        else:
+            (place, self._peer, said), self._arrived = self._arrived, None
         if place is None:
             transport.abort()
             return
-        self._peer = peer_address(transport)
         self._take(transport, place, due_s=self._loop.time() + self._lanes.deadlines.head_s)
+        if said:
+            self.data_received(said)
 
     def take_back(self, transport: asyncio.Transport, place: Seat, data: bytes) -> None:
         """Go on with a connection that aiohttp had, with what has just arrived on it."""
@@ -284,7 +303,7 @@ class Lane(asyncio.Protocol):
             self._lanes.unsent.add(transport, answers, verdict is Verdict.LAST)
         self._begun = data[at:]
         if verdict is Verdict.ANSWERED:
-            self._due_s = self._loop.time() + self._lanes.deadlines.idle_s
+            self.due_s = self._loop.time() + self._lanes.deadlines.idle_s
         else:
             self._go_on(verdict)
 
@@ -338,36 +357,28 @@ class Lane(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _take(self, transport: asyncio.Transport, place: Seat, *, due_s: float) -> None:
-        self._transport, self._place, self._due_s = transport, place, due_s
-        self._timer = self._loop.call_at(due_s, self._overdue)
-        self._lanes.open.add(self)
-
-    def _let_go(self) -> None:
-        self._lanes.open.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._begun = b""
-        self._timer = self._place = self._transport = None
-
-    def _await_rest(self) -> None:
-        """Give a head that is begun its own deadline, from its first byte on."""
-        self._due_s = min(self._due_s, self._loop.time() + self._lanes.deadlines.head_s)
-        if self._timer is not None and self._timer.when() > self._due_s:
-            self._timer.cancel()
-            self._timer = self._loop.call_at(self._due_s, self._overdue)
-
-    def _overdue(self) -> None:
+    def overdue(self) -> None:
         """End what is idle for too long. A head that is not whole in time may still be wrong, which is answered."""
-        if self._loop.time() < self._due_s:  # requests came meanwhile; each of them would have moved the timer
-            self._timer = self._loop.call_at(self._due_s, self._overdue)
-        elif self._begun:
+        if self._begun:
             self._hand_over(lane=None)
         else:
             self.close()
 
+    def _take(self, transport: asyncio.Transport, place: Seat, *, due_s: float) -> None:
+        self._transport, self._place, self.due_s = transport, place, due_s
+        self._lanes.watch.add(self)
+
+    def _let_go(self) -> None:
+        self._lanes.watch.watched.discard(self)
+        self._begun = b""
+        self._place = self._transport = None
+
+    def _await_rest(self) -> None:
+        """Give a head that is begun its own deadline, from its first byte on."""
+        self.due_s = min(self.due_s, self._loop.time() + self._lanes.deadlines.head_s)
+
     def _hand_over(self, *, lane: Lane | None) -> None:
-        transport, place, begun, due_s = self._transport, self._place, self._begun, self._due_s
+        transport, place, begun, due_s = self._transport, self._place, self._begun, self.due_s
         assert transport is not None  # noqa: S101 - who hands over has it
         assert place is not None  # noqa: S101 - see above
         self._let_go()

@@ -7,10 +7,11 @@ malformed request. ``_Connection`` mends both.
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import socket
 from collections.abc import AsyncGenerator, Callable, Collection
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final, cast
 
@@ -20,9 +21,11 @@ from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
+from edge.arrivals import Arrivals
+from edge.deadlines import Deadlines
 from edge.errors import ApiError, error_response, json_errors
 from edge.gate import ConnectionLimits, Gate, Seat
-from edge.lane import Answerer, Deadlines, Heir, Lane, Lanes
+from edge.lane import Answerer, Heir, Lane, Lanes
 from edge.visitors import THIS_MACHINE, peer_address
 
 SERVER_NAME: Final = "distributary"
@@ -88,19 +91,22 @@ async def serve(
 
         lanes = None if lane is None else _lanes(lane, gate, connection)
         make = connection if lanes is None else lambda: Lane(lanes, loop)
-        listener = await loop.create_server(
-            make, host, port, backlog=BACKLOG, reuse_port=shares_port or None, start_serving=False
-        )
-        _give_up_on_stalled(listener)
-        await listener.start_serving()
-        listeners = [listener]
         try:
-            if beside is not None:
-                listeners.append(await loop.create_unix_server(make, sock=beside, backlog=BACKLOG))
-            yield _base_url(host, listener.sockets[0])
+            async with AsyncExitStack() as listening:
+                listener = await loop.create_server(
+                    make, host, port, backlog=BACKLOG, reuse_port=shares_port or None, start_serving=False
+                )
+                listening.callback(listener.close)
+                _give_up_on_stalled(listener)
+                if lanes is None:
+                    await listener.start_serving()
+                else:
+                    await listening.enter_async_context(_arriving(lanes, listener))
+                if beside is not None:
+                    door = await loop.create_unix_server(make, sock=beside, backlog=BACKLOG)
+                    listening.callback(door.close)
+                yield _base_url(host, listener.sockets[0])
         finally:
-            for each in listeners:
-                each.close()
             await asyncio.sleep(0)  # what has arrived is taken up first
             server.pre_shutdown()  # idle connections end here, busy ones after their answer
             if lanes is not None:
@@ -110,6 +116,17 @@ async def serve(
                 lanes.abort()
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def _arriving(lanes: Lanes, bound: asyncio.Server) -> AsyncGenerator[None]:
+    """Listen where a server is bound, in its place, while the block is entered."""
+    arrivals = Arrivals(lanes, [socket.socket(fileno=os.dup(each.fileno())) for each in bound.sockets])
+    arrivals.listen(BACKLOG)
+    try:
+        yield
+    finally:
+        await arrivals.close()
 
 
 async def _drain(connections: Collection[_Connection]) -> None:

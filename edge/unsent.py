@@ -9,28 +9,45 @@ turn: a slice of a ranking, or a message that is read. All of these are short.
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
+
+
+class Outlet(Protocol):
+    """What an answer is written to: a transport, or what stands for one."""
+
+    def is_closing(self) -> bool:
+        """Tell whether nothing more can be written."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Send, or try to."""
+        ...
+
+    def close(self) -> None:
+        """End behind what was written."""
+        ...
 
 
 class Unsent:
-    """The answers of one turn of the loop. What is written to these transports otherwise must come after ``flush``."""
+    """The answers of one turn of the loop. What is written to these outlets otherwise must come after ``flush``."""
 
     __slots__ = ("_answers",)
 
     def __init__(self) -> None:
-        self._answers: list[tuple[asyncio.Transport, bytes, bool]] = []
+        self._answers: list[tuple[Outlet, bytes, bool]] = []
 
-    def add(self, transport: asyncio.Transport, answer: bytes, is_last: bool) -> None:  # noqa: FBT001 - called for each request, where a keyword is felt
+    def add(self, outlet: Outlet, answer: bytes, is_last: bool) -> None:  # noqa: FBT001 - called for each request, where a keyword is felt
         """Send an answer at the end of this turn; the connection ends with one that ``is_last``."""
         if not self._answers:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._answers.append((transport, answer, is_last))
+        self._answers.append((outlet, answer, is_last))
 
     def flush(self) -> None:
         """Send all that there is now, in its order."""
         answers, self._answers = self._answers, []
-        for transport, answer, is_last in answers:
-            if transport.is_closing():  # its client broke off in this very turn; uvloop takes no more for him
+        for outlet, answer, is_last in answers:
+            if outlet.is_closing():  # its client broke off in this very turn; uvloop takes no more for him
                 continue
-            transport.write(answer)
+            outlet.write(answer)
             if is_last:
-                transport.close()
+                outlet.close()

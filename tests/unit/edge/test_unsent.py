@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from edge.deadlines import Deadlines
 from edge.gate import ConnectionLimits, Gate
-from edge.lane import Deadlines, Heir, Lane, Lanes
+from edge.lane import Heir, Lane, Lanes
 from edge.unsent import Unsent
 
 REQUEST = b"GET /a.iso HTTP/1.1\r\nHost: dl.example\r\n\r\n"

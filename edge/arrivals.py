@@ -1,0 +1,143 @@
+"""New connections, many in a turn of the loop; who asks one thing and leaves has his answer without a transport.
+
+A loop takes up a connection a turn (libuv says why: most servers never see two at once), and a transport, which must
+be watched, read from a turn later and ended in another. So whoever opens a connection for each request would be decided
+alone, between two calls of the system, and pay for what serves those who stay. ``Arrivals`` accepts by itself, reads
+what there is, and answers at once, together with all others (``edge.unsent``), who sent one simple request and wants
+the connection to end with the answer. All others become a ``Lane`` of the loop, with what they have said so far.
+
+The kernel keeps a connection to itself until its client has spoken, for a second at most: only then it counts at the
+gate, and its deadline begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from edge.gate import Gate, Seat
+from edge.lane import HEAD_BYTES_MAX, Arrived, Lane, Lanes
+
+TAKEN_UP_MAX: Final = 32  # in one turn: three milliseconds of redirects, until those who were here before are heard
+SILENT_S: Final = 1  # who speaks later than his handshake and a second is not what this is for; the least there is
+RETRY_S: Final = 1.0  # when the system has no descriptor or memory left for one more; as asyncio waits
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+log = structlog.stdlib.get_logger()
+
+
+class _Caller:
+    """Who asked one thing: the connection is written to once, and ends. What ``edge.unsent`` needs of a transport."""
+
+    __slots__ = ("_connection", "_gate", "_place")
+
+    def __init__(self, connection: socket.socket, gate: Gate, place: Seat) -> None:
+        self._connection, self._gate, self._place = connection, gate, place
+
+    def is_closing(self) -> bool:
+        """Be there until closed."""
+        return False
+
+    def write(self, data: bytes) -> None:
+        """Send an answer. A new connection has room for all of it; who has left by now misses it."""
+        try:
+            self._connection.send(data, socket.MSG_DONTWAIT)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+        self._gate.leave(self._place)
+
+
+class Arrivals:
+    """The connections that arrive at the listening sockets of one server with lanes."""
+
+    def __init__(self, lanes: Lanes, listening: Sequence[socket.socket]) -> None:
+        """Own these bound sockets from now on."""
+        self._lanes, self._gate, self._unsent, self._loop = lanes, lanes.gate, lanes.unsent, asyncio.get_running_loop()
+        self._listening = listening
+        self._moving: set[asyncio.Task[object]] = set()
+        self._retries: set[asyncio.TimerHandle] = set()
+
+    def listen(self, backlog: int) -> None:
+        """Begin."""
+        for each in self._listening:
+            each.settimeout(0)
+            if hasattr(socket, "TCP_DEFER_ACCEPT"):
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, SILENT_S)
+            each.listen(backlog)
+            self._loop.add_reader(each, self._take_up, each)
+
+    async def close(self) -> None:
+        """Take no more, and let those that were taken up have their lanes."""
+        for retry in self._retries:
+            retry.cancel()
+        for each in self._listening:
+            self._loop.remove_reader(each)
+            each.close()
+        if self._moving:
+            await asyncio.wait(self._moving)
+
+    def _take_up(self, listening: socket.socket) -> None:
+        for _ in range(TAKEN_UP_MAX):
+            try:
+                connection, address = listening.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._pause(listening, error)
+                    return
+                continue  # it ended while it waited (accept(2)); the next may be well
+            self._hear(connection, address[0])
+
+    def _pause(self, listening: socket.socket, error: OSError) -> None:
+        """Leave a socket alone for a while; it would wake the loop again and again."""
+        log.warning("http.accept_failed", error=str(error), again_after_s=RETRY_S)
+        self._loop.remove_reader(listening)
+
+        def resume() -> None:
+            self._retries.discard(retry)
+            self._loop.add_reader(listening, self._take_up, listening)
+
+        retry = self._loop.call_later(RETRY_S, resume)
+        self._retries.add(retry)
+
+    def _hear(self, connection: socket.socket, peer: str) -> None:
+        """Answer who says one thing and no more; others move into a lane, with what they have said."""
+        place = self._gate.enter(peer)
+        if place is None:
+            connection.close()
+            return
+        try:
+            said = connection.recv(HEAD_BYTES_MAX, socket.MSG_DONTWAIT)
+        except OSError:  # he has not spoken, or has left, which his lane learns
+            said = b""
+        answer = self._lanes.answer_only(said, peer) if said else None
+        if answer is None:
+            self._move(connection, Arrived(place, peer, said))
+        else:
+            self._unsent.add(_Caller(connection, self._gate, place), answer, True)  # noqa: FBT003 - as there
+
+    def _move(self, connection: socket.socket, arrived: Arrived) -> None:
+        connection.settimeout(0)
+        task = self._loop.create_task(self._connected(connection, arrived))
+        self._moving.add(task)
+        task.add_done_callback(self._moving.discard)
+
+    async def _connected(self, connection: socket.socket, arrived: Arrived) -> None:
+        """Let the loop have a connection."""
+        lane = Lane(self._lanes, self._loop, arrived)
+        try:
+            await self._loop.connect_accepted_socket(lambda: lane, connection)
+        except OSError as error:
+            log.warning("http.accept_failed", error=str(error), again_after_s=0.0)
+            connection.close()
+            self._gate.leave(arrived.place)
