@@ -10,7 +10,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
+import structlog
+
 LOOKS: Final = 10  # in the shortest deadline: whoever is overdue ends a tenth of it later at most
+
+log = structlog.stdlib.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,18 @@ class Watch(Generic[T]):
         if self._timer is not None:
             self._timer.cancel()
 
+    def _end(self, timed: T) -> None:
+        try:
+            timed.overdue()
+        except Exception:  # a defect in the end of one of them must not keep the others
+            log.exception("deadline.failed")
+            self.watched.discard(timed)
+
     def _look(self) -> None:
         loop, shortest_s = asyncio.get_running_loop(), self._deadlines.shortest_s
         now_s = loop.time()
         for timed in [timed for timed in self.watched if timed.due_s <= now_s]:
-            timed.overdue()
+            self._end(timed)
         next_s = min((timed.due_s for timed in self.watched), default=now_s)
         next_s = max(min(next_s, now_s + shortest_s), now_s + shortest_s / LOOKS)
         self._timer = loop.call_at(next_s, self._look) if self.watched else None

@@ -93,3 +93,16 @@ async def test_end_of_the_watch_ends_its_timer(monkeypatch: pytest.MonkeyPatch) 
     watch.end()
     clock.pass_until(100.0)
     assert guest.ended_s < 0
+
+
+async def test_one_that_cannot_be_ended_keeps_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(Guest):
+        def overdue(self) -> None:
+            raise RuntimeError("a defect")
+
+    clock, watch = Clock(monkeypatch), Watch[Guest](DEADLINES)
+    guests = [made(watch, clock, 10.0) for made in (Guest, Broken, Guest)]
+    clock.pass_until(20.0)
+    late = Guest(watch, clock, 30.0)
+    clock.pass_until(40.0)
+    assert [guest.ended_s >= 10.0 for guest in (*guests, late)] == [True, False, True, True]
