@@ -68,6 +68,23 @@ def test_every_kind_of_event_is_folded_or_known_to_say_nothing_of_the_fleet() ->
         Folding()._learn(int)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no envelope can hold one
 
 
+def test_last_word_on_a_content_holds_among_copies_that_are_told_of_together(kit: Kit, story: Story) -> None:
+    story.serving("ana", [])
+    view = story.view()
+    heard = len(story.said)
+    for name in ("kept", "lost", "regained"):
+        story.ready("ana", name)
+    for name in ("lost", "regained"):
+        story.lost("ana", name)
+    story.ready("ana", "regained")
+    view.apply_all(story.said[heard:])
+    ana = view.mirror(MirrorName("ana"))
+    names = ("kept", "lost", "regained")
+    assert [name for name in names if view.holders(kit.content(name))] == ["kept", "regained"]
+    assert [name for name in names if view.loss(ana, kit.content(name))] == ["lost"]
+    assert view.copies(ana) == 2
+
+
 def test_inventory_that_lists_other_contents_of_the_same_number_is_not_taken_for_the_same(
     kit: Kit, story: Story
 ) -> None:
