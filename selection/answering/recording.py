@@ -11,7 +11,7 @@ can begin anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias, cast
 
@@ -51,6 +51,7 @@ FIGURES_PER_DECISION_MAX: Final = 2000
 PLACES_KEPT: Final = 16_384  # towns; some 5 MB
 _SAMPLE_FROM: Final = 14  # the grant id's bytes that no draw uses: its last two
 _SAMPLE_RANGE: Final = 1 << 16
+_NO_NEWS: Final = (None, ())
 _LOOK_AT_ALL: Final = -1  # the version of figures of which nothing is known
 
 
@@ -123,7 +124,7 @@ class Recorder:
         self._sampled_below = percent * _SAMPLE_RANGE // PERCENT
         self._is_whole = percent == PERCENT
         self._policy, self._seen = desk.policy, desk.seen
-        self._figured = desk.policy.figured
+        self._figured, self._shares = desk.policy.figured, desk.policy.shares
         self._figured_version = _LOOK_AT_ALL
         self._told: list[_Told] = []
         self._stands_until_ns = 0
@@ -150,28 +151,27 @@ class Recorder:
             if is_announced and mirror is not None:
                 self._figured.note(mirror.number)  # no reader will count him
             return
-        seen, at_ns, heard_s = self._seen(), visit.at_ns, visit.heard_s
-        is_standing = at_ns < self._stands_until_ns and (seen is self._last_seen or _is_same_log(seen, self._last_seen))
-        figures = self._differences(heard_s) if is_standing else None
-        if figures is None and not self._stand(at_ns, heard_s):
+        news = self._news(visit)
+        if news is None:
             self._miss(1)
             return
-        seen_anew = self._gather(seen)
+        seen_anew, figures = news
         file, guest = visit.file, visit.guest
         visitor = guest.visitor
-        spent, home = self._policy.spent(visitor, now_s=heard_s), visitor.home
+        place, home = visitor.place, visitor.home
+        spent = self._policy.spent(visitor, now_s=visit.heard_s) if self._shares.is_capped else ()
         decision = (
             visit.grant_id,
-            at_ns,
+            visit.at_ns,
             file.path,
             file.generation,
             guest.address,
-            self._whereabouts(visitor.place),
+            self._whereabouts(place),
             outcome,
             None if mirror is None else mirror.name,
             is_announced,
             seen_anew,
-            figures or (),
+            figures,
             visit.asked_not,
             visitor.only,
             visitor.secure,
@@ -184,7 +184,7 @@ class Recorder:
             told.granted += 1
             told.granted_bytes += file.size_bytes
         if figures or spent:
-            self._extras += 2 * len(figures or ()) + len(spent)
+            self._extras += 2 * len(figures) + len(spent)
         if len(self._decisions) >= DECISIONS_PER_RECORD_MAX or self._extras >= EXTRAS_PER_RECORD_MAX:
             self.flush()
 
@@ -205,14 +205,25 @@ class Recorder:
         self.dropped += count
         self._stands_until_ns, self._figured_version = 0, _LOOK_AT_ALL
 
-    def _gather(self, seen: Seen) -> Seen | None:
-        """Give how far the log was read for the next decision, where that is not as for the one before."""
-        last, self._last_seen = self._last_seen, seen
+    def _news(self, visit: Visit) -> tuple[Seen | None, Sequence[Figures]] | None:
+        """Give what is not as at the decision before: how far the log was read, and figures.
+
+        None: how all mirrors stand has to be told first, and there is no room for it.
+        """
+        seen, last = self._seen(), self._last_seen
+        is_standing = visit.at_ns < self._stands_until_ns
+        if seen is last and is_standing and self._decisions and self._figured.version == self._figured_version:
+            return _NO_NEWS
+        is_standing = is_standing and _is_same_log(seen, last)
+        figures = self._differences(visit.heard_s) if is_standing else None
+        if figures is None and not self._stand(visit.at_ns, visit.heard_s):
+            return None
+        self._last_seen = seen
         if not self._decisions:
             self._first_seen = seen
             self._desk.on_gathered()
-            return None
-        return None if seen is last else seen
+            return None, figures or ()
+        return None if seen is last else seen, figures or ()
 
     def _stand(self, at_ns: int, heard_s: float) -> bool:
         """Say how all mirrors stand, unless there is no room for that and some decisions; tell whether it was said."""

@@ -89,6 +89,7 @@ class Redirector:
         self._announcer = announcer
         self._stations = Stations(office.view, office.keys, office.master_url)
         self._policy, self._claims, self._recorder = office.policy, office.claims, office.recorder
+        self._shares, self._reserve = office.policy.shares, office.policy.reserve
         self._selector, self._terms, self._view = office.selector, office.terms, office.view
         self._heads, self._hearing = office.heads, office.hearing
         self._randbytes, self._clock_s = office.rng.randbytes, office.clock_s
@@ -180,16 +181,16 @@ class Redirector:
         file, guest = visit.file, visit.guest
         visitor, heard_s = guest.visitor, visit.heard_s
         dice = GrantDice(visit.grant_id)
-        access, best, others = self._policy.choose(file, visitor, LINKS_MAX, now_s=heard_s, rng=dice)
-        if not access:
+        offer = self._policy.choose(file, visitor, LINKS_MAX, now_s=heard_s, rng=dice)
+        if not offer.access:
             raise NoAccessError(file.path)
         for name in self._claims.mirrors(guest.claimant, file.sha256, now_s=visit.now_s):
             if kept := self._policy.may_return(file, visitor, name, now_s=heard_s):
                 others = self._policy.others(file, visitor, LINKS_MAX, now_s=heard_s, besides=kept)
                 return DecisionOutcome.KEPT, kept, others
-        if best is not None:
-            return DecisionOutcome.SENT, best, others
-        return DecisionOutcome.NOBODY if ORIGIN in visit.asked_not else DecisionOutcome.ORIGIN, None, others
+        if offer.mirror is not None:
+            return DecisionOutcome.SENT, offer.mirror, offer.others
+        return DecisionOutcome.NOBODY if ORIGIN in visit.asked_not else DecisionOutcome.ORIGIN, None, offer.others
 
     def _announce(self, visit: Visit, outcome: DecisionOutcome, mirror: Mirror | None, given: Given) -> None:
         """Tell a mirror (or the master) of its visitor, once, and count him until the mirror's report does."""
@@ -201,8 +202,9 @@ class Redirector:
             return
         sequence = announcer.granted(name, given)
         if mirror is not None:
-            self._policy.sent(mirror, guest.visitor, now_s=visit.heard_s)
-            self._policy.reserve(
+            if self._shares.is_capped:
+                self._policy.sent(mirror, guest.visitor, now_s=visit.heard_s)
+            self._reserve(
                 mirror, selector=self._selector, sequence=sequence, size_bytes=file.size_bytes, expires_s=expires_s
             )
 

@@ -17,25 +17,20 @@ TICK_S_MAX: Final = 1.0  # a longer pause was our own (a replay, a suspended mac
 
 
 class HearingClock:
-    """Seconds of listening so far; with those of a life before, where there is a view from it."""
+    """Seconds of listening so far (``now_s``); with those of a life before, where there is a view from it."""
 
     def __init__(self, now_s: float = 0.0) -> None:
-        self._now_s = now_s
+        self.now_s = now_s
         self._last_heard_s = now_s
-
-    @property
-    def now_s(self) -> float:
-        """Give the present moment on this clock."""
-        return self._now_s
 
     def heard(self) -> float:
         """Take note that a report arrived; give the moment."""
-        self._last_heard_s = self._now_s
-        return self._now_s
+        self._last_heard_s = self.now_s
+        return self.now_s
 
     def tick(self, elapsed_s: float, *, hearing: bool) -> None:
         """Go on by what has passed, or stand still where nothing could be heard."""
         if hearing:
-            self._now_s += min(elapsed_s, TICK_S_MAX)
+            self.now_s += min(elapsed_s, TICK_S_MAX)
         else:
-            self._now_s = self._last_heard_s
+            self.now_s = self._last_heard_s

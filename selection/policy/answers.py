@@ -8,7 +8,9 @@ ranking is, since the question names every set that it depends on.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from selection.view.roster import Mirror
 
@@ -17,7 +19,7 @@ _ANSWER_BYTES: Final = 1000
 _BITS_PER_BYTE: Final = 7.5  # CPython keeps 30 bits in 4 bytes
 
 
-class Question(NamedTuple):
+class Question(Struct, frozen=True, gc=False):
     """The mirrors to choose from, each pool to be used up before the next; who is near the visitor; how many others."""
 
     pools: tuple[int, ...]

@@ -117,9 +117,16 @@ class Eligible:
             return True
         return entry.quota_bytes - entry.account.size_bytes >= size_bytes
 
-    def reserve(self, number: int, selector: SelectorName, sequence: int, size_bytes: int, expires_s: float) -> None:
-        """Count a visitor who was sent to a mirror just now: it is known which one changed, and how."""
-        entry, reserved = self._entries[number], self._reserved
+    def reserve(
+        self, mirror: Mirror, *, selector: SelectorName, sequence: int, size_bytes: int, expires_s: float
+    ) -> None:
+        """Note a grant to a visitor who was sent to a mirror just now, as ``Reservations.add`` does.
+
+        It is known which mirror changes, and how. ``figured`` does not tell of it: whoever keeps the figures counts one
+        more grant, of so many bytes.
+        """
+        number, reserved = mirror.number, self._reserved
+        entry = self._entries[number]
         if not entry.account.add(selector, sequence, size_bytes, expires_s):
             self.figured.note(number)  # a report has counted him already: the mirror stands otherwise than is expected
             return

@@ -69,7 +69,7 @@ class Picker:
         self._rankings.grew(answer.size_bytes)
 
     def _answered(self, ranking: Ranking, question: Question) -> Answer:
-        pools, neighbours, wanted = question
+        pools, neighbours, wanted = question.pools, question.neighbours, question.wanted
         if not neighbours and sum(map(int.bit_count, pools)) <= FEW:
             return self._answered_of_few(ranking, question)
         groups = ranking.groups(pools, neighbours)

@@ -19,7 +19,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, TypeAlias
 
-from events.names import ORIGIN, MirrorName, SelectorName
+from msgspec import Struct
+
+from events.names import ORIGIN, MirrorName
 from selection.access.networks import has_access
 from selection.places.place import Place
 from selection.policy.answers import Answer, Question
@@ -51,7 +53,7 @@ class Pick(NamedTuple):
     mirror: Mirror | None
 
 
-class Offer(NamedTuple):
+class Offer(Struct, frozen=True, gc=False):
     """A pick, and the best mirrors besides it, best first: where else the visitor may have the file."""
 
     access: bool
@@ -63,13 +65,20 @@ _NO_ACCESS: Final = Offer(access=False, mirror=None, others=())
 
 
 class Policy:
-    """Chooses mirrors. ``now_s`` is on the clock on which load reports were heard."""
+    """Chooses mirrors. ``now_s`` is on the clock on which load reports were heard.
+
+    Attributes:
+        shares: who was sent how many visitors, where mirrors are capped.
+        reserve: notes a grant, after the choice that led to it (``Eligible.reserve``).
+    """
 
     def __init__(self, view: FleetView, reservations: Reservations, rules: Rules, shares: Shares | None = None) -> None:
         self._view, self._reservations, self._rules = view, reservations, rules
         self._sticky_tags = frozenset(rules.sticky_tags)
-        self._terrain = Terrain(rules, Shares() if shares is None else shares)
+        self.shares = Shares() if shares is None else shares
+        self._terrain = Terrain(rules, self.shares)
         self._eligible = Eligible(view, reservations, rules, self._terrain)
+        self.reserve = self._eligible.reserve
         self._rankings = Rankings(self._terrain.atlas)
         self._picker = Picker(self._eligible, self._terrain, self._rankings)
 
@@ -160,26 +169,14 @@ class Policy:
         return bool(file.access.networks) or terrain.is_uneven or terrain.has_neighbours or self._is_sticky(file)
 
     def spent(self, visitor: Visitor, *, now_s: float) -> tuple[MirrorName, ...]:
-        """Give the mirrors that have had their share of a visitor's continent."""
-        shares = self._terrain.shares
-        if not shares.is_capped:
-            return ()
-        numbers = self._eligible.weights.numbers_in(shares.spent(visitor.whereabouts.continent, now_s=now_s))
+        """Give the mirrors that have had their share of a visitor's continent; none while none is capped."""
+        spent = self.shares.spent(visitor.whereabouts.continent, now_s=now_s)
+        numbers = self._eligible.weights.numbers_in(spent)
         return tuple(self._view.by_number(number).name for number in numbers)
 
     def sent(self, mirror: Mirror, visitor: Visitor, *, now_s: float) -> None:
-        """Take note, after a choice, that a visitor was sent to that mirror: it counts for its share of a continent."""
-        if self._terrain.shares.is_capped:
-            self._terrain.shares.note(mirror.number, visitor.whereabouts.continent, now_s=now_s)
-
-    def reserve(
-        self, mirror: Mirror, *, selector: SelectorName, sequence: int, size_bytes: int, expires_s: float
-    ) -> None:
-        """Note a grant after the choice that led to it, as ``Reservations.add`` does.
-
-        ``figured`` does not tell of it: whoever keeps the figures counts one more grant, of so many bytes.
-        """
-        self._eligible.reserve(mirror.number, selector, sequence, size_bytes, expires_s)
+        """Take note, after a choice, that a visitor was sent to that mirror: it counts while any mirror is capped."""
+        self.shares.note(mirror.number, visitor.whereabouts.continent, now_s=now_s)
 
     def expect(self, place: Place) -> None:
         """Let the order of mirrors for a place be worked out by ``prepare``: visitors will come from there."""

@@ -78,14 +78,14 @@ class Decider:
     def made(self, asked: Asked) -> Made:
         """Decide as the selector had to."""
         file, dice = asked.file, GrantDice(asked.decision.grant_id)
-        access, best, _ = self._policy.choose(file, asked.visitor, 0, now_s=NOW_S, rng=dice)
-        if not access:
+        offer = self._policy.choose(file, asked.visitor, 0, now_s=NOW_S, rng=dice)
+        if not offer.access:
             return Made(DecisionOutcome.REFUSED, None)
         for name in self._keepers(asked):
             if self.may_return(asked, name):
                 return Made(DecisionOutcome.KEPT, name)
-        if best is not None:
-            return Made(DecisionOutcome.SENT, best.name)
+        if offer.mirror is not None:
+            return Made(DecisionOutcome.SENT, offer.mirror.name)
         is_back = ORIGIN in asked.decision.asked_not
         return Made(DecisionOutcome.NOBODY if is_back else DecisionOutcome.ORIGIN, None)
 

@@ -28,10 +28,10 @@ def offers_for(file: PublishedFile, asked: Asked, office: Office) -> tuple[Offer
     Where no mirror fits that is the master, unless it has just sent him back.
     """
     policy, visitor, now_s = office.policy, asked.visitor, office.hearing.now_s
-    _, picked, others = policy.choose(file, visitor, OFFERS_MAX - 1, now_s=now_s, rng=office.rng)
-    if picked is None:
+    found = policy.choose(file, visitor, OFFERS_MAX - 1, now_s=now_s, rng=office.rng)
+    if found.mirror is None:
         return () if ORIGIN in asked.asked_not else (_masters(file, asked, office),)
-    return tuple(_mirrors(file, asked, office, mirror) for mirror in (picked, *others))
+    return tuple(_mirrors(file, asked, office, mirror) for mirror in (found.mirror, *found.others))
 
 
 def _mirrors(file: PublishedFile, asked: Asked, office: Office, mirror: Mirror) -> Offer:

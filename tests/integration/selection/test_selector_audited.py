@@ -200,7 +200,9 @@ async def test_log_that_was_imported_elsewhere_is_audited_by_its_messages(entrie
 async def test_log_whose_beginning_was_cut_off_leaves_decisions_in_doubt_and_none_wrong(entries: list[Entry]) -> None:
     for cut in range(1, len(entries), 7):
         found = await audit(MemorySource(entries[cut:]))
-        assert (found.damage, found.findings.counts) == (None, {})
+        # A notice is numbered when its batch is begun, and said later: what was numbered next may stand before it.
+        assert found.damage is None
+        assert found.findings.counts.keys() <= {FindingKind.IN_FLIGHT}
 
 
 async def test_address_that_is_not_kept_any_more_makes_no_decision_wrong(entries: list[Entry]) -> None:
