@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Final
 
-from selection.policy.answers import ANSWERS_KEPT, NO_GROUP, Answer, Group, Question, answer_bytes
+from selection.policy.answers import ANSWER_BYTES, ANSWERS_KEPT, NO_GROUP, Answer, Group, Question, set_bytes
 from selection.policy.drawing import FEW, Dice, DrawTable, draw_from, draw_ordered
 from selection.policy.eligible import NOBODY, Eligible
 from selection.policy.ranking import NEIGHBOURS, Ranking, Rankings
 from selection.policy.sticky import StickyKey, stuck_to
 from selection.policy.terrain import Terrain
 
+HEAD: Final = 128  # mirrors of a ranking that are at hand in their order: some hold what a tenth of a fleet holds
 STUCK_KEPT: Final = 4096  # an installer asks for a dozen files of metadata within seconds; some 5 MB at 10,000 mirrors
 
 
@@ -52,12 +55,20 @@ class Picker:
         number = draw_ordered(few, self._weights, dice) if few else self._draw(answer.many, ranking, dice)
         return number if self._eligible.can_serve(number, size_bytes) else NOBODY
 
+    def draw_few(self, question: Question, ranking: Ranking, dice: Dice, size_bytes: int) -> int:
+        """Do the same where few can be sent the visitor, without an answer; nobody, too, where they are many."""
+        for numbers in question.few:
+            if few := ranking.nearest_of(numbers):
+                number = draw_ordered(few, self._weights, dice)
+                return number if self._eligible.can_serve(number, size_bytes) else NOBODY
+        return NOBODY
+
     def answer(self, ranking: Ranking, question: Question) -> Answer:
-        """Give what does not depend on the dice, as it was found before or anew."""
+        """Give what does not depend on the dice, as it was found before or anew; what is asked again is kept."""
         answer = ranking.answers.get(question)
         if answer is None:
-            answer = self._answered(ranking, question)
-            if ranking.is_whole:
+            answer = _answered_of_few(ranking, question) if question.few else self._answered(ranking, question)
+            if ranking.is_whole and ranking.is_asked_again(question):
                 self._keep(answer, ranking, question)
         return answer
 
@@ -69,30 +80,37 @@ class Picker:
         self._rankings.grew(answer.size_bytes)
 
     def _answered(self, ranking: Ranking, question: Question) -> Answer:
-        pools, neighbours, wanted = question.pools, question.neighbours, question.wanted
-        if not neighbours and sum(map(int.bit_count, pools)) <= FEW:
-            return self._answered_of_few(ranking, question)
-        groups = ranking.groups(pools, neighbours)
+        wanted = question.wanted
+        groups = ranking.groups(question.pools, question.neighbours)
         _, candidates = many = next(groups, NO_GROUP)
-        best = self._in_turn(candidates, ranking.turn, wanted + 1)
-        while len(best) <= wanted and (group := next(groups, None)):
-            best += self._in_turn(group[1], ranking.turn, wanted + 1 - len(best))
+        best = self._first(ranking, question)
+        if not best:
+            best = self._in_turn(candidates, ranking.turn, wanted + 1)
+            while len(best) <= wanted and (group := next(groups, None)):
+                best += self._in_turn(group[1], ranking.turn, wanted + 1 - len(best))
         few: tuple[int, ...] = ()
         if candidates.bit_count() <= FEW:
             few, many = self._by_name(self._weights.numbers_in(candidates)), NO_GROUP
-        return Answer(few, many, tuple(best), answer_bytes(question, many))
+        return Answer(few, many, tuple(best), ANSWER_BYTES + question.size_bytes + set_bytes(many[1]))
 
-    def _answered_of_few(self, ranking: Ranking, question: Question) -> Answer:
-        """Do the same where so few mirrors can be sent the visitor that it is quicker to sort them."""
-        best: list[int] = []
-        few: tuple[int, ...] = ()
-        for pool in filter(None, question.pools):
-            ordered = ranking.in_order(self._weights.numbers_in(pool))
-            if ordered and not few:
-                level = ranking.level_of(ordered[0])
-                few = self._by_name([number for number in ordered if ranking.level_of(number) == level])
-            best += ordered
-        return Answer(few, NO_GROUP, tuple(best[: question.wanted + 1]), answer_bytes(question, NO_GROUP))
+    def _first(self, ranking: Ranking, question: Question) -> list[int]:
+        """Give the best few, if all are in the head of the ranking, as where half of a fleet holds the file."""
+        pool, wanted = next(filter(None, question.pools), 0), question.wanted
+        if not wanted or question.neighbours or pool.bit_count() < HEAD // 2:
+            return []
+        head = ranking.head or self._make_head(ranking)
+        bits = self._weights.bits
+        found = [*islice((number for number in head if pool & bits[number]), wanted + 1)]
+        return found if len(found) > wanted else []
+
+    def _make_head(self, ranking: Ranking) -> Sequence[int]:
+        head: list[int] = []
+        for _, group in ranking.groups([ranking.in_reach], 0):
+            head += self._in_turn(group, ranking.turn, HEAD - len(head))
+            if len(head) >= HEAD:
+                break
+        ranking.head = array("I", head)
+        return ranking.head
 
     def _in_turn(self, candidates: int, turn: int, count: int) -> list[int]:
         """Give a few of a group, without dice: begin where the place says, not with the same everywhere."""
@@ -133,3 +151,15 @@ class Picker:
             known = stuck_to(self._weights.numbers_in(candidates), key, self._terrain.salts, self._terrain.capacities)
             self._stuck[question] = known
         return known
+
+
+def _answered_of_few(ranking: Ranking, question: Question) -> Answer:
+    """Answer where so few mirrors can be sent the visitor that it is quicker to look at each."""
+    wanted = question.wanted
+    best: list[int] = []
+    few: tuple[int, ...] = ()
+    for numbers in question.few:
+        few = few or ranking.nearest_of(numbers)
+        if len(best) <= wanted:
+            best += ranking.in_order(numbers)
+    return Answer(few, NO_GROUP, tuple(best[: wanted + 1]), ANSWER_BYTES + question.size_bytes)

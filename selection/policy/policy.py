@@ -17,7 +17,7 @@ What ``pick`` gives is always of ``explain``'s first group, and its frequencies 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from msgspec import Struct
 
@@ -30,6 +30,7 @@ from selection.policy.drawing import Rng
 from selection.policy.eligible import NOBODY, Eligible
 from selection.policy.explaining import Case, choose, rejection_of
 from selection.policy.picking import Picker
+from selection.policy.questions import Questions
 from selection.policy.ranking import Ranking, Rankings
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
@@ -42,8 +43,6 @@ from selection.view.changes import Changes
 from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
 from selection.view.roster import Mirror
-
-_Field: TypeAlias = tuple[tuple[int, ...], Ranking, int]  # pools, each to be used up before the next; order; neighbours
 
 
 class Pick(NamedTuple):
@@ -80,6 +79,8 @@ class Policy:
         self._eligible = Eligible(view, reservations, rules, self._terrain)
         self.reserve = self._eligible.reserve
         self._rankings = Rankings(self._terrain.atlas)
+        self._questions = Questions(view, self._eligible)
+        self._acknowledgements = view.parts.acknowledgements
         self._picker = Picker(self._eligible, self._terrain, self._rankings)
 
     def standing(self, *, now_s: float) -> Standing:
@@ -90,13 +91,13 @@ class Policy:
         """Choose a mirror and up to ``count`` others: what ``pick`` and ``others`` give, for little more than one."""
         if file.access.networks and not has_access(file.access, visitor.address):
             return _NO_ACCESS
-        pools, ranking, neighbours = field = self._field(file, visitor, now_s)
-        answer = self._picker.answer(ranking, Question(pools, neighbours, count))
+        question, ranking = self._asked(file, visitor, count, now_s)
+        answer = ranking.answers.get(question) or self._picker.answer(ranking, question)
         number = NOBODY
         if answer.best and not file.tags:
             number = self._picker.draw_near(answer, ranking, rng.random, file.size_bytes)
         if number == NOBODY and answer.best:
-            number = self._drawn(field, file, visitor, rng)
+            number = self._drawn(question, ranking, file, visitor, rng)
         mirror = None if number == NOBODY else self._view.by_number(number)
         return Offer(True, mirror, self._besides(answer, number, count))  # noqa: FBT003 - a keyword costs as much as an "&"
 
@@ -104,7 +105,12 @@ class Policy:
         """Choose a mirror for a visitor, fast and without reasons: one of the first group of ``explain``."""
         if file.access.networks and not has_access(file.access, visitor.address):
             return Pick(access=False, mirror=None)
-        number = self._drawn(self._field(file, visitor, now_s), file, visitor, rng)
+        question, ranking = self._asked(file, visitor, 0, now_s)
+        number = NOBODY
+        if question.few and not file.tags:
+            number = self._picker.draw_few(question, ranking, rng.random, file.size_bytes)
+        if number == NOBODY:
+            number = self._drawn(question, ranking, file, visitor, rng)
         return Pick(True, None if number == NOBODY else self._view.by_number(number))  # noqa: FBT003 - a keyword costs as much as an "&"
 
     def explain(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Rng) -> Choice:
@@ -121,8 +127,8 @@ class Policy:
         besides: Mirror | None = None,
     ) -> tuple[Mirror, ...]:
         """Give the best mirrors for a visitor ``besides`` the one that was picked, best first and without dice."""
-        pools, ranking, neighbours = self._field(file, visitor, now_s)
-        answer = self._picker.answer(ranking, Question(pools, neighbours, count))
+        question, ranking = self._asked(file, visitor, count, now_s)
+        answer = self._picker.answer(ranking, question)
         return self._besides(answer, NOBODY if besides is None else besides.number, count)
 
     def may_return(self, file: PublishedFile, visitor: Visitor, name: MirrorName, *, now_s: float) -> Mirror | None:
@@ -148,9 +154,9 @@ class Policy:
         """Tell, of a file for all networks, whether dice might fall on a mirror: then nothing speaks against it."""
         if file.access.networks:
             return False
-        pools, ranking, _ = self._field(file, visitor, now_s)
+        question, ranking = self._asked(file, visitor, 0, now_s)
         bit = ranking.in_reach & 1 << mirror.number
-        return any(pool & bit for pool in pools) and self._eligible.can_serve(mirror.number, file.size_bytes)
+        return any(pool & bit for pool in question.pools) and self._eligible.can_serve(mirror.number, file.size_bytes)
 
     @property
     def figured(self) -> Changes:
@@ -187,23 +193,43 @@ class Policy:
         self._eligible.catch_up(now_s)
         return self._rankings.prepare()
 
-    def _field(self, file: PublishedFile, visitor: Visitor, now_s: float) -> _Field:
+    def _asked(self, file: PublishedFile, visitor: Visitor, count: int, now_s: float) -> tuple[Question, Ranking]:
         """Find whom a visitor may be sent to, and in which order."""
-        eligible = self._eligible
-        eligible.catch_up(now_s)
-        servers = self._servers(file, visitor)
-        pools = (servers & eligible.willing, servers & eligible.sparing)
-        if self._terrain.shares.is_capped or file.tags:
-            pools = self._preferred(pools, file, visitor, now_s)
-        return pools, self._rankings.for_pools(visitor.place, pools), self._neighbours(visitor)
+        self._eligible.catch_up(now_s)
+        if self._is_plain(file, visitor):
+            question = self._questions.plain(file, count)
+        else:
+            question = self._questions.of(self._pools(file, visitor, now_s), self._neighbours(visitor), count)
+        return question, self._rankings.for_pools(visitor.place, question.pools)
 
-    def _drawn(self, field: _Field, file: PublishedFile, visitor: Visitor, rng: Rng) -> int:
-        """Draw the mirror that a visitor is sent to."""
-        pools, ranking, neighbours = field
+    def _is_plain(self, file: PublishedFile, visitor: Visitor) -> bool:
+        """Tell whether it is the same for all who ask for a file from one place whom they may be sent to."""
+        terrain = self._terrain
+        return not (
+            file.tags
+            or visitor.asked_not
+            or visitor.only is not None
+            or visitor.secure is not None
+            or visitor.home is not None
+            or terrain.is_uneven
+            or terrain.has_neighbours
+            or terrain.shares.is_capped
+            or file.path in self._acknowledgements.withdrawals
+        )
+
+    def _pools(self, file: PublishedFile, visitor: Visitor, now_s: float) -> tuple[int, ...]:
+        """Find whom a visitor may be sent to, whoever he is and whatever he wants."""
+        pools = self._questions.pools(self._servers(file, visitor), file.size_bytes)
+        if self._terrain.shares.is_capped or file.tags:
+            return self._preferred(pools, file, visitor, now_s)
+        return pools
+
+    def _drawn(self, question: Question, ranking: Ranking, file: PublishedFile, visitor: Visitor, rng: Rng) -> int:
+        """Draw, one after the other, until somebody has enough quota left."""
         key = self._sticky_key(file, visitor) if file.tags else None
-        for pool in pools:
+        for pool in question.pools:
             if pool:
-                number = self._picker.pick(pool, ranking, rng.random, file.size_bytes, neighbours, key)
+                number = self._picker.pick(pool, ranking, rng.random, file.size_bytes, question.neighbours, key)
                 if number != NOBODY:
                     return number
         return NOBODY
@@ -229,8 +255,6 @@ class Policy:
     def _servers(self, file: PublishedFile, visitor: Visitor) -> int:
         """Give the mirrors that can serve a file to a visitor, whether they are eligible now or not."""
         servers = self._view.servers(file)
-        if short := self._eligible.short_of[file.size_bytes.bit_length()]:
-            servers ^= servers & short
         if self._terrain.is_uneven:
             servers &= ~self._terrain.closed_to(visitor.address)
         if visitor.home is not None:

@@ -25,10 +25,11 @@ from selection.policy.drawing import FEW, DrawTable
 
 # All places of the world for 100 mirrors (some 1 kB each), 6,000 for 1,000, 1,500 for 10,000.
 RANKINGS_BYTES_MAX: Final = 64 * 1024 * 1024
-RANKING_BYTES: Final = 1000  # of one, beside its bit sets
+RANKING_BYTES: Final = 2000  # of one, beside its bit sets: what was asked lately and its head are half of it
 MOVES_MAX: Final = 64  # put right one by one; past that it is as quick to make a ranking anew
 SLICE_MIRRORS: Final = 1000  # a third of a millisecond: a redirect takes about as long to come through
 WANTED_MAX: Final = 1000  # places whose rankings are yet to be made
+ASKED_KEPT: Final = 4  # questions at a place: where each visitor asks another one, answers are not worth their making
 FIRST_LOOK: Final = 3  # groups: what many mirrors hold is held by one of the first few
 TURNS: Final = 1_000_003  # a prime: keys differ in few of their digits
 _BITS_PER_BYTE: Final = 7.5  # CPython keeps 30 bits in 4 bytes
@@ -52,11 +53,24 @@ class Ranking:
         version: that of the atlas that it tells of.
         tables: those of its groups that were drawn in, by the group's index.
         answers: what was found in it, by question.
+        head: the first few of all, in their order, once somebody has looked for them.
         turn: a number of the place's own, to begin with other mirrors here than elsewhere.
         is_whole: it has all mirrors, and not only those that one visitor may be sent to.
     """
 
-    __slots__ = ("_level_by_number", "_levels", "_upto", "answers", "is_whole", "locale", "tables", "turn", "version")
+    __slots__ = (
+        "_asked",
+        "_level_by_number",
+        "_levels",
+        "_upto",
+        "answers",
+        "head",
+        "is_whole",
+        "locale",
+        "tables",
+        "turn",
+        "version",
+    )
 
     def __init__(self, levels: bytearray, locale: Locale, *, version: int, turn: int, is_whole: bool = True) -> None:
         self.locale = locale
@@ -66,6 +80,8 @@ class Ranking:
         self.version = version
         self.tables: dict[int, DrawTable] = {}
         self.answers: dict[Question, Answer] = {}
+        self.head: Sequence[int] = ()
+        self._asked: set[int] = set()
         self.turn = turn
         self.is_whole = is_whole
 
@@ -104,6 +120,16 @@ class Ranking:
     def in_reach(self) -> int:
         """The mirrors that take visitors from here at all."""
         return self._upto[-1] if self._upto else 0
+
+    def is_asked_again(self, question: Question) -> bool:
+        """Tell whether a question was asked lately; that only tells whether it is worth while to keep its answer."""
+        asked, identity = self._asked, id(question)
+        if identity in asked:
+            return True
+        if len(asked) >= ASKED_KEPT:
+            asked.clear()
+        asked.add(identity)
+        return False
 
     def nearest(self, candidates: int, neighbours: int) -> Group:
         """Find the best group with a candidate; without candidates where none has any.
@@ -149,13 +175,25 @@ class Ranking:
         """Give the level of one mirror."""
         return self._level_by_number[number]
 
-    def in_order(self, numbers: list[int]) -> list[int]:
+    def nearest_of(self, numbers: Sequence[int]) -> tuple[int, ...]:
+        """Give those of a few mirrors that are nearest, in their order; nobody, where none is in reach."""
+        levels = self._level_by_number
+        found = [levels[number] for number in numbers]
+        best = min(found)
+        if best == OUT_OF_REACH:
+            return ()
+        if found.count(best) == 1:
+            return (numbers[found.index(best)],)
+        return tuple([number for number, level in zip(numbers, found, strict=True) if level == best])
+
+    def in_order(self, numbers: Sequence[int]) -> list[int]:
         """Give those of a few mirrors that are in reach, best first; of equals begin where the place says."""
         levels = self._level_by_number
-        begin = self.turn % (len(numbers) or 1)
-        turned = [number for number in numbers[begin:] + numbers[:begin] if levels[number] != OUT_OF_REACH]
-        turned.sort(key=levels.__getitem__)
-        return turned
+        begin = self.turn % len(numbers)
+        ordered = sorted((*numbers[begin:], *numbers[:begin]), key=levels.__getitem__)
+        while ordered and levels[ordered[-1]] == OUT_OF_REACH:
+            ordered.pop()
+        return ordered
 
     def move(self, atlas: Atlas, numbers: Collection[int]) -> None:
         """Put some mirrors where they stand now."""
@@ -169,6 +207,7 @@ class Ranking:
                 self._insert(bit, level)
         self.tables.clear()
         self.answers.clear()
+        self.head = ()
         self.version = atlas.changes.version
 
     def _insert(self, bit: int, level: int) -> None:

@@ -18,6 +18,7 @@ from selection.policy.eligible import Eligible
 from selection.policy.networks import NetworkTable
 from selection.policy.picking import Picker
 from selection.policy.policy import Policy
+from selection.policy.questions import Questions
 from selection.policy.ranking import Rankings
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
@@ -225,10 +226,12 @@ def test_answers_of_a_place_are_bounded_and_their_memory_is_that_of_its_ranking(
     view, reservations = FleetView(), Reservations()
     rankings = Rankings(atlas)
     terrain = Terrain(rules, Shares())
-    picker = Picker(Eligible(view, reservations, rules, terrain), terrain, rankings)
+    eligible = Eligible(view, reservations, rules, terrain)
+    picker, questions = Picker(eligible, terrain, rankings), Questions(view, eligible)
     ranking = rankings.of(IN_PORTO)
     for wanted in range(3 * answers.ANSWERS_KEPT + 2):
-        question = answers.Question((0, 0), 0, wanted)
+        question = questions.of((0, 0), 0, wanted)
+        picker.answer(ranking, question)
         assert picker.answer(ranking, question) is picker.answer(ranking, question)
         assert len(ranking.answers) <= answers.ANSWERS_KEPT
         assert rankings.size_bytes == ranking.size_bytes

@@ -14,12 +14,12 @@ from selection.following.hearing import HearingClock
 from selection.places.countries import COUNTRY_CODES
 from selection.places.place import Place
 from selection.policy import ranking as rankings_module
-from selection.policy.answers import Question
 from selection.policy.atlas import OUT_OF_REACH, Atlas, Spot, spot_of
 from selection.policy.drawing import FEW
 from selection.policy.eligible import Eligible
 from selection.policy.picking import Picker
 from selection.policy.policy import Policy
+from selection.policy.questions import Questions
 from selection.policy.ranking import MOVES_MAX, NEIGHBOURS, Ranking, Rankings
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
@@ -124,7 +124,8 @@ def test_few_and_many_are_put_in_order_by_their_levels_and_nobody_out_of_reach_a
         rankings = Rankings(atlas)
         ranking = rankings.of(place(rng))
         pool = sum(1 << number for number in rng.sample(range(40), size))
-        answer = Picker(eligible, terrain, rankings).answer(ranking, Question((pool, ALL_OF_40 ^ pool), 0, 39))
+        question = Questions(FleetView(), eligible).of((pool, ALL_OF_40 ^ pool), 0, 39)
+        answer = Picker(eligible, terrain, rankings).answer(ranking, question)
         drawn_from = answer.few or numbers_in(answer.many[1])
         reached = [number for number in range(40) if ranking.level_of(number) != OUT_OF_REACH]
         ranks = [(not pool >> number & 1, ranking.level_of(number)) for number in answer.best]
