@@ -38,7 +38,7 @@ from bench.selector import READY, Order
 from bench.verdict import Verdict
 from broker.ports import draw_ports
 from distributary.fleet.broker import open_broker
-from selection.answering.announcer import TURN_S
+from selection.answering.announcer import BATCHES_PER_TURN, TURN_S
 
 ROUNDS: Final = 3
 WARM_UP_S: Final = 3  # some visitors from nearly each of their networks
@@ -159,7 +159,7 @@ def _measure(environ: Mapping[str, str]) -> tuple[Verdict, ...]:
             for scene in SCENES:
                 with stage.selectors(scene, with_aiohttp=scene == MAIN) as servers:
                     crowd = Crowd(files=scene.files)
-                    rise_s = min(RISE_S + scene.mirrors * TURN_S, RISE_S_MAX)
+                    rise_s = min(RISE_S + scene.mirrors * TURN_S / BATCHES_PER_TURN, RISE_S_MAX)
                     costs = stage.compare(servers, crowd, str(scene), rise_s=rise_s)
                     ratios[scene] = costs[1].cpu_us / costs[0].cpu_us
                     if scene == MAIN:

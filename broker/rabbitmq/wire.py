@@ -31,6 +31,7 @@ from broker.rabbitmq.frames import (
 
 # aiormq gives up a connection that gave it nothing for three heartbeats, 5 s each by default, and 1 s at least.
 HEARTBEAT_EVERY_S: Final = 0.5
+UNSENT_BYTES_MAX: Final = 65_536  # as much as asyncio lets lie before it says that the broker is slow to read
 
 
 class Taker(Protocol):
@@ -52,6 +53,8 @@ class Wire(asyncio.StreamReaderProtocol):
         self._takers: dict[int, Taker] = {}
         self._rest = b""
         self._is_odd = False
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
         self._fed_at_s = 0.0
         self._room = asyncio.Event()
         self._room.set()
@@ -78,9 +81,21 @@ class Wire(asyncio.StreamReaderProtocol):
         await self._room.wait()
 
     def write(self, frames: bytes) -> None:
-        """Write whole frames; lost where the connection is."""
-        if self._out is not None:
-            self._out.write(frames)
+        """Write whole frames, at the end of this turn of the loop; lost where the connection is.
+
+        Each write wakes the broker, who takes the processor: what is said in one turn leaves together.
+        """
+        if not self._unsent:
+            self._loop.call_soon(self._send)
+        self._unsent.append(frames)
+        self._unsent_bytes += len(frames)
+        if self._unsent_bytes >= UNSENT_BYTES_MAX:
+            self._send()
+
+    def _send(self) -> None:
+        frames, self._unsent, self._unsent_bytes = self._unsent, [], 0
+        if frames and self._out is not None:
+            self._out.write(frames[0] if len(frames) == 1 else b"".join(frames))
 
     def writer(self) -> asyncio.StreamWriter:
         """Give what aiormq writes with; once it is connected."""

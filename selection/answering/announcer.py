@@ -1,7 +1,7 @@
 """What this selector says: numbered at once, published in the background, and never waited for by a visitor.
 
 Grants are said in batches, one for each mirror, since a message costs more than a redirect does: what has gathered in
-one round is said in the next, the oldest few batches, one at each turn, so that no visitor waits for all of them.
+one round is said in the next, the oldest few batches, two at each turn, so that no visitor waits for all of them.
 Numbers rise over restarts, too (they begin at the start's microseconds): load reports tell the highest that they count
 and know nothing of epochs. A notice that finds no room is dropped before it is numbered, so no gap appears.
 """
@@ -26,13 +26,13 @@ from selection.answering.waiting import Waiting
 
 # Some seconds of a release day's redirects, 50 MB. The notices are for slots and the audit; the token is enough.
 WAITING_MAX: Final = 50_000
-# A message costs a selector as much as ten redirects, whatever is in it: so a hundred a second, and in a fleet of a
-# thousand each mirror has one in ten seconds. What tells a mirror of its visitor in time is the token.
-TURN_S: Final = 0.01
+# A message costs a selector as much as some redirects, whatever is in it: so a hundred a second, and in a fleet of a
+# thousand each mirror has one in ten seconds. What tells a mirror of its visitor in time is the token. Two at once take
+# less than one after the other (a turn of the loop, a write, a read), and a visitor waits half a millisecond for them.
+TURN_S: Final = 0.02
+BATCHES_PER_TURN: Final = 2
 # So a batch gathers for a tenth of a second at least: a visitor takes as long to follow his link.
-TURNS_PER_ROUND: Final = 10
-# Decisions in records: what mirrors must know goes before what auditors want to. Records wait for nothing but the
-# broker, while the grants of a large fleet gather for long.
+TURNS_PER_ROUND: Final = 5
 RECORDS_WAITING_MAX: Final = 25_000
 LAST_WORDS_S: Final = 2.0  # a healthy broker takes them in milliseconds; a stop must not wait for another
 _NS_PER_US: Final = 1000
@@ -146,7 +146,7 @@ class Announcer:
             for _ in range(TURNS_PER_ROUND):
                 due_s += TURN_S  # of a busy loop each turn comes late; the round must not be longer for it
                 await asyncio.sleep(due_s - loop.time())
-                if self._waiting.ripen_oldest(gathered_to):
+                if self._waiting.ripen_oldest(gathered_to, count=BATCHES_PER_TURN):
                     self._relay.wake()
             self._flush()
             if self._waiting.is_gathering:

@@ -98,13 +98,12 @@ class Waiting:
         self._due |= self._unripe
         self._unripe.clear()
 
-    def ripen_oldest(self, last_number: int) -> bool:
-        """Let the relay have the oldest batch that it has not, if it was begun by this number; tell whether it was."""
-        number = next(iter(self._unripe), None)
-        if number is None or number > last_number:
-            return False
-        self._ripen(self._unripe[number])
-        return True
+    def ripen_oldest(self, last_number: int, *, count: int) -> bool:
+        """Let the relay have the oldest batches, begun by this number, that it has not; tell whether there were any."""
+        numbers = [number for number in islice(self._unripe, count) if number <= last_number]
+        for number in numbers:
+            self._ripen(self._unripe[number])
+        return bool(numbers)
 
     async def pending(self, limit: int) -> Sequence[Pending]:
         """Give those that became ripe first."""

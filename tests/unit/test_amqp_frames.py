@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from broker.port import Delivery, Message, NackedError, UnroutableError
 from broker.rabbitmq.arrivals import Arrival, Arrivals
 from broker.rabbitmq.confirmations import Confirmations
 from broker.rabbitmq.frames import HEARTBEAT, NotUnderstoodError, published, read_content, read_deliver
-from broker.rabbitmq.wire import Wire
+from broker.rabbitmq.wire import UNSENT_BYTES_MAX, Wire
 
 CHANNEL = 7
 OTHER = 8
@@ -192,6 +193,34 @@ def test_an_odd_header_is_not_understood(data: bytes) -> None:
 def test_an_odd_delivery_is_not_understood() -> None:
     with pytest.raises(NotUnderstoodError):
         read_deliver(b"\0", 0, 1)
+
+
+class Out:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def get_extra_info(self, name: str) -> None:
+        """Know nothing (asyncio asks for TLS)."""
+
+
+async def test_what_is_written_in_one_turn_leaves_together_and_much_leaves_at_once() -> None:
+    out, wire = Out(), Wire(asyncio.StreamReader(), asyncio.get_running_loop())
+    wire.connection_made(cast("asyncio.Transport", out))
+    wire.write(b"one")
+    wire.write(b"two")
+    assert out.writes == []
+    await asyncio.sleep(0)
+    assert out.writes == [b"onetwo"]
+    wire.write(bytes(UNSENT_BYTES_MAX))
+    assert out.writes == [b"onetwo", bytes(UNSENT_BYTES_MAX)]
+    wire.write(b"three")
+    await asyncio.sleep(0)
+    assert out.writes[2:] == [b"three"]
 
 
 def message(message_id: str) -> Message:

@@ -20,7 +20,7 @@ from events.names import PATH_BYTES_MAX, Digest, FilePath, MirrorName, SelectorN
 from events.schemas import Access, DownloadsGranted, Granted, SelectorCameOnline
 from events.trace import parse
 from selection.answering import announcer as announcing
-from selection.answering.announcer import TURNS_PER_ROUND, Announcer
+from selection.answering.announcer import BATCHES_PER_TURN, TURNS_PER_ROUND, Announcer
 from selection.answering.echoes import Echoes
 from selection.answering.granting import Given
 from selection.answering.visit import Guest, Visit
@@ -151,7 +151,9 @@ async def test_more_mirrors_than_a_round_has_turns_are_all_told_the_oldest_first
     wire = Wire()
     announcer = on(wire)
     async with running(announcer):
-        numbers = [announcer.granted(MirrorName(f"m{n}"), leave(n)) for n in range(2 * TURNS_PER_ROUND + 3)]
+        numbers = [
+            announcer.granted(MirrorName(f"m{n}"), leave(n)) for n in range(2 * BATCHES_PER_TURN * TURNS_PER_ROUND + 3)
+        ]
         await wire.until(len(numbers))
     assert list(wire.batches()) == numbers
 
@@ -222,12 +224,21 @@ async def test_batches_ripen_the_oldest_first_and_none_before_its_round() -> Non
     for number, mirror in enumerate([ANA, BOB, ANA, MirrorName("cat")], 1):
         waiting.put(mirror, leave(number), next_number=number)
     ripened: list[list[int]] = []
-    while waiting.ripen_oldest(2):
+    while waiting.ripen_oldest(2, count=1):
         ripened.append([each.position for each in await waiting.pending(10)])
     assert ripened == [[1], [1, 2]]
     assert waiting.is_gathering
-    assert waiting.ripen_oldest(4)
+    assert waiting.ripen_oldest(4, count=2)
+    assert [each.position for each in await waiting.pending(10)] == [1, 2, 4]
     assert not waiting.is_gathering
+
+
+async def test_no_more_batches_ripen_at_once_than_were_asked_for() -> None:
+    waiting = new_waiting()
+    for number, mirror in enumerate([ANA, BOB, MirrorName("cat")], 1):
+        waiting.put(mirror, leave(number), next_number=number)
+    assert waiting.ripen_oldest(3, count=2)
+    assert [each.position for each in await waiting.pending(10)] == [1, 2]
 
 
 async def test_a_mirror_that_fills_batch_after_batch_keeps_no_other_waiting() -> None:
@@ -236,7 +247,7 @@ async def test_a_mirror_that_fills_batch_after_batch_keeps_no_other_waiting() ->
     waiting.put(BOB, leave(), next_number=2)
     for number in range(BATCH_MAX):
         waiting.put(ANA, leave(number), next_number=3)
-    assert waiting.ripen_oldest(2)
+    assert waiting.ripen_oldest(2, count=1)
     assert [each.position for each in await waiting.pending(10)] == [1, 2]
 
 
@@ -261,7 +272,7 @@ async def test_each_grant_is_said_once_and_under_its_number_whatever_the_broker_
         if what == "ripen":
             waiting.ripen()
         elif what == "ripen oldest":
-            waiting.ripen_oldest(last)
+            waiting.ripen_oldest(last, count=2)
         elif what in ("publish", "fail"):
             pending = await waiting.pending(100)
             for each in pending:
