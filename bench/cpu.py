@@ -12,7 +12,7 @@ _PROC: Final = Path("/proc")
 
 QUIET_FRACTION: Final = 0.05  # of one core: what a role takes that has nothing to do
 QUIET_WINDOW_S: Final = 0.5
-QUIET_TIMEOUT_S: Final = 180.0  # a selector tells 10,000 mirrors of their visitors at a hundred a second
+QUIET_TIMEOUT_S: Final = 300.0  # a selector tells 10,000 mirrors of their visitors at fifty a second
 
 
 def spent_s(pids: Iterable[int]) -> float:

@@ -11,14 +11,14 @@ import random
 from typing import Final, NoReturn
 
 import structlog
+from aiormq.abc import DeliveredMessage
 
 from broker.backoff import backoff_s
 from broker.handling import ask, is_probe, retry_after_s
 from broker.port import AccessRefusedError, BrokerError, Handler, Outcome
 from broker.rabbitmq.acks import Unsettled
-from broker.rabbitmq.arrivals import Arrival
 from broker.rabbitmq.session import Session
-from broker.rabbitmq.subscription import Subscription, subscribed
+from broker.rabbitmq.subscription import Subscription, deliveries_of, delivery_of, subscribed, tag_of
 
 RESUBSCRIBE_FIRST_S: Final = 0.1  # after a lost connection the queue is there at once
 RESUBSCRIBE_MAX_S: Final = 5.0  # a missing queue comes back when the master provisions it
@@ -61,23 +61,23 @@ class Consumer:
         async with asyncio.TaskGroup() as handlers:
             try:
                 while True:
-                    for arrival in await subscription.take(self._prefetch):
-                        settling.begin(arrival.tag)
-                        handlers.create_task(self._handle(arrival, subscription, settling))
+                    for message in await subscription.take(self._prefetch):
+                        settling.begin(tag_of(message))
+                        handlers.create_task(self._handle(message, subscription, settling))
             except BrokerError as error:
                 lost = error  # raised below, once the handlers are done; here it would cancel them
         raise lost
 
-    async def _handle(self, arrival: Arrival, subscription: Subscription, settling: _Settling) -> None:
-        delivery = arrival.delivery
+    async def _handle(self, message: DeliveredMessage, subscription: Subscription, settling: _Settling) -> None:
+        delivery = delivery_of(message)
         if is_probe(delivery.exchange, delivery.type):
             outcome = Outcome.ACK
         else:
             outcome = await ask(self._handler, delivery, queue=self._queue)
         if outcome is Outcome.RETRY:
-            await subscription.pause(retry_after_s(arrival.deliveries))
+            await subscription.pause(retry_after_s(deliveries_of(message)))
         try:
-            await settling.settle(arrival.tag, outcome)
+            await settling.settle(tag_of(message), outcome)
         except BrokerError as error:
             log.debug("broker.settled_too_late", queue=self._queue, message_id=delivery.message_id, error=str(error))
 

@@ -11,14 +11,13 @@ from typing import Final
 from aio_pika.exceptions import ChannelNotFoundEntity, DeliveryError
 from aiormq import spec
 from aiormq.abc import AbstractChannel as UnderlayChannel
+from aiormq.abc import DeliveredMessage
 
 from broker.handling import PROBE_TYPE
 from broker.port import DisconnectedError, TopologyError, UnansweredError
-from broker.rabbitmq.arrivals import Arrival
 from broker.rabbitmq.errors import InaccessibleError, port_error, translated
-from broker.rabbitmq.frames import OFFSET_HEADER, PERSISTENT
 from broker.rabbitmq.session import Session
-from broker.rabbitmq.subscription import close_channel, subscribed
+from broker.rabbitmq.subscription import OFFSET_HEADER, close_channel, delivery_of, subscribed, tag_of
 from broker.topology import Exchange, Queue
 from events.routing import Binding
 
@@ -30,6 +29,8 @@ ANSWER_TIMEOUT_S: Final = 10.0
 DELETION_TOLD_S: Final = 0.5
 PROBE_EXPIRES_MS: Final = "1"  # a probe is for nobody: an idle queue drops it again
 PROBE_PREFETCH: Final = 100
+TRANSIENT: Final = 1  # AMQP 0-9-1, delivery-mode
+PERSISTENT: Final = 2
 ASK_AGAIN_AFTER_S: Final = 0.5  # while the broker comes up
 
 
@@ -139,15 +140,18 @@ async def prove_stream(session: Session, stream: str) -> int:
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 while True:
                     read = await subscription.take(PROBE_PREFETCH)
-                    await subscription.ack(read[-1].tag, multiple=True)
+                    await subscription.ack(tag_of(read[-1]), multiple=True)
                     if (offset := _offset_of(probe_id, read)) is not None:
                         return offset
         except TimeoutError:
             raise UnansweredError(f"{stream!r} does not give back what it took") from None
 
 
-def _offset_of(probe_id: str, arrivals: Sequence[Arrival]) -> int | None:
-    return next((each.offset for _, _, each in arrivals if each.message_id == probe_id), None)
+def _offset_of(probe_id: str, messages: Sequence[DeliveredMessage]) -> int | None:
+    for message in messages:
+        if message.header.properties.message_id == probe_id:
+            return delivery_of(message).offset
+    return None
 
 
 async def _write_probe(session: Session, underlay: UnderlayChannel, queue: str, probe_id: str) -> None:
@@ -178,12 +182,12 @@ async def _patiently(session: Session, ask: Callable[[], Awaitable[bool]]) -> bo
 async def _amqp_channel(session: Session, *, confirms: bool = False) -> AsyncGenerator[UnderlayChannel]:
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            amqp_channel, underlay, _ = await session.open_channel(confirms=confirms)
+            amqp_channel = await session.open_channel(confirms=confirms)
     except TimeoutError:
         raise DisconnectedError(f"not connected: {session.health.last_error}") from None
     try:
         with translated():
-            yield underlay
+            yield await amqp_channel.get_underlay_channel()
     finally:
         await close_channel(amqp_channel)
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import structlog
-from aiormq.abc import ArgumentsType
+from aiormq.abc import ArgumentsType, DeliveredMessage
 
 from broker.backoff import backoff_s
 from broker.config import BrokerConfig
@@ -33,13 +33,11 @@ from broker.port import (
     Start,
     TopologyError,
 )
-from broker.rabbitmq.arrivals import Arrival
 from broker.rabbitmq.consumer import RESUBSCRIBE_FIRST_S, RESUBSCRIBE_MAX_S
 from broker.rabbitmq.errors import InaccessibleError, UnreadableFrameError
-from broker.rabbitmq.frames import OFFSET_HEADER
 from broker.rabbitmq.position import Position
 from broker.rabbitmq.session import Session
-from broker.rabbitmq.subscription import Subscription, subscribed
+from broker.rabbitmq.subscription import OFFSET_HEADER, Subscription, delivery_of, subscribed, tag_of
 
 # A reader that attached beyond the end waits for ever. A broker that comes up answers in less; else it costs a replay.
 PROOF_TIMEOUT_S: Final = 60.0
@@ -84,13 +82,13 @@ class Follower:
                 async with self._attached() as subscription:
                     was_careful, unsettled = self._position.is_careful, 0
                     while self._position.is_careful is was_careful:  # careful reading ends with its work
-                        arrivals = await self._taken(subscription)
-                        yield self._news(arrivals)
-                        unsettled += len(arrivals)
+                        messages = await self._taken(subscription)
+                        yield self._news(messages)
+                        unsettled += len(messages)
                         if was_careful or unsettled >= SETTLE_EVERY:
-                            await subscription.ack(arrivals[-1].tag, multiple=True)
+                            await subscription.ack(tag_of(messages[-1]), multiple=True)
                             unsettled = 0
-                        if len(arrivals) == BATCH_MAX:
+                        if len(messages) == BATCH_MAX:
                             await asyncio.sleep(0)  # more may be waiting: others get their turn
             except (AccessRefusedError, TopologyError):
                 raise
@@ -136,7 +134,7 @@ class Follower:
                 raise
             raise DisconnectedError(f"the broker is coming up: {error}") from error
 
-    async def _taken(self, subscription: Subscription) -> list[Arrival]:
+    async def _taken(self, subscription: Subscription) -> list[DeliveredMessage]:
         """Take what came; the entry that proves the position comes at once, if it is there."""
         if self._position.is_proved:
             return await subscription.take(BATCH_MAX)
@@ -147,10 +145,10 @@ class Follower:
             where = f"{self._stream!r} gives nothing at offset {self._position.attach_at}"
             raise PositionLostError(f"{where}, where an entry was read: it ends before, or is another one") from None
 
-    def _news(self, arrivals: Sequence[Arrival]) -> list[Delivery]:
+    def _news(self, messages: Sequence[DeliveredMessage]) -> list[Delivery]:
         """Give what was not read before."""
         news: list[Delivery] = []
-        for _, _, delivery in arrivals:
+        for delivery in map(delivery_of, messages):
             if delivery.offset is None:
                 raise TopologyError(f"{self._stream!r} is no stream")
             is_news = self._position.is_news(delivery.offset, delivery.message_id)

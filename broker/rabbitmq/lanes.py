@@ -18,42 +18,31 @@ soon as nothing is in flight on it, for two lanes of one place at once would cha
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import Final
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final, cast
 
-from aio_pika.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity
-from aiormq.exceptions import ChannelAccessRefused
+from aio_pika.abc import AbstractChannel
+from aiormq.channel import Channel as UnderlayChannel
 
-from broker.port import AccessRefusedError, BrokerError, DisconnectedError, Message, UnroutableError
-from broker.rabbitmq.confirmations import Confirmations
-from broker.rabbitmq.errors import port_error
-from broker.rabbitmq.frames import published
+from broker.port import Message
+from broker.rabbitmq.errors import translated
 from broker.rabbitmq.gate import LogGate
-from broker.rabbitmq.session import OpenChannel, Session
+from broker.rabbitmq.session import Session
 from broker.rabbitmq.subscription import close_channel
 
 LANE_AGE_MAX_S: Final = 60.0  # a new one costs some ten milliseconds of asking
 
 
-class LaneClosedError(Exception):
-    """RabbitMQ closed the AMQP channel; ``reply`` says why, where it is known. ``guilty`` is what the culprit gets."""
-
-    def __init__(self, reply: str = "", guilty: type[BrokerError] = DisconnectedError) -> None:
-        super().__init__(reply)
-        self.reply, self.guilty = reply, guilty
-
-
 class Lane:
-    """An AMQP channel with confirms, for what goes to one place. Enter it for as long as something is in flight."""
+    """An AMQP channel with confirms, for what goes to one place."""
 
-    def __init__(self, opened: OpenChannel) -> None:
-        self._opened = opened
-        self._confirmations = Confirmations()
+    def __init__(self, amqp_channel: AbstractChannel, underlay: UnderlayChannel) -> None:
+        self.underlay: Final = underlay
+        self._amqp_channel = amqp_channel
         self._opened_at_s = asyncio.get_running_loop().time()
         self._in_flight = 0
         self._is_given_up = False
-        opened.wire.take(opened.underlay.number, self._confirmations)
-        opened.amqp_channel.close_callbacks.add(lambda _, error: self._confirmations.end(_as_end(error)))
 
     @property
     def is_open(self) -> bool:
@@ -65,57 +54,32 @@ class Lane:
         """Tell whether it is old, and nothing is in flight on it."""
         return not self._in_flight and asyncio.get_running_loop().time() - self._opened_at_s >= LANE_AGE_MAX_S
 
-    @property
-    def is_full(self) -> bool:
-        """Tell whether the broker is slow to read: wait ``until_room``."""
-        return self._opened.wire.is_full
-
-    async def until_room(self) -> None:
-        """Wait until the broker has read most of what was written, or the connection ends."""
-        await self._opened.wire.until_room()
-
-    def publish(self, message: Message, *, user: str) -> asyncio.Future[None]:
-        """Write a message, now; give what is done when it is confirmed (see ``Confirmations``).
-
-        It raises ``LaneClosedError`` where the lane is closed for this or another message.
-        """
-        underlay = self._opened.underlay
-        frames = published(
-            message,
-            amqp_channel=underlay.number,
-            user=user,
-            time_s=int(time.time()),
-            body_max=underlay.max_content_size,
-        )
-        confirmed = self._confirmations.expect(message)
-        self._opened.wire.write(frames)
-        return confirmed
-
     def give_up(self) -> None:
         """Publish nothing more on it; what is in flight may still be confirmed."""
         self._is_given_up = True
 
-    async def __aenter__(self) -> None:
-        """Keep it open while the block is entered."""
+    @asynccontextmanager
+    async def used(self) -> AsyncGenerator[None]:
+        """Keep it open while the block is entered; who leaves last closes a lane that was given up."""
         self._in_flight += 1
-
-    async def __aexit__(self, *_: object) -> None:
-        """Leave it; who leaves last closes a lane that was given up."""
-        self._in_flight -= 1
-        if self._is_given_up:
-            await self.close()
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+            if self._is_given_up:
+                await self.close()
 
     async def close(self) -> None:
         """Close it, unless something is in flight; then whoever leaves last does."""
         self.give_up()
         if not self._in_flight and not self._is_closing:
-            await close_channel(self._opened.amqp_channel)
+            await close_channel(self._amqp_channel)
 
     @property
     def _is_closing(self) -> bool:
         """Tell whether RabbitMQ has closed it, the moment that this was read from the connection."""
-        _, underlay, wire = self._opened
-        return not wire.is_taken(underlay.number, self._confirmations) or underlay.is_closed
+        channels = self.underlay.connection.channels
+        return channels.get(self.underlay.number) is not self.underlay or self.underlay.is_closed
 
 
 class Lanes:
@@ -127,12 +91,8 @@ class Lanes:
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._opening = asyncio.Lock()
 
-    def open_for(self, message: Message) -> Lane | None:
-        """Give the lane of what goes where this message goes, if one is open."""
-        return self._open_at(_place_of(message))
-
     async def lane_for(self, message: Message) -> Lane:
-        """Do the same, or open one; waits for the connection and for the log.
+        """Give the lane of what goes where this message goes; waits for the connection and for the log.
 
         Raises:
             DisconnectedError: the connection was lost meanwhile, or did not answer in time.
@@ -154,24 +114,11 @@ class Lanes:
         return lane if lane is not None and lane.is_open and not lane.is_due else None
 
     async def _open(self) -> Lane:
-        return Lane(await self._session.open_channel(confirms=True))
+        amqp_channel = await self._session.open_channel(confirms=True)
+        with translated():
+            return Lane(amqp_channel, cast("UnderlayChannel", await amqp_channel.get_underlay_channel()))
 
 
 def _place_of(message: Message) -> tuple[str, str]:
     """Give the exchange; behind the default one every queue is a place of its own."""
     return message.exchange, "" if message.exchange else message.routing_key
-
-
-def _as_end(error: BaseException | None) -> Exception:
-    """Tell those in flight why their lane ended."""
-    match error:
-        case ChannelInvalidStateError():
-            return LaneClosedError()
-        case ChannelAccessRefused():
-            return LaneClosedError(str(error), AccessRefusedError)
-        case ChannelNotFoundEntity():
-            return LaneClosedError(str(error), UnroutableError)
-        case Exception():
-            return port_error(error)
-        case _:
-            return DisconnectedError("the connection was lost")

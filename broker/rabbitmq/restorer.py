@@ -37,8 +37,8 @@ from broker.port import (
     PublishTimeoutError,
     UnroutableError,
 )
+from broker.rabbitmq.declarations import PERSISTENT
 from broker.rabbitmq.errors import port_error, translated
-from broker.rabbitmq.frames import PERSISTENT
 from broker.rabbitmq.gate import LogGate
 from broker.rabbitmq.management import Management
 from broker.rabbitmq.session import Session
@@ -147,9 +147,10 @@ class RabbitRestorer:
             self._passed = connection
 
     async def _write(self, deliveries: Sequence[Delivery]) -> None:
-        amqp_channel, underlay, _ = await self._session.open_channel(confirms=True)
+        amqp_channel = await self._session.open_channel(confirms=True)
         try:
             with translated():
+                underlay = cast("UnderlayChannel", await amqp_channel.get_underlay_channel())
                 await self._session.until_unblocked()
                 sent = [self._send(underlay, delivery) for delivery in deliveries]
                 results = await asyncio.gather(*sent, return_exceptions=True)

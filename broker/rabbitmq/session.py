@@ -13,20 +13,18 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, NamedTuple, NoReturn, Self, cast
+from typing import Final, NoReturn, Self
 
 import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import InvalidFrameError
-from aiormq.channel import Channel as UnderlayChannel
 from yarl import URL
 
 from broker.backoff import backoff_s
 from broker.config import BrokerConfig
 from broker.port import AccessRefusedError, BrokerError, DisconnectedError, Health
 from broker.rabbitmq.errors import translated
-from broker.rabbitmq.wire import Wire, WireFactory
 
 CONNECT_TIMEOUT_S: Final = (
     10.0  # a handshake takes milliseconds; a broker that is still booting takes the TCP part only
@@ -54,16 +52,7 @@ class _Link:
     """One connection, and the future that tells why it was lost."""
 
     connection: aio_pika.Connection
-    wire: Wire
     lost: asyncio.Future[str]
-
-
-class OpenChannel(NamedTuple):
-    """An AMQP channel: aio-pika's, which knows when it ends, aiormq's, and the connection that it is on."""
-
-    amqp_channel: AbstractChannel
-    underlay: UnderlayChannel
-    wire: Wire
 
 
 async def _nothing_to_restore() -> bool:
@@ -164,24 +153,22 @@ class Session:
         if self._link is not None and self._link.connection.transport is not None:
             await self._link.connection.transport.ready()
 
-    async def open_channel(self, *, confirms: bool = False) -> OpenChannel:
+    async def open_channel(self, *, confirms: bool = False) -> AbstractChannel:
         """Open an AMQP channel on the connection; waits for the connection, without a limit.
 
         Raises:
             DisconnectedError: the connection was lost meanwhile, or did not answer in time.
         """
         await self._up.wait()
-        link = self._link
-        if link is None:
+        if self._link is None:
             raise DisconnectedError("the session is closed")
         try:
             async with asyncio.timeout(RPC_TIMEOUT_S):
                 with translated():
                     # An unroutable message is an error only with on_return_raises.
-                    amqp_channel = link.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+                    amqp_channel = self._link.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
                     await amqp_channel.initialize()
-                    underlay = cast("UnderlayChannel", await amqp_channel.get_underlay_channel())
-                    return OpenChannel(amqp_channel, underlay, link.wire)
+                    return amqp_channel
         except TimeoutError:
             raise DisconnectedError(f"no AMQP channel within {RPC_TIMEOUT_S:.0f} s") from None
 
@@ -246,8 +233,7 @@ class Session:
 
     async def _connect(self) -> _Link:
         url = URL(self._config.url).update_query(heartbeat=self._config.heartbeat_s, name=self._config.name)
-        connection, factory = aio_pika.Connection(url), WireFactory()
-        connection.kwargs["transport_factory"] = factory
+        connection = aio_pika.Connection(url)
         lost = asyncio.get_running_loop().create_future()
         connection.close_callbacks.add(lambda _, error: _tell(lost, error))
         try:
@@ -260,7 +246,7 @@ class Session:
         except BaseException:
             await _close(connection)
             raise
-        return _Link(connection, factory.wire, lost)
+        return _Link(connection, lost)
 
     def _now_connected(self, link: _Link) -> None:
         self._link = link

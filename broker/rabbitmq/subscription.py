@@ -2,7 +2,7 @@
 
 The callback only notes what came: aio-pika cancels its callbacks when the AMQP channel closes, and ours must not be
 running a handler then. It is registered below aio-pika's message class, which raises on odd properties and then never
-settles, so that any writer could starve us. And it is called for what ``arrivals`` did not understand alone.
+settles, so that any writer could starve us.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from aiormq.abc import AbstractChannel as UnderlayChannel
 from aiormq.abc import ArgumentsType, DeliveredMessage
 
 from broker.port import BrokerError, Delivery, DisconnectedError, TopologyError
-from broker.rabbitmq.arrivals import Arrival, Arrivals
 from broker.rabbitmq.errors import port_error, translated
-from broker.rabbitmq.frames import DELIVERIES_HEADER, OFFSET_HEADER
 from broker.rabbitmq.session import CLOSE_TIMEOUT_S, RPC_TIMEOUT_S, Session
 
 # Writing a settlement waits only while the broker reads nothing from us. A lost connection is noticed after 18 s; what
 # was queued for it is then waited for in vain.
 SETTLE_TIMEOUT_S: Final = 30.0
+OFFSET_HEADER: Final = "x-stream-offset"
+DELIVERIES_HEADER: Final = "x-delivery-count"
 
 log = structlog.stdlib.get_logger()
 
@@ -36,12 +36,12 @@ class Subscription:
 
     def __init__(self, underlay: UnderlayChannel) -> None:
         self._underlay = underlay
-        self._waiting: deque[Arrival] = deque()
+        self._waiting: deque[DeliveredMessage] = deque()
         self._changed = asyncio.Event()
         self._ended: BrokerError | None = None
         self._over = asyncio.Event()
 
-    async def take(self, limit: int) -> list[Arrival]:
+    async def take(self, limit: int) -> list[DeliveredMessage]:
         """Wait for messages and give the oldest, at most ``limit``.
 
         Raises:
@@ -77,9 +77,9 @@ class Subscription:
             async with asyncio.timeout(seconds):
                 await self._over.wait()
 
-    def note(self, arrival: Arrival) -> None:
+    def note(self, message: DeliveredMessage) -> None:
         """Take what was delivered."""
-        self._waiting.append(arrival)
+        self._waiting.append(message)
         self._changed.set()
 
     def end(self, error: BrokerError) -> None:
@@ -109,10 +109,10 @@ async def subscribed(
         TopologyError: there is no such queue.
         DisconnectedError: the connection was lost, or the broker did not answer in time.
     """
-    amqp_channel, underlay, wire = await session.open_channel()
+    amqp_channel = await session.open_channel()
     try:
+        underlay = await amqp_channel.get_underlay_channel()
         subscription = Subscription(underlay)
-        wire.take(underlay.number, Arrivals(subscription.note, wire.pass_on))
         amqp_channel.close_callbacks.add(lambda _, error: subscription.end(_as_end(error)))
         underlay.on_consumer_cancel_callbacks.add(lambda _: subscription.end(TopologyError(f"{queue!r} is gone")))
         await _start(underlay, subscription, queue, prefetch=prefetch, arguments=arguments)
@@ -131,12 +131,12 @@ async def close_channel(amqp_channel: AbstractChannel) -> None:
         log.debug("broker.channel_close_failed", error=str(error))
 
 
-def arrival_of(message: DeliveredMessage) -> Arrival:
-    """Write what aiormq delivered as the port has it."""
+def delivery_of(message: DeliveredMessage) -> Delivery:
+    """Write what aio-pika delivered as the port has it."""
     properties = message.header.properties
     headers = properties.headers or {}
-    offset, deliveries = headers.get(OFFSET_HEADER), headers.get(DELIVERIES_HEADER)
-    delivery = Delivery(
+    offset = headers.get(OFFSET_HEADER)
+    return Delivery(
         exchange=message.exchange or "",
         routing_key=message.routing_key or "",
         message_id=properties.message_id or "",
@@ -147,7 +147,17 @@ def arrival_of(message: DeliveredMessage) -> Arrival:
         offset=offset if isinstance(offset, int) else None,
         redelivered=bool(message.redelivered),
     )
-    return Arrival(message.delivery_tag or 0, deliveries if isinstance(deliveries, int) else 0, delivery)
+
+
+def deliveries_of(message: DeliveredMessage) -> int:
+    """Tell how often a quorum queue delivered this message before; 0 where nobody counts."""
+    count = (message.header.properties.headers or {}).get(DELIVERIES_HEADER)
+    return count if isinstance(count, int) else 0
+
+
+def tag_of(message: DeliveredMessage) -> int:
+    """Give the tag by which a message is settled."""
+    return message.delivery_tag or 0
 
 
 async def _start(
@@ -159,7 +169,7 @@ async def _start(
     arguments: ArgumentsType | None,
 ) -> None:
     async def note(message: DeliveredMessage) -> None:
-        subscription.note(arrival_of(message))
+        subscription.note(message)
 
     try:
         async with asyncio.timeout(RPC_TIMEOUT_S):

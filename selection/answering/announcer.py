@@ -26,13 +26,14 @@ from selection.answering.waiting import Waiting
 
 # Some seconds of a release day's redirects, 50 MB. The notices are for slots and the audit; the token is enough.
 WAITING_MAX: Final = 50_000
-# A message costs a selector as much as some redirects, whatever is in it: so a hundred a second, and in a fleet of a
-# thousand each mirror has one in ten seconds. What tells a mirror of its visitor in time is the token. Two at once take
-# less than one after the other (a turn of the loop, a write, a read), and a visitor waits half a millisecond for them.
-TURN_S: Final = 0.02
+# A message costs a selector as much as ten redirects, whatever is in it: so fifty a second, and in a fleet of a
+# thousand each mirror has one in twenty seconds. What tells a mirror of its visitor in time is the token. Two at once
+# take less than one after the other (a turn of the loop, a write), and a visitor waits a millisecond for them.
+TURN_S: Final = 0.04
 BATCHES_PER_TURN: Final = 2
-# So a batch gathers for a tenth of a second at least: a visitor takes as long to follow his link.
-TURNS_PER_ROUND: Final = 5
+TURNS_PER_ROUND: Final = 3  # so a batch gathers for a tenth of a second: a visitor takes as long to follow his link
+# Decisions in records: what mirrors must know goes before what auditors want to. Records wait for nothing but the
+# broker, while the grants of a large fleet gather for long.
 RECORDS_WAITING_MAX: Final = 25_000
 LAST_WORDS_S: Final = 2.0  # a healthy broker takes them in milliseconds; a stop must not wait for another
 _NS_PER_US: Final = 1000

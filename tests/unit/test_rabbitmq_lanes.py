@@ -6,39 +6,33 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from aio_pika.abc import AbstractChannel
-from aiormq.channel import Channel as UnderlayChannel
 
 from broker.port import Message
 from broker.rabbitmq import lanes as lanes_module
 from broker.rabbitmq.lanes import Lanes
-from broker.rabbitmq.session import OpenChannel, Session
-from broker.rabbitmq.wire import Taker, Wire
+from broker.rabbitmq.session import Session
 
 
 class Connection:
-    """Stands for a session and its wire: opens AMQP channels, and knows which are open."""
+    """Stands for a session: opens AMQP channels, and knows which are open."""
 
     def __init__(self) -> None:
-        self.channels: dict[int, Taker] = {}
+        self.channels: dict[int, SimpleNamespace] = {}
         self._opened = 0
 
-    async def open_channel(self, *, confirms: bool) -> OpenChannel:
+    async def open_channel(self, *, confirms: bool) -> SimpleNamespace:
         assert confirms
         self._opened = number = self._opened + 1
+        underlay = SimpleNamespace(number=number, connection=self, is_closed=False)
+        self.channels[number] = underlay
+
+        async def get_underlay_channel() -> SimpleNamespace:
+            return underlay
 
         async def close() -> None:
             del self.channels[number]
 
-        underlay = SimpleNamespace(number=number, is_closed=False)
-        amqp_channel = SimpleNamespace(close=close, close_callbacks=set[object]())
-        return OpenChannel(cast("AbstractChannel", amqp_channel), cast("UnderlayChannel", underlay), cast("Wire", self))
-
-    def take(self, number: int, taker: Taker) -> None:
-        self.channels[number] = taker
-
-    def is_taken(self, number: int, taker: Taker) -> bool:
-        return self.channels.get(number) is taker
+        return SimpleNamespace(get_underlay_channel=get_underlay_channel, close=close)
 
 
 @pytest.fixture
@@ -70,7 +64,7 @@ async def test_an_old_lane_makes_way_when_nothing_is_in_flight_on_it(
     monkeypatch.setattr(lanes_module, "LANE_AGE_MAX_S", 0.0)
     lanes = Lanes(cast("Session", connection))
     old = await lanes.lane_for(message("fleet"))
-    async with old:
+    async with old.used():
         assert await lanes.lane_for(message("fleet")) is old
     new = await lanes.lane_for(message("fleet"))
     assert (new is old, old.is_open, new.is_open) == (False, False, True)
@@ -80,8 +74,8 @@ async def test_an_old_lane_makes_way_when_nothing_is_in_flight_on_it(
 async def test_a_lane_that_was_given_up_is_closed_by_who_leaves_it_last(connection: Connection) -> None:
     lanes = Lanes(cast("Session", connection))
     lane = await lanes.lane_for(message("fleet"))
-    async with lane:
-        async with lane:
+    async with lane.used():
+        async with lane.used():
             lane.give_up()
         assert await lanes.lane_for(message("fleet")) is not lane
         assert list(connection.channels) == [1, 2]
