@@ -4,8 +4,9 @@ Every source numbers what it says, and its relay repeats what was not confirmed.
 entries of one source a little out of order; it may not lack a number. Where it does, the cause is told as far as the
 log shows it: a new generation of the log begins between the numbers, or a selector was ended before it had said them.
 
-Nothing is missed before the first number of a source in a log whose beginning was cut off. Nor can numbers tell of
-what was taken from the very end; the chain of an export does.
+Of a log whose beginning was cut off nothing is missed before the first number of a source. What is missing a little
+above the number that was heard first may stand before the cut, since that one may have come late: so it is told, and
+damages nothing. Nor can numbers tell of what was taken from the very end; the chain of an export does.
 """
 
 from __future__ import annotations
@@ -200,8 +201,19 @@ class Numbering:
         beginning = track.missing_before(speaker.first) if self.is_whole else None
         for gap in (beginning, *track.gaps()):
             if gap is not None:
-                kind = _cause(gap, track, is_selector=speaker.is_selector, is_ended=is_ended)
-                self._miss(kind, gap, speaker.source)
+                self._miss(self._cause(gap, track, speaker, is_ended=is_ended), gap, speaker.source)
+
+    def _cause(self, gap: Gap, track: Track, speaker: _Speaker, *, is_ended: bool) -> FindingKind:
+        """Tell why numbers are missing, as far as the log shows it."""
+        if gap.generation < gap.position.generation:
+            return FindingKind.LOST_WITH_BROKER
+        if gap.high > track.last - track.late_max:
+            if is_ended and speaker.is_selector:
+                return FindingKind.LOST_WITH_SELECTOR
+            if not is_ended and track.last_ns - gap.opened_ns <= IN_FLIGHT_FOR_S * NS_PER_S:
+                return FindingKind.IN_FLIGHT
+        is_before = not self.is_whole and track.may_stand_before(gap)
+        return FindingKind.CUT_OFF if is_before else FindingKind.GAP
 
     def _miss(self, kind: FindingKind, gap: Gap, source: str) -> None:
         which = str(gap.low) if gap.low == gap.high else f"{gap.low} to {gap.high}"
@@ -231,17 +243,6 @@ def _labelled(entry: Entry, *, vhost: str) -> Identity | None:
     mirror, label = mirror_of_user(entry.user_id, vhost=vhost), parse_id(entry.message_id)
     is_own = label is not None and (mirror is None or label.source == mirror_source(mirror))
     return label if is_own else None
-
-
-def _cause(gap: Gap, track: Track, *, is_selector: bool, is_ended: bool) -> FindingKind:
-    """Tell why numbers are missing, as far as the log shows it."""
-    if gap.generation < gap.position.generation:
-        return FindingKind.LOST_WITH_BROKER
-    is_near_end = gap.high > track.last - track.late_max
-    if is_ended:
-        return FindingKind.LOST_WITH_SELECTOR if is_selector and is_near_end else FindingKind.GAP
-    is_settled = track.last_ns - gap.opened_ns > IN_FLIGHT_FOR_S * NS_PER_S
-    return FindingKind.IN_FLIGHT if is_near_end and not is_settled else FindingKind.GAP
 
 
 def _place(position: Position) -> str:

@@ -13,10 +13,10 @@ from history.entry import Entry, Position
 
 # A relay publishes 200 at once, and goes through its outbox again from its oldest after a failure.
 LATE_MAX: Final = 1_000
-# A selector's notices to each of a thousand mirrors are gathered for ten seconds, at a hundred events a second.
-SELECTOR_LATE_MAX: Final = 10_000
-GAPS_MAX: Final = 1_000  # a relay that repeats a failed batch makes one; past this a source makes noise and no sense
-COMPARED_MAX: Final = 10_000  # 80 kB a source: what is repeated was said lately, as its relay knows no better
+# A selector numbers a notice when its batch begins, and says it when those to all other mirrors are said: of ten
+# thousand mirrors, 10,000 notices later. In the time of six notices it numbers one or two records and says them at
+# once: up to 3,400 more, however fast it is. The rest is for the records that it numbers while the broker is away.
+SELECTOR_LATE_MAX: Final = 20_000
 
 
 class Heard(Enum):
@@ -44,8 +44,10 @@ class Track:
     """The numbering of a source in one epoch.
 
     Attributes:
-        late_max: how far behind later numbers one may come.
+        late_max: how far behind later numbers one may come. What was said so lately is compared with what repeats it,
+            at 8 bytes each, and so many gaps are told apart: a source that makes sense has half of them at most.
         first: the lowest number, where it stands, and the log's time when the source was first heard.
+        heard_first: the number that was heard first; lower ones may have come after it.
         last: the highest number, and the log's time when it came.
     """
 
@@ -56,14 +58,14 @@ class Track:
     first_ns: int
     last: int = field(init=False)
     last_ns: int = field(init=False, default=0)
+    heard_first: int = field(init=False)
     _generation: int = field(init=False)
     _gaps: list[Gap] = field(init=False, default_factory=list[Gap])
     _bodies: array[int] = field(init=False, default_factory=lambda: array("q"))
-    _base: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Begin with the first number that is in the log."""
-        self.last, self._base, self._generation = self.first - 1, self.first, self.first_position.generation
+        self.last, self.heard_first, self._generation = self.first - 1, self.first, self.first_position.generation
 
     def note(self, sequence: int, entry: Entry, *, log_time_ns: int) -> Heard:
         """Note that a number stands at an entry."""
@@ -91,6 +93,10 @@ class Track:
         generation = max(1, position.generation - 1)
         return Gap(begun, self.first - 1, position, self.first_message_id, generation, self.first_ns)
 
+    def may_stand_before(self, gap: Gap) -> bool:
+        """Tell whether missing numbers may stand before the first that was heard, which came late then."""
+        return gap.high < self.heard_first + self.late_max
+
     def is_missing(self, after: int, before: int) -> bool:
         """Tell whether any number between these two is missing."""
         place = bisect_left(self._gaps, (after,))
@@ -116,7 +122,7 @@ class Track:
 
     def _open(self, low: int, high: int, entry: Entry, log_time_ns: int) -> None:
         insort(self._gaps, Gap(low, high, entry.position, entry.message_id, self._generation, log_time_ns))
-        if len(self._gaps) > GAPS_MAX:
+        if len(self._gaps) > self.late_max:
             oldest, next_one = self._gaps[:2]
             self._gaps[:2] = [oldest._replace(high=next_one.high)]
 
@@ -131,13 +137,13 @@ class Track:
         return True
 
     def _remember(self, sequence: int, hashed: int) -> None:
-        place = (sequence - self._base) % COMPARED_MAX
+        place = (sequence - self.heard_first) % self.late_max
         if place >= len(self._bodies):
             self._bodies.extend([0] * (place + 1 - len(self._bodies)))
         self._bodies[place] = hashed
 
     def _compare(self, sequence: int, entry: Entry) -> Heard:
-        if sequence <= self.last - min(COMPARED_MAX, self.late_max):
+        if sequence <= self.last - self.late_max:
             return Heard.MISPLACED
-        known = self._bodies[(sequence - self._base) % COMPARED_MAX]
+        known = self._bodies[(sequence - self.heard_first) % self.late_max]
         return Heard.REPEATED if known == hash(entry.body) else Heard.ALTERED

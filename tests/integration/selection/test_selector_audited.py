@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from broker.provision import provision_site
 from events.codec import decode, encode
-from events.envelope import Envelope
+from events.envelope import Envelope, parse_id
 from events.names import MirrorName, SelectorName
 from events.schemas import Decision, DecisionOutcome, DecisionsRecorded, Location, Seen
-from history.audit.audit import audit
+from history.audit.audit import Audit, audit
 from history.audit.findings import FindingKind
 from history.audit.numbering import EPOCHS_MAX
 from history.entry import Entry
@@ -94,6 +94,12 @@ async def logged(site: Site) -> list[Entry]:
     return sorted(found.values(), key=lambda entry: entry.position)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let selectors say their last words on a slow machine, too: without them numbers are missing."""
+    monkeypatch.setattr("selection.answering.announcer.LAST_WORDS_S", 60.0)
+
+
 @pytest.fixture
 async def entries(memory_site: Site) -> list[Entry]:
     return await busy_day(memory_site)
@@ -111,6 +117,22 @@ def records_in(entries: list[Entry]) -> list[tuple[int, DecisionsRecorded]]:
 def count(entries: list[Entry]) -> int:
     """Count the decisions: who asked for what was withdrawn got none."""
     return sum(len(record.decisions) for _, record in records_in(entries))
+
+
+def numbers_of_selectors(entries: list[Entry]) -> set[tuple[str, int]]:
+    """Give the numbers that selectors said, each with its source."""
+    labels = [parse_id(entry.message_id) for entry in entries]
+    return {(label.source, label.sequence) for label in labels if label and label.source.startswith("selector/")}
+
+
+def lacked(found: Audit) -> set[tuple[str, int]]:
+    """Give the numbers that an audit misses, each with its source."""
+    missed: set[tuple[str, int]] = set()
+    for finding in found.findings.kept():
+        numbers, _, source = finding.detail.partition(" of ")
+        low, _, high = numbers.partition(" to ")
+        missed |= {(source, number) for number in range(int(low), int(high or low) + 1)}
+    return missed
 
 
 def changed(entry: Entry, record: DecisionsRecorded) -> Entry:
@@ -200,9 +222,9 @@ async def test_log_that_was_imported_elsewhere_is_audited_by_its_messages(entrie
 async def test_log_whose_beginning_was_cut_off_leaves_decisions_in_doubt_and_none_wrong(entries: list[Entry]) -> None:
     for cut in range(1, len(entries), 7):
         found = await audit(MemorySource(entries[cut:]))
-        # A notice is numbered when its batch is begun, and said later: what was numbered next may stand before it.
-        assert found.damage is None
-        assert found.findings.counts.keys() <= {FindingKind.IN_FLIGHT}
+        # A notice is numbered when its batch begins and said later: what was numbered next may stand before the cut.
+        assert found.findings.counts.keys() <= {FindingKind.IN_FLIGHT, FindingKind.CUT_OFF}
+        assert lacked(found) <= numbers_of_selectors(entries[:cut])
 
 
 async def test_address_that_is_not_kept_any_more_makes_no_decision_wrong(entries: list[Entry]) -> None:

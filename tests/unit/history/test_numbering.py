@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from events.codec import decode
 from events.envelope import MASTER_SOURCE
 from events.names import Digest, FilePath, MirrorName, SelectorName
 from events.schemas import EventUnreadable, LogOpened, ReplicaReady, SelectorCameOnline
 from history.audit.findings import FindingKind, Findings
 from history.audit.numbering import EPOCHS_MAX, IN_FLIGHT_FOR_S, Numbering
-from history.audit.track import GAPS_MAX, LATE_MAX
+from history.audit.track import LATE_MAX
 from history.entry import Entry
 from history.sources.memory import VHOST
 
@@ -155,6 +156,35 @@ def test_log_whose_beginning_was_cut_off_lacks_nothing(busy: Log) -> None:
     assert found(busy.entries[7:]) == []
 
 
+def test_number_that_may_stand_before_the_beginning_that_was_cut_off_damages_nothing(busy: Log) -> None:
+    online = SelectorCameOnline(selector=SelectorName("one"))
+    busy.say("selector/one", online, number=3)  # a record, and behind it the notice that was numbered before it
+    cut = len(busy.entries)
+    busy.say("selector/one", online, number=2)
+    behind = busy.say("selector/one", online, number=4)
+    busy.now_ns += int(IN_FLIGHT_FOR_S * 1e9)
+    busy.published("late.iso", channel="origin")
+    busy.came_online("one")
+    assert found(busy.entries) == []
+    assert found(busy.entries[cut:]) == [(FindingKind.CUT_OFF, behind.offset)]
+    assert audited(busy.entries[cut:])[0].first_damage is None
+
+
+@pytest.mark.parametrize(("after", "kind"), [(LATE_MAX - 1, FindingKind.CUT_OFF), (LATE_MAX, FindingKind.GAP)])
+def test_only_what_is_little_above_the_number_heard_first_may_stand_before_the_cut(
+    log: Log, after: int, kind: FindingKind
+) -> None:
+    log.skip("mirror/ana")
+    first = log.ready("ana", "b.iso")
+    log.say("mirror/ana", decode(first.body).event, number=1)
+    for number in range(after - 1):
+        log.ready("ana", f"{number}.iso")
+    log.skip("mirror/ana")
+    next_one = log.ready("ana", "next.iso")
+    go_on(log)
+    assert found(log.entries) == [(kind, next_one.offset)]
+
+
 def test_source_that_begins_with_a_later_number_in_a_log_that_is_whole_lacks_the_first_ones(busy: Log) -> None:
     busy.skip("mirror/bob", 2)
     first = busy.ready("bob", "1.iso")
@@ -239,12 +269,12 @@ def test_event_of_a_newer_version_has_its_number(busy: Log) -> None:
 
 
 def test_source_that_numbers_without_sense_is_counted_within_bounds(busy: Log) -> None:
-    for number in range(GAPS_MAX + 500):
+    for number in range(LATE_MAX + 500):
         event = ReplicaReady(
             mirror=MirrorName("ana"), sha256=Digest(b"x" * 32), size_bytes=1, path=FilePath("x"), generation=1
         )
         busy.say("mirror/ana", event, number=100 + 2 * number)
-    assert len(audited(busy.entries)[0].kept()) <= GAPS_MAX + 1
+    assert len(audited(busy.entries)[0].kept()) <= LATE_MAX + 1
 
 
 def test_what_is_missing_of_an_epoch_is_known_when_others_have_begun(busy: Log) -> None:
