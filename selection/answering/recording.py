@@ -137,7 +137,13 @@ class Recorder:
         self.dropped = 0
 
     def decided(
-        self, visit: Visit, outcome: DecisionOutcome, mirror: Mirror | None = None, *, is_announced: bool = False
+        self,
+        visit: Visit,
+        outcome: DecisionOutcome,
+        mirror: Mirror | None = None,
+        *,
+        is_reserved: bool = False,
+        is_announced: bool = False,
     ) -> None:
         """Record a decision that was made just now, before anything follows from it.
 
@@ -145,10 +151,11 @@ class Recorder:
             visit: what was decided about.
             outcome: what was decided.
             mirror: whom the visitor was sent to.
-            is_announced: the mirror will be told of him, and his place is reserved by ``Policy.reserve``.
+            is_reserved: his place there will be reserved by ``Policy.reserve``.
+            is_announced: the mirror will be told of him: readers count his place.
         """
         if not (self._is_whole or int.from_bytes(visit.grant_id[_SAMPLE_FROM:]) < self._sampled_below):
-            if is_announced and mirror is not None:
+            if is_reserved and mirror is not None:
                 self._figured.note(mirror.number)  # no reader will count him
             return
         news = self._news(visit)
@@ -179,10 +186,13 @@ class Recorder:
             spent,
         )
         self._decisions.append(decision)
-        if is_announced and mirror is not None:  # as readers do
-            told = self._told[mirror.number]
-            told.granted += 1
-            told.granted_bytes += file.size_bytes
+        if mirror is not None:
+            if is_announced:  # as readers do
+                told = self._told[mirror.number]
+                told.granted += 1
+                told.granted_bytes += file.size_bytes
+            elif is_reserved:
+                self._figured.note(mirror.number)
         if figures or spent:
             self._extras += 2 * len(figures) + len(spent)
         if len(self._decisions) >= DECISIONS_PER_RECORD_MAX or self._extras >= EXTRAS_PER_RECORD_MAX:

@@ -195,9 +195,11 @@ class Redirector:
     def _announce(self, visit: Visit, outcome: DecisionOutcome, mirror: Mirror | None, given: Given) -> None:
         """Tell a mirror (or the master) of its visitor, once, and count him until the mirror's report does."""
         guest, file, announcer = visit.guest, visit.file, self._announcer
-        name, expires_s = ORIGIN if mirror is None else mirror.name, given[1] + CLOCK_SKEW_S
+        _, start_by_s, _, _ = given
+        name, expires_s = ORIGIN if mirror is None else mirror.name, start_by_s + CLOCK_SKEW_S
         is_claimed = self._claims.claim(guest.claimant, file.sha256, name, now_s=visit.now_s, expires_s=expires_s)
-        self._recorder.decided(visit, outcome, mirror, is_announced=is_claimed and announcer.has_room)
+        is_announced = is_claimed and announcer.has_room
+        self._recorder.decided(visit, outcome, mirror, is_reserved=is_claimed, is_announced=is_announced)
         if not is_claimed:
             return
         sequence = announcer.granted(name, given)

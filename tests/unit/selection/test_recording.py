@@ -105,7 +105,7 @@ class Bench:
         sent_to = None if mirror is None else self.view.mirror(MirrorName(mirror))
         visit = Visit(self.file, guest_of(visitor), (), number.to_bytes(16), self.at_ns, now_s=0.0, heard_s=0.0)
         outcome = SENT if mirror else DecisionOutcome.ORIGIN
-        self.recorder.decided(visit, outcome, sent_to, is_announced=is_announced)
+        self.recorder.decided(visit, outcome, sent_to, is_reserved=is_announced, is_announced=is_announced)
         if sent_to is not None and is_announced:
             size_bytes = self.file.size_bytes
             self.policy.reserve(sent_to, selector=SELECTOR, sequence=1, size_bytes=size_bytes, expires_s=1e12)
