@@ -99,7 +99,9 @@ class Reservations:
     def __init__(self) -> None:
         self._accounts: dict[MirrorName, Account] = {}
         self._numbered: list[Account] = []
-        self._dues: list[tuple[float, int]] = []  # when the first grant of an account expires, and whose it is
+        self._dues: list[
+            tuple[float, int]
+        ] = []  # when accounts are looked at; some moments were replaced by sooner ones
         self._awaited_version = 0
         self.changes = Changes()
 
@@ -129,7 +131,10 @@ class Reservations:
             self._await(self._numbered[number])
         self._awaited_version = self.changes.version
         while self._dues and self._dues[0][0] <= now_s:
-            account = self._numbered[heappop(self._dues)[1]]
+            due_s, number = heappop(self._dues)
+            account = self._numbered[number]
+            if due_s != account.due_s:  # one that expires sooner came after it, and was looked at then
+                continue
             account.due_s = _NEVER_S
             if account.expire(now_s):
                 self.changes.note(account.number)

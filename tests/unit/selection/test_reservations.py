@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from random import Random
 
 import pytest
@@ -74,3 +75,27 @@ def test_only_accounts_with_a_grant_that_expires_change(monkeypatch: pytest.Monk
     reservations.expire(102.0)
     assert looked_at == [0, 1, 2]
     assert reservations.changes.since(before) == [0, 1, 2]
+
+
+def test_accounts_are_awaited_once_or_so_however_long_several_selectors_share_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    awaited = 0
+
+    def push(heap: list[tuple[float, int]], due: tuple[float, int]) -> None:
+        nonlocal awaited
+        heapq.heappush(heap, due)
+        awaited = len(heap)
+
+    monkeypatch.setattr("selection.policy.reservations.heappush", push)
+    rng, reservations, most_awaited = Random(7), Reservations(), 0  # noqa: S311 - dice of a test
+    mirrors, lasts_s = [MirrorName(f"m{number}") for number in range(5)], {SEL: 65, SelectorName("other"): 20}
+    for sequence in range(6000):
+        now_s, selector = sequence / 5, rng.choice([*lasts_s])
+        expires_s = now_s + lasts_s[selector]
+        reservations.add(rng.choice(mirrors), selector=selector, sequence=sequence, size_bytes=1, expires_s=expires_s)
+        if not rng.randrange(5):
+            reservations.counted(rng.choice(mirrors), selector=selector, up_to_sequence=sequence)
+        reservations.expire(now_s)
+        most_awaited = max(most_awaited, awaited)
+    assert most_awaited <= 4 * len(mirrors)
