@@ -79,7 +79,7 @@ class Policy:
         self._eligible = Eligible(view, reservations, rules, self._terrain)
         self.reserve = self._eligible.reserve
         self._rankings = Rankings(self._terrain.atlas)
-        self._questions = Questions(view, self._eligible)
+        self._questions = Questions(view, self._eligible, self._terrain)
         self._acknowledgements = view.parts.acknowledgements
         self._picker = Picker(self._eligible, self._terrain, self._rankings)
 
@@ -197,19 +197,18 @@ class Policy:
         """Find whom a visitor may be sent to, and in which order."""
         self._eligible.catch_up(now_s)
         if self._is_plain(file, visitor):
-            question = self._questions.plain(file, count)
+            question = self._questions.plain(file, count, secure=visitor.secure)
         else:
             question = self._questions.of(self._pools(file, visitor, now_s), self._neighbours(visitor), count)
         return question, self._rankings.for_pools(visitor.place, question.pools)
 
     def _is_plain(self, file: PublishedFile, visitor: Visitor) -> bool:
-        """Tell whether it is the same for all who ask for a file from one place whom they may be sent to."""
+        """Tell whether he wants nothing but a file, perhaps by https, and all who do may be sent to the same."""
         terrain = self._terrain
         return not (
             file.tags
             or visitor.asked_not
             or visitor.only is not None
-            or visitor.secure is not None
             or visitor.home is not None
             or terrain.is_uneven
             or terrain.has_neighbours
@@ -271,9 +270,7 @@ class Policy:
             servers &= ~self._bit(name)
         if visitor.only is not None:
             servers &= self._bit(visitor.only)
-        if visitor.secure is not None:
-            servers &= self._terrain.secure if visitor.secure else ~self._terrain.secure
-        return servers
+        return self._terrain.reached(servers, secure=visitor.secure)
 
     def _bit(self, name: MirrorName) -> int:
         number = self._eligible.numbers.get(name)

@@ -1,8 +1,9 @@
 """What is asked of the mirrors on behalf of visitors, each question kept once. Pure.
 
-Nearly all visitors want nothing but a file, and whole trees are on the same mirrors. So who can be sent such a visitor
-is worked out once for each set of holders, and again when a mirror fills up or frees itself. Whoever asks the same is
-given the same object: it stands for the sets in it, which are too large to be hashed for each visitor.
+Nearly all visitors want nothing but a file, perhaps by https, and whole trees are on the same mirrors. So who can be
+sent such a visitor is worked out once for each set of holders, and again when a mirror fills up or frees itself.
+Whoever asks the same is given the same object: it stands for the sets in it, which are too large to be hashed for each
+visitor.
 """
 
 from __future__ import annotations
@@ -14,17 +15,25 @@ from events.names import ChannelName
 from selection.policy.answers import Question, set_bytes
 from selection.policy.drawing import FEW
 from selection.policy.eligible import Eligible
+from selection.policy.terrain import Terrain
 from selection.view.file import PublishedFile
 from selection.view.fleet import FleetView
 
-QUESTIONS_KEPT: Final = 4096  # 12 MB at 10,000 mirrors; there are some for each mirror that fills up or frees itself
+# There are some for each mirror that fills up or frees itself: at 10,000 mirrors some 3,000 of two pools.
+QUESTIONS_BYTES_MAX: Final = 12_000_000
+QUESTION_BYTES: Final = 1000  # beside its sets; half of it where many are asked for
+PLAIN_BYTES: Final = 400  # beside its sets, and the question
 
 _Key: TypeAlias = tuple[tuple[int, ...], int, int]
+_PlainKey: TypeAlias = tuple[int, tuple[ChannelName, ...], int, int, bool | None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Plain:
-    """The question of those who want nothing but a file, and what it follows from."""
+    """The question of those who want nothing but a file, and what it follows from.
+
+    Whom they may be sent to follows from the roster in two ways: who follows the channels, and whose URL is https.
+    """
 
     question: Question
     eligible_version: int
@@ -34,41 +43,47 @@ class _Plain:
 
 
 class Questions:
-    """The questions that were asked lately."""
+    """The questions that were asked lately. ``size_bytes`` is the memory that they take, more or less."""
 
-    def __init__(self, view: FleetView, eligible: Eligible) -> None:
-        self._view, self._eligible = view, eligible
+    def __init__(self, view: FleetView, eligible: Eligible, terrain: Terrain) -> None:
+        self._view, self._eligible, self._terrain = view, eligible, terrain
         self._contents, self._roster = view.parts.contents, view.parts.roster
-        self._plain: dict[tuple[int, tuple[ChannelName, ...]], _Plain] = {}
+        self._plain: dict[_PlainKey, _Plain] = {}
         self._known: dict[_Key, Question] = {}
+        self.size_bytes = 0
 
     def of(self, pools: tuple[int, ...], neighbours: int, wanted: int) -> Question:
         """Give a question: the same object as before, if it was asked lately."""
         key = pools, neighbours, wanted
         question = self._known.get(key)
         if question is None:
-            if len(self._known) >= QUESTIONS_KEPT:
-                self._known.clear()
+            self._make_room()
             size_bytes = sum(map(set_bytes, pools))
             question = Question(pools, neighbours, wanted, self._few(pools, neighbours), size_bytes)
             self._known[key] = question
+            self.size_bytes += QUESTION_BYTES + size_bytes + set_bytes(neighbours)
         return question
 
-    def plain(self, file: PublishedFile, wanted: int) -> Question:
-        """Give the question of a visitor who wants nothing but a file, of which no withdrawal is awaited."""
+    def plain(self, file: PublishedFile, wanted: int, *, secure: bool | None = None) -> Question:
+        """Give the question of a visitor who wants nothing but a file, of which no withdrawal is awaited.
+
+        He wants it ``secure`` or not, or as it comes. The file's size matters only where anybody is short of quota.
+        """
         contents, eligible = self._contents, self._eligible
         held = contents.held.cells[contents.find(file.sha256)]
-        known = self._plain.get((held, file.channels))
+        digits = file.size_bytes.bit_length()
+        short = eligible.short_of[digits]
+        key = held, file.channels, digits if short else 0, wanted, secure
+        known = self._plain.get(key)
         if (
             known is not None
             and known.eligible_version == eligible.version
             and known.roster_version == self._roster.version
             and known.holders is contents.sets.values[held]  # an id may be that of another set by now
-            and known.short is eligible.short_of[file.size_bytes.bit_length()]
-            and known.question.wanted == wanted
+            and known.short is short
         ):
             return known.question
-        return self._plain_anew(file, wanted, held)
+        return self._plain_anew(file, key)
 
     def pools(self, servers: int, size_bytes: int) -> tuple[int, int]:
         """Give those of some mirrors that can be sent a visitor, and those that come after them."""
@@ -77,19 +92,24 @@ class Questions:
             servers ^= servers & short
         return servers & eligible.willing, servers & eligible.sparing
 
-    def _plain_anew(self, file: PublishedFile, wanted: int, held: int) -> Question:
+    def _plain_anew(self, file: PublishedFile, key: _PlainKey) -> Question:
+        held, _, _, wanted, secure = key
         eligible = self._eligible
-        question = self.of(self.pools(self._view.servers(file), file.size_bytes), 0, wanted)
-        if len(self._plain) >= QUESTIONS_KEPT:
-            self._plain.clear()
-        self._plain[held, file.channels] = _Plain(
-            question,
-            eligible.version,
-            self._roster.version,
-            self._contents.sets.values[held],
-            eligible.short_of[file.size_bytes.bit_length()],
-        )
+        servers = self._terrain.reached(self._view.servers(file), secure=secure)
+        question = self.of(self.pools(servers, file.size_bytes), 0, wanted)
+        holders, short = self._contents.sets.values[held], eligible.short_of[file.size_bytes.bit_length()]
+        if key not in self._plain:
+            self._make_room()
+            self.size_bytes += PLAIN_BYTES + set_bytes(holders) + set_bytes(short)
+        self._plain[key] = _Plain(question, eligible.version, self._roster.version, holders, short)
         return question
+
+    def _make_room(self) -> None:
+        """Forget all if it is too much: what is asked still comes again at once."""
+        if self.size_bytes >= QUESTIONS_BYTES_MAX:
+            self._known.clear()
+            self._plain.clear()
+            self.size_bytes = 0
 
     def _few(self, pools: tuple[int, ...], neighbours: int) -> tuple[tuple[int, ...], ...]:
         """Give the mirrors of each pool by name, if they are so few that it is quicker to look at each."""

@@ -74,6 +74,12 @@ class Terrain:
             closed |= table.mirrors & ~table.containing(address)
         return closed
 
+    def reached(self, servers: int, *, secure: bool | None) -> int:
+        """Leave those of some mirrors that are reached by https (True), by plain http (False), or anyhow."""
+        if secure is None:
+            return servers
+        return servers & self.secure if secure else servers & ~self.secure
+
     @cached_property
     def _neighbours(self) -> NetworkTable:
         return NetworkTable(self._networks)

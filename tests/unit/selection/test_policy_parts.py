@@ -227,7 +227,7 @@ def test_answers_of_a_place_are_bounded_and_their_memory_is_that_of_its_ranking(
     rankings = Rankings(atlas)
     terrain = Terrain(rules, Shares())
     eligible = Eligible(view, reservations, rules, terrain)
-    picker, questions = Picker(eligible, terrain, rankings), Questions(view, eligible)
+    picker, questions = Picker(eligible, terrain, rankings), Questions(view, eligible, terrain)
     ranking = rankings.of(IN_PORTO)
     for wanted in range(3 * answers.ANSWERS_KEPT + 2):
         question = questions.of((0, 0), 0, wanted)

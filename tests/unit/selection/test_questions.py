@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 
 from events.envelope import Envelope
-from events.schemas import Availability
+from events.names import ChannelName, FilePath, MirrorName
+from events.schemas import Availability, SubscriptionRevoked
 from selection.policy import questions as questions_module
 from selection.policy.answers import Question
 from selection.policy.drawing import FEW
 from selection.policy.eligible import Eligible
-from selection.policy.questions import Questions
+from selection.policy.questions import PLAIN_BYTES, QUESTION_BYTES, Questions
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.policy.shares import Shares
 from selection.policy.terrain import Terrain
+from selection.view.file import PublishedFile
 
 if TYPE_CHECKING:
     from conftest import Story
@@ -30,16 +33,20 @@ class Asked:
     def __init__(self, story: Story) -> None:
         self.story, self.view = story, story.view()
         self.told = len(story.said)
-        self.eligible = Eligible(self.view, Reservations(), RULES, Terrain(RULES, Shares()))
-        self.questions = Questions(self.view, self.eligible)
+        terrain = Terrain(RULES, Shares())
+        self.eligible = Eligible(self.view, Reservations(), RULES, terrain)
+        self.questions = Questions(self.view, self.eligible, terrain)
 
-    def plain(self, path: str, wanted: int = 5) -> Question:
+    def plain(self, path: str, wanted: int = 5, *, secure: bool | None = None) -> Question:
+        self.hear()
+        self.eligible.catch_up(0.0)
+        return self.questions.plain(self.story.file(path), wanted, secure=secure)
+
+    def hear(self) -> None:
         said: list[Envelope] = self.story.said[self.told :]
         self.told = len(self.story.said)
         for envelope in said:
             self.view.apply(envelope, heard_s=0.0)
-        self.eligible.catch_up(0.0)
-        return self.questions.plain(self.story.file(path), wanted)
 
     def names(self, question: Question) -> list[list[str]]:
         numbers_in = self.eligible.weights.numbers_in
@@ -91,10 +98,101 @@ def test_few_are_told_by_name_and_many_are_not(asked: Asked) -> None:
     assert asked.questions.of((0b1111,), 1, 5).few == ()
 
 
-def test_questions_are_forgotten_before_they_are_too_many(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(questions_module, "QUESTIONS_KEPT", 4)
+@pytest.fixture
+def looked_for(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> list[FilePath]:
+    """The files of which it was worked out whom a visitor may be sent to."""
+    found: list[FilePath] = []
+    servers = asked.view.servers
+
+    def look(file: PublishedFile) -> int:
+        found.append(file.path)
+        return servers(file)
+
+    monkeypatch.setattr(asked.view, "servers", look)
+    return found
+
+
+def test_who_asks_in_turns_for_others_and_for_none_asks_nothing_new(asked: Asked, looked_for: list[FilePath]) -> None:
+    for wanted in (5, 0, 5, 0, 5):
+        asked.plain("a.iso", wanted)
+    assert looked_for == ["a.iso", "a.iso"]
+
+
+def test_size_of_a_file_matters_only_where_a_mirror_is_short_of_quota_for_it(
+    asked: Asked, looked_for: list[FilePath]
+) -> None:
+    asked.story.published("large.iso", size_bytes=1 << 30, body="a.iso")
+    assert asked.plain("large.iso") is asked.plain("a.iso")
+    assert looked_for == ["large.iso"]
+    asked.story.load("ana", slots=10, quota_left_bytes=1 << 20)
+    for _ in range(3):
+        assert asked.names(asked.plain("large.iso")) == [["bob"], []]
+        assert asked.names(asked.plain("a.iso")) == [["ana", "bob"], []]
+    assert looked_for == ["large.iso"] * 2
+    asked.story.load("bob", slots=10, quota_left_bytes=1 << 20)
+    assert asked.names(asked.plain("large.iso")) == [[], []]
+
+
+def test_who_came_by_https_asks_a_plain_question_and_it_follows_the_urls(
+    asked: Asked, looked_for: list[FilePath]
+) -> None:
+    assert asked.names(asked.plain("a.iso", secure=True)) == [[], []]
+    asked.story.online("bob", url="https://bob.example")
+    asked.story.inventory("bob", ("a.iso", "b.iso", "c.iso"))
+    for _ in range(3):
+        assert asked.names(asked.plain("a.iso", secure=True)) == [["bob"], []]
+        assert asked.names(asked.plain("a.iso", secure=False)) == [["ana"], []]
+        assert asked.names(asked.plain("a.iso")) == [["ana", "bob"], []]
+    assert len(looked_for) == 1 + 3
+
+
+def test_question_leaves_out_who_may_follow_the_channel_no_longer(asked: Asked) -> None:
+    assert asked.names(asked.plain("a.iso")) == [["ana", "bob"], []]
+    before = asked.eligible.version
+    asked.story.master(SubscriptionRevoked(mirror=MirrorName("ana"), channel=ChannelName("iso")))
+    assert asked.names(asked.plain("a.iso")) == [["bob"], []]
+    assert asked.eligible.version == before
+
+
+def test_question_is_of_who_holds_a_file_now_where_an_id_of_a_set_is_that_of_another(story: Story) -> None:
+    story.published("a.iso")
+    story.serving("ana")
+    story.serving("bob")
+    story.serving("cat", ())
+    asked = Asked(story)
+    ids = asked.view.parts.contents.held.cells
+    before = [*ids]
+    assert asked.names(asked.plain("a.iso")) == [["ana", "bob"], []]
+    story.lost("bob", "a.iso")
+    asked.hear()
+    asked.view.dump()  # lets go of sets that nobody is in
+    story.ready("cat", "a.iso")
+    asked.hear()
+    assert [*ids] == before
+    assert asked.names(asked.plain("a.iso")) == [["ana", "cat"], []]
+
+
+def test_all_questions_are_forgotten_before_they_take_too_much_memory(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = asked.plain("a.iso")
     assert asked.questions.of(first.pools, 0, 5) is first
-    for wanted in range(6, 10):
+    size_bytes = asked.questions.size_bytes
+    assert size_bytes == QUESTION_BYTES + PLAIN_BYTES
+    monkeypatch.setattr(questions_module, "QUESTIONS_BYTES_MAX", 4 * size_bytes)
+    for wanted in range(6, 20):
         asked.questions.of(first.pools, 0, wanted)
-    assert asked.questions.of(first.pools, 0, 5) is not first
+        assert asked.questions.size_bytes <= 5 * size_bytes
+    assert asked.plain("a.iso") is not first
+    assert asked.questions.size_bytes > 0
+
+
+def test_memory_that_questions_of_large_sets_take_is_reckoned(asked: Asked) -> None:
+    tracemalloc.start()
+    try:
+        for number in range(500):
+            asked.questions.of(((1 << 10_000) - number, (1 << 9_000) - 1), 0, 5)
+        taken_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken_bytes <= asked.questions.size_bytes <= 2 * taken_bytes

@@ -124,7 +124,7 @@ def test_few_and_many_are_put_in_order_by_their_levels_and_nobody_out_of_reach_a
         rankings = Rankings(atlas)
         ranking = rankings.of(place(rng))
         pool = sum(1 << number for number in rng.sample(range(40), size))
-        question = Questions(FleetView(), eligible).of((pool, ALL_OF_40 ^ pool), 0, 39)
+        question = Questions(FleetView(), eligible, terrain).of((pool, ALL_OF_40 ^ pool), 0, 39)
         answer = Picker(eligible, terrain, rankings).answer(ranking, question)
         drawn_from = answer.few or numbers_in(answer.many[1])
         reached = [number for number in range(40) if ranking.level_of(number) != OUT_OF_REACH]
