@@ -39,6 +39,10 @@ class Timed(Protocol):
         """End."""
         ...
 
+    def abort(self) -> None:
+        """End at once, whatever is lost: it could not otherwise."""
+        ...
+
 
 T = TypeVar("T", bound=Timed)
 
@@ -70,6 +74,7 @@ class Watch(Generic[T]):
         except Exception:  # a defect in the end of one of them must not keep the others
             log.exception("deadline.failed")
             self.watched.discard(timed)
+            timed.abort()
 
     def _look(self) -> None:
         loop, shortest_s = asyncio.get_running_loop(), self._deadlines.shortest_s

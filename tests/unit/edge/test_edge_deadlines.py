@@ -54,6 +54,9 @@ class Guest:
         self.ended_s = self._clock.now_s
         self._watch.watched.discard(self)
 
+    def abort(self) -> None:
+        raise AssertionError("it could end in order")
+
 
 async def test_each_ends_soon_after_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, watch = Clock(monkeypatch), Watch[Guest](DEADLINES)
@@ -95,10 +98,15 @@ async def test_end_of_the_watch_ends_its_timer(monkeypatch: pytest.MonkeyPatch) 
     assert guest.ended_s < 0
 
 
-async def test_one_that_cannot_be_ended_keeps_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_cannot_be_ended_in_order_is_aborted_and_keeps_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    aborted: list[Guest] = []
+
     class Broken(Guest):
         def overdue(self) -> None:
             raise RuntimeError("a defect")
+
+        def abort(self) -> None:
+            aborted.append(self)
 
     clock, watch = Clock(monkeypatch), Watch[Guest](DEADLINES)
     guests = [made(watch, clock, 10.0) for made in (Guest, Broken, Guest)]
@@ -106,3 +114,4 @@ async def test_one_that_cannot_be_ended_keeps_no_other(monkeypatch: pytest.Monke
     late = Guest(watch, clock, 30.0)
     clock.pass_until(40.0)
     assert [guest.ended_s >= 10.0 for guest in (*guests, late)] == [True, False, True, True]
+    assert aborted == [guests[1]]
