@@ -4,10 +4,11 @@ A loop takes up a connection a turn (libuv says why: most servers never see two 
 be watched, read from a turn later and ended in another. So whoever opens a connection for each request would be decided
 alone, between two calls of the system, and pay for what serves those who stay. ``Arrivals`` accepts by itself, reads
 what there is, and answers at once, together with all others (``edge.unsent``), who sent one simple request and wants
-the connection to end with the answer. All others become a ``Lane`` of the loop, with what they have said so far.
+the connection to end with the answer. All others become a ``Lane`` of the loop. What they have said was only looked
+at: their transport reads it from the kernel, and whoever has the connection then may pause it as any other.
 
-The kernel keeps a connection to itself until its client has spoken, for a second at most: only then it counts at the
-gate, and its deadline begins.
+The kernel keeps a connection to itself until its client has spoken, for a second, or longer where packets are lost:
+only then it counts at the gate, and its deadline begins.
 """
 
 from __future__ import annotations
@@ -20,13 +21,26 @@ from typing import Final
 
 import structlog
 
-from edge.gate import Gate, Seat
+from edge.gate import Seat
 from edge.lane import HEAD_BYTES_MAX, Arrived, Lane, Lanes
 
 TAKEN_UP_MAX: Final = 32  # in one turn: three milliseconds of redirects, until those who were here before are heard
-SILENT_S: Final = 1  # who speaks later than his handshake and a second is not what this is for; the least there is
+DEFERRED_S: Final = 1  # who speaks later than his handshake and a second is not what this is for; the least there is
 RETRY_S: Final = 1.0  # when the system has no descriptor or memory left for one more; as asyncio waits
-_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# What accept(2) says of the connection that it took off the queue. By name: not all of them are everywhere.
+_NAMES: Final = (
+    "ECONNABORTED",
+    "EHOSTDOWN",
+    "EHOSTUNREACH",
+    "ENETDOWN",
+    "ENETUNREACH",
+    "ENONET",
+    "ENOPROTOOPT",
+    "EOPNOTSUPP",
+    "EPERM",
+    "EPROTO",
+)
+_OF_THE_CALLER: Final = frozenset(getattr(errno, name) for name in _NAMES if hasattr(errno, name))
 
 log = structlog.stdlib.get_logger()
 
@@ -34,26 +48,32 @@ log = structlog.stdlib.get_logger()
 class _Caller:
     """Who asked one thing: the connection is written to once, and ends. What ``edge.unsent`` needs of a transport."""
 
-    __slots__ = ("_connection", "_gate", "_place")
+    __slots__ = ("_arrivals", "_arrived", "_connection", "_unsent")
 
-    def __init__(self, connection: socket.socket, gate: Gate, place: Seat) -> None:
-        self._connection, self._gate, self._place = connection, gate, place
+    def __init__(self, connection: socket.socket, arrived: Arrived, arrivals: Arrivals) -> None:
+        self._connection, self._arrived, self._arrivals, self._unsent = connection, arrived, arrivals, b""
 
     def is_closing(self) -> bool:
         """Be there until closed."""
         return False
 
     def write(self, data: bytes) -> None:
-        """Send an answer. A new connection has room for all of it; who has left by now misses it."""
+        """Send an answer; who has left by now misses it. Where memory is short, there may not be room for all of it."""
         try:
-            self._connection.send(data, socket.MSG_DONTWAIT)
-        except OSError:
+            self._connection.recv(HEAD_BYTES_MAX, socket.MSG_DONTWAIT)  # what was unread would make its end a reset
+            sent = self._connection.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except ConnectionError:
             return
+        self._unsent = data[sent:]
 
     def close(self) -> None:
-        """End the connection."""
-        self._connection.close()
-        self._gate.leave(self._place)
+        """End the connection; what there was no room for leaves by a transport."""
+        if self._unsent:
+            self._arrivals.move(self._connection, self._arrived._replace(unsent=self._unsent))
+        else:
+            self._arrivals.end(self._connection, self._arrived.place)
 
 
 class Arrivals:
@@ -71,7 +91,7 @@ class Arrivals:
         for each in self._listening:
             each.settimeout(0)
             if hasattr(socket, "TCP_DEFER_ACCEPT"):
-                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, SILENT_S)
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFERRED_S)
             each.listen(backlog)
             self._loop.add_reader(each, self._take_up, each)
 
@@ -82,8 +102,23 @@ class Arrivals:
         for each in self._listening:
             self._loop.remove_reader(each)
             each.close()
+        self._unsent.flush()
         if self._moving:
             await asyncio.wait(self._moving)
+
+    def move(self, connection: socket.socket, arrived: Arrived) -> None:
+        """Let a connection have a transport and a lane."""
+        connection.settimeout(0)
+        task = self._loop.create_task(self._connected(connection, arrived))
+        self._moving.add(task)
+        task.add_done_callback(self._moving.discard)
+
+    def end(self, connection: socket.socket, place: Seat) -> None:
+        """End a connection that has neither."""
+        try:
+            connection.close()
+        finally:
+            self._gate.leave(place)
 
     def _take_up(self, listening: socket.socket) -> None:
         for _ in range(TAKEN_UP_MAX):
@@ -92,10 +127,10 @@ class Arrivals:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    self._pause(listening, error)
-                    return
-                continue  # it ended while it waited (accept(2)); the next may be well
+                if error.errno in _OF_THE_CALLER:
+                    continue  # the next may be well
+                self._pause(listening, error)
+                return
             self._hear(connection, address[0])
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
@@ -105,39 +140,36 @@ class Arrivals:
 
         def resume() -> None:
             self._retries.discard(retry)
-            self._loop.add_reader(listening, self._take_up, listening)
+            try:
+                self._loop.add_reader(listening, self._take_up, listening)
+            except OSError as again:
+                self._pause(listening, again)
 
         retry = self._loop.call_later(RETRY_S, resume)
         self._retries.add(retry)
 
     def _hear(self, connection: socket.socket, peer: str) -> None:
-        """Answer who says one thing and no more; others move into a lane, with what they have said."""
+        """Answer who says one thing and no more; others move into a lane, which reads what they have said."""
         place = self._gate.enter(peer)
         if place is None:
             connection.close()
             return
         try:
-            said = connection.recv(HEAD_BYTES_MAX, socket.MSG_DONTWAIT)
+            said = connection.recv(HEAD_BYTES_MAX, socket.MSG_DONTWAIT | socket.MSG_PEEK)
         except OSError:  # he has not spoken, or has left, which his lane learns
             said = b""
-        answer = self._lanes.answer_only(said, peer) if said else None
+        answer, arrived = self._lanes.answer_only(said, peer) if said else None, Arrived(place, peer)
         if answer is None:
-            self._move(connection, Arrived(place, peer, said))
+            self.move(connection, arrived)
         else:
-            self._unsent.add(_Caller(connection, self._gate, place), answer, True)  # noqa: FBT003 - as there
-
-    def _move(self, connection: socket.socket, arrived: Arrived) -> None:
-        connection.settimeout(0)
-        task = self._loop.create_task(self._connected(connection, arrived))
-        self._moving.add(task)
-        task.add_done_callback(self._moving.discard)
+            self._unsent.add(_Caller(connection, arrived, self), answer, True)  # noqa: FBT003 - called for each request, where a keyword is felt
 
     async def _connected(self, connection: socket.socket, arrived: Arrived) -> None:
         """Let the loop have a connection."""
         lane = Lane(self._lanes, self._loop, arrived)
         try:
             await self._loop.connect_accepted_socket(lambda: lane, connection)
-        except OSError as error:
-            log.warning("http.accept_failed", error=str(error), again_after_s=0.0)
+        except Exception as error:  # of the system, or a defect: either must not cost a place at the gate
+            log.exception("http.not_taken_up")
             connection.close()
-            self._gate.leave(arrived.place)
+            lane.connection_lost(error)

@@ -1,7 +1,8 @@
 """How many connections may be open: in all, and from one address. Pure.
 
 A connection that says nothing costs memory and a descriptor until its deadline; whoever opens thousands would keep all
-others out. Those past a limit are closed at once, unheard. A proxy of our own speaks for many visitors, and is counted
+others out. Those past a limit are closed at once, unheard; those that the kernel has yet to give us (``edge.arrivals``:
+it waits a while for their first word) are not counted. A proxy of our own speaks for many visitors, and is counted
 by its own address under a limit of its own.
 """
 

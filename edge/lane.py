@@ -164,11 +164,11 @@ class Heir(asyncio.Protocol):
 
 
 class Arrived(NamedTuple):
-    """A connection that was let in already: by what it is counted, whose it is, and what was said on it so far."""
+    """A connection that was let in already: by what it is counted, whose it is, and the rest of its only answer."""
 
     place: Seat
     peer: str
-    said: bytes
+    unsent: bytes = b""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -259,31 +259,43 @@ class Lanes:
 class Lane(asyncio.Protocol):
     """One connection, until aiohttp has it."""
 
-    __slots__ = ("_arrived", "_begun", "_is_full", "_lanes", "_loop", "_peer", "_place", "_transport", "due_s")
+    __slots__ = (
+        "_arrived",
+        "_begun",
+        "_has_ended",
+        "_is_full",
+        "_lanes",
+        "_loop",
+        "_peer",
+        "_place",
+        "_transport",
+        "due_s",
+    )
 
     def __init__(self, lanes: Lanes, loop: asyncio.AbstractEventLoop, arrived: Arrived | None = None) -> None:
         self._lanes, self._loop, self._arrived = lanes, loop, arrived
         self._begun = b""  # of a head that is not whole yet
         self.due_s = 0.0
-        self._is_full = False
+        self._is_full = self._has_ended = False
         self._peer = ""
-        self._place: Seat | None = None
+        self._place: Seat | None = None if arrived is None else arrived.place
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with the deadline for the first head; close at once what is one too many."""
         transport = cast("asyncio.Transport", transport)
-        said = b""
+        unsent = b""
         if self._arrived is None:
             place, self._peer = self._lanes.admit(transport), peer_address(transport)
         else:
-            (place, self._peer, said), self._arrived = self._arrived, None
+            (place, self._peer, unsent), self._arrived = self._arrived, None
         if place is None:
             transport.abort()
             return
         self._take(transport, place, due_s=self._loop.time() + self._lanes.deadlines.head_s)
-        if said:
-            self.data_received(said)
+        if unsent:
+            self._has_ended = True
+            self._lanes.unsent.add(transport, unsent, True)  # noqa: FBT003 - called for each request, where a keyword is felt
 
     def take_back(self, transport: asyncio.Transport, place: Seat, data: bytes) -> None:
         """Go on with a connection that aiohttp had, with what has just arrived on it."""
@@ -294,7 +306,7 @@ class Lane(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer the simple requests at the beginning of what there is; keep what is begun, hand over the rest."""
         transport = self._transport
-        if transport is None:
+        if transport is None or self._has_ended:
             return
         if self._begun:
             data = self._begun + data
@@ -310,8 +322,10 @@ class Lane(asyncio.Protocol):
     def _go_on(self, verdict: Verdict) -> None:
         """Do with a connection what is to be done after the answers that it got at once."""
         match verdict:
-            case Verdict.ANSWERED | Verdict.LAST:
+            case Verdict.ANSWERED:
                 pass
+            case Verdict.LAST:
+                self._has_ended = True  # it is closed when the answer is written: at the end of the turn
             case Verdict.BEGUN:
                 self._await_rest()
             case Verdict.ANOTHERS:
@@ -341,7 +355,7 @@ class Lane(asyncio.Protocol):
         self._lanes.unsent.flush()
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """End."""
+        """End; whoever was let in leaves, once, though he had no transport yet."""
         if self._place is not None:
             self._lanes.gate.leave(self._place)
             self._let_go()
@@ -381,9 +395,9 @@ class Lane(asyncio.Protocol):
         transport, place, begun, due_s = self._transport, self._place, self._begun, self.due_s
         assert transport is not None  # noqa: S101 - who hands over has it
         assert place is not None  # noqa: S101 - see above
-        self._let_go()
         self._lanes.unsent.flush()  # its answers come before what is written there
         heir = self._lanes.heir()
+        self._let_go()
         transport.set_protocol(heir)
         heir.inherit(transport, place, due_s=min(due_s, self._loop.time() + self._lanes.deadlines.head_s), lane=lane)
         if self._is_full:

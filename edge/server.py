@@ -38,7 +38,7 @@ FIELD_BYTES_MAX: Final = 8190  # long chains of proxies; a token of ours is 132
 FIELDS_MAX: Final = 64  # browsers send about 20, proxies add five
 BODY_BYTES_MAX: Final = 1 << 20  # the largest body is a filter or a profile, a few kilobytes
 LINGER_S: Final = 2.0  # how long an answered request's unread body is still swallowed, so that the answer arrives
-BACKLOG: Final = 1024  # waiting connections on a release day, while the loop is busy for a tenth of a second
+BACKLOG: Final = 1024  # who waits on a release day while the loop is busy for a tenth of a second, or has yet to speak
 DRAIN_S: Final = 5.0  # requests of a few milliseconds end by themselves; a download can resume elsewhere
 CANCEL_S: Final = 2.0  # a cancelled handler has but to write down what it sent
 COMPLAIN_EVERY_S: Final = 10.0  # malformed requests come in floods; one line with a count says all
@@ -66,9 +66,11 @@ async def serve(
     """Serve an application while the block is entered; give the base URL it listens on. Port 0 picks a free one.
 
     ``limits`` bound the open connections, and so do the process's descriptors; those past them are closed unheard.
-    ``lane`` answers simple requests before the application hears of them (``edge.lane``). With ``shares_port`` other
-    processes of this user may listen on the same address, and the kernel deals connections out among them. ``beside``
-    is a bound socket of the file system to listen on, too: for a proxy on this machine, who is met as ``THIS_MACHINE``.
+    ``lane`` answers simple requests before the application hears of them (``edge.lane``); with it, whoever has said
+    nothing yet is kept by the kernel for a second or more, and not counted (``edge.arrivals``). With ``shares_port``
+    other processes of this user may listen on the same address, and the kernel deals connections out among them.
+    ``beside`` is a bound socket of the file system to listen on, too: for a proxy on this machine, who is met as
+    ``THIS_MACHINE``.
 
     Leaving stops listening, lets running requests end for ``DRAIN_S``, then cancels them and lets them clean up for
     ``CANCEL_S``. Only then the application's own clean-up runs.
@@ -122,8 +124,8 @@ async def serve(
 async def _arriving(lanes: Lanes, bound: asyncio.Server) -> AsyncGenerator[None]:
     """Listen where a server is bound, in its place, while the block is entered."""
     arrivals = Arrivals(lanes, [socket.socket(fileno=os.dup(each.fileno())) for each in bound.sockets])
-    arrivals.listen(BACKLOG)
     try:
+        arrivals.listen(BACKLOG)
         yield
     finally:
         await arrivals.close()

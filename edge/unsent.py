@@ -11,6 +11,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+import structlog
+
+log = structlog.stdlib.get_logger()
+
 
 class Outlet(Protocol):
     """What an answer is written to: a transport, or what stands for one."""
@@ -46,8 +50,19 @@ class Unsent:
         """Send all that there is now, in its order."""
         answers, self._answers = self._answers, []
         for outlet, answer, is_last in answers:
-            if outlet.is_closing():  # its client broke off in this very turn; uvloop takes no more for him
-                continue
-            outlet.write(answer)
-            if is_last:
-                outlet.close()
+            try:
+                _send(outlet, answer, is_last=is_last)
+            except Exception:  # of one client, or a defect: it must not keep the others from their answers
+                log.exception("answer.unsent")
+
+
+def _send(outlet: Outlet, answer: bytes, *, is_last: bool) -> None:
+    if outlet.is_closing():  # its client broke off in this very turn; uvloop takes no more for him
+        return
+    try:
+        outlet.write(answer)
+    except Exception:
+        outlet.close()  # lest its client take the next answer for this one
+        raise
+    if is_last:
+        outlet.close()

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from aiohttp import web
 
 from edge.gate import ConnectionLimits
-from edge.lane import LaneRequest
+from edge.lane import PIPELINED_MAX, Lane, LaneRequest
 from edge.server import new_app, serve
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ Dial = Callable[[str], Awaitable["RawClient"]]
 
 ONE = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+STAY = b"GET /-/page HTTP/1.1\r\nHost: x\r\n\r\n"
 PAGE = b"GET /-/page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 DEADLINE_S = 20.0
 CROWD = 100
@@ -77,10 +78,20 @@ async def test_what_the_lane_leaves_to_aiohttp_is_answered_by_it(url: str, dial:
     assert (await ask_once(dial, url, PAGE)).endswith(b"a page")
 
 
-async def test_request_that_comes_in_two_is_answered_when_it_is_whole(url: str, dial: Dial) -> None:
+async def test_request_that_comes_in_two_is_answered_when_it_is_whole(
+    url: str, dial: Dial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+    hear = Lane.data_received
+
+    def noting(lane: Lane, data: bytes) -> None:
+        hear(lane, data)
+        heard.put_nowait(data)
+
+    monkeypatch.setattr(Lane, "data_received", noting)
     client = await dial(url)
     await client.send(LAST[:20])
-    await asyncio.sleep(0)
+    assert await asyncio.wait_for(heard.get(), DEADLINE_S) == LAST[:20]
     await client.send(LAST[20:])
     assert (await client.read_to_end()).startswith(b"HTTP/1.1 302 Found")
 
@@ -93,9 +104,10 @@ async def test_who_says_no_more_is_answered_all_the_same(url: str, dial: Dial) -
         assert (await client.read_to_end()).startswith(b"HTTP/1.1 302 Found")
 
 
-async def test_who_leaves_without_a_word_takes_no_place(url: str, dial: Dial) -> None:
+async def test_who_leaves_within_his_first_word_takes_no_place(url: str, dial: Dial) -> None:
     for _ in range(2):
         for client in [await dial(url) for _ in range(CROWD)]:
+            await client.send(LAST[:1])  # the kernel would not tell of who has said nothing
             client.reset()
     async with asyncio.timeout(DEADLINE_S):
         while not await _is_let_in(dial, url):
@@ -107,6 +119,26 @@ async def _is_let_in(dial: Dial, url: str) -> bool:
     with contextlib.suppress(ConnectionError):
         return bool(await ask_once(dial, url, LAST))
     return False
+
+
+async def test_requests_that_aiohttp_has_no_room_for_are_not_read(dial: Dial) -> None:
+    begun: asyncio.Queue[asyncio.Transport] = asyncio.Queue()
+    may_end = asyncio.Event()
+
+    async def wait(request: web.Request) -> web.Response:
+        begun.put_nowait(cast("asyncio.Transport", request.transport))
+        await may_end.wait()
+        return web.Response(text="a page")
+
+    app = new_app()
+    app.router.add_get("/-/page", wait)
+    async with serve(app, host="127.0.0.1", port=0, lane=answer) as url:
+        client = await dial(url)
+        await client.send(STAY * (2 * PIPELINED_MAX - 1) + PAGE)
+        transport = await asyncio.wait_for(begun.get(), DEADLINE_S)
+        assert not transport.is_reading()
+        may_end.set()
+        assert (await client.read_to_end()).count(b"a page") == 2 * PIPELINED_MAX
 
 
 async def test_who_stays_silent_is_closed_in_time(dial: Dial, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -15,28 +15,60 @@ from edge.arrivals import TAKEN_UP_MAX, Arrivals
 from edge.deadlines import Deadlines
 from edge.gate import ConnectionLimits, Gate
 from edge.lane import Heir, Lanes
+from edge.server import new_app, serve
 
 LAST = b"GET /a.iso HTTP/1.1\r\nHost: dl.example\r\nConnection: close\r\n\r\n"
 ANSWER = b"HTTP/1.1 302 Found\r\n"
 
 
 class Caller:
-    """A connection that waits, with a request on it. ``has_left``: nothing can be sent to it."""
+    """A connection that waits, with a request on it.
 
-    def __init__(self, *, has_left: bool = False) -> None:
-        self.has_left, self.answer, self.is_closed = has_left, b"", False
+    ``fails``: what a write meets; ``room``: how much it takes; ``end_fails``: what the end meets.
+    """
 
-    def recv(self, size: int, _flags: int) -> bytes:
-        return LAST[:size]
+    def __init__(
+        self, *, fails: OSError | None = None, room: int = 1 << 20, end_fails: OSError | None = None, said: bytes = LAST
+    ) -> None:
+        self.fails, self.room, self.end_fails = fails, room, end_fails
+        self.unread, self.answer, self.is_closed = said, b"", False
+
+    def recv(self, size: int, flags: int) -> bytes:
+        said = self.unread[:size]
+        if not flags & socket.MSG_PEEK:
+            self.unread = self.unread[size:]
+        return said
 
     def send(self, data: bytes, _flags: int) -> int:
-        if self.has_left:
-            raise BrokenPipeError
-        self.answer += data
-        return len(data)
+        if self.fails is not None:
+            raise self.fails
+        taken = data[: self.room]
+        self.answer += taken
+        return len(taken)
+
+    def settimeout(self, _seconds: float) -> None: ...
 
     def close(self) -> None:
         self.is_closed = True
+        if self.end_fails is not None:
+            raise self.end_fails
+
+
+class Wire(asyncio.Transport):
+    """A caller's connection, once it has a transport."""
+
+    def __init__(self, caller: Caller) -> None:
+        super().__init__()
+        self.caller = caller
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.caller.answer += data
+
+    def is_closing(self) -> bool:
+        return self.caller.is_closed
+
+    def close(self) -> None:
+        self.caller.is_closed = True
 
 
 class Door:
@@ -66,12 +98,15 @@ class Readers:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._watched: dict[object, tuple[Any, ...]] = {}
+        self.fails: list[OSError] = []
         self.watching = asyncio.Event()
         loop = asyncio.get_running_loop()
         monkeypatch.setattr(loop, "add_reader", self._add)
         monkeypatch.setattr(loop, "remove_reader", self._remove)
 
     def _add(self, fd: object, *callback: object) -> None:
+        if self.fails:
+            raise self.fails.pop()
         self._watched[fd] = callback
         self.watching.set()
 
@@ -120,7 +155,7 @@ async def test_so_many_are_taken_up_in_a_turn_and_the_others_in_the_next(monkeyp
 
 
 async def test_who_left_while_he_waited_or_was_decided_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    gone, well = Caller(has_left=True), Caller()
+    gone, well = Caller(fails=BrokenPipeError()), Caller()
     door, readers = Door([OSError(errno.ECONNABORTED, "gone"), gone, well]), Readers(monkeypatch)
     opened, gate, _ = open_at(door)
     readers.tell(door)
@@ -151,7 +186,8 @@ async def test_server_that_ends_while_it_waits_for_descriptors_stays_closed(monk
     opened, _, _ = open_at(door)
     readers.tell(door)
     await opened.close()
-    await asyncio.sleep(0)
+    for _ in range(2):  # in the first turn a timer is found due, in the second it is run
+        await asyncio.sleep(0)
     assert not readers.tell(door)
 
 
@@ -176,3 +212,148 @@ async def test_server_that_ends_sends_what_it_has_decided_at_the_door(monkeypatc
     assert caller.answer.startswith(ANSWER)
     assert len(gate) == 0
     await opened.close()
+
+
+class Transports:
+    """A loop that gives callers a transport, or fails to, before or after their lane has it."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, fails: Exception | None = None, is_late: bool = False
+    ) -> None:
+        self.fails, self.is_late = fails, is_late
+        self.lanes: list[asyncio.Protocol] = []
+        monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", self._connect)
+
+    async def _connect(self, factory: Callable[[], asyncio.Protocol], caller: Caller) -> None:
+        if self.fails is not None and not self.is_late:
+            raise self.fails
+        self.lanes.append(factory())
+        self.lanes[-1].connection_made(Wire(caller))
+        if self.fails is not None:
+            raise self.fails
+
+
+@pytest.mark.parametrize("trouble", [{"room": 5}, {"fails": BlockingIOError()}])
+async def test_what_there_is_no_room_for_leaves_by_a_transport(
+    trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = Caller(**trouble)
+    door, readers, transports = Door([caller]), Readers(monkeypatch), Transports(monkeypatch)
+    opened, gate, lanes = open_at(door)
+    readers.tell(door)
+    await asyncio.sleep(0)
+    assert len(caller.answer) < len(ANSWER)
+    assert not caller.is_closed
+    await opened.close()
+    (lane,) = transports.lanes
+    lane.data_received(LAST)  # nothing more is heard
+    lanes.unsent.flush()
+    assert caller.answer.startswith(ANSWER)
+    assert caller.answer.count(b"HTTP/1.1") == 1
+    assert caller.answer.endswith(b"Connection: close\r\n\r\n")
+    assert caller.is_closed
+    assert not caller.unread
+    lane.connection_lost(None)
+    assert len(gate) == 0
+    lanes.abort()
+
+
+async def test_whoever_moves_on_is_left_with_all_that_he_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    caller = Caller(said=LAST + LAST)
+    door, readers, transports = Door([caller]), Readers(monkeypatch), Transports(monkeypatch)
+    opened, gate, lanes = open_at(door)
+    readers.tell(door)
+    await opened.close()
+    assert caller.unread == LAST + LAST
+    transports.lanes[0].connection_lost(None)
+    assert len(gate) == 0
+    lanes.abort()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOMEM, "no memory"), RuntimeError("a defect")])
+@pytest.mark.parametrize("is_late", [False, True])
+async def test_who_cannot_be_taken_up_leaves_the_gate_once(
+    error: Exception, is_late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = Caller(said=b"GET /")
+    door, readers = Door([caller]), Readers(monkeypatch)
+    transports = Transports(monkeypatch, fails=error, is_late=is_late)
+    opened, gate, lanes = open_at(door)
+    staying = gate.enter("198.51.100.1")
+    readers.tell(door)
+    await opened.close()
+    for lane in transports.lanes:
+        lane.connection_lost(None)  # as the loop does with what it has connected
+    assert caller.is_closed
+    assert staying is not None
+    assert len(gate) == 1
+    lanes.abort()
+
+
+@pytest.mark.parametrize("trouble", [{"fails": OSError(errno.ENOBUFS, "full")}, {"end_fails": OSError("no end")}])
+async def test_whose_answer_or_end_fails_leaves_the_gate_and_keeps_nobody(
+    trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, well = Caller(**trouble), Caller()
+    door, readers = Door([caller, well]), Readers(monkeypatch)
+    opened, gate, _ = open_at(door)
+    readers.tell(door)
+    await asyncio.sleep(0)
+    assert well.answer.startswith(ANSWER)
+    assert caller.is_closed
+    assert len(gate) == 0
+    await opened.close()
+
+
+async def test_error_that_nobody_knows_does_not_keep_the_loop_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    door, readers = Door([OSError(errno.EINVAL, "odd"), Caller()]), Readers(monkeypatch)
+    opened, _, _ = open_at(door)
+    readers.tell(door)
+    assert not readers.tell(door)
+    assert len(door.waiting) == 1
+    await opened.close()
+
+
+async def test_socket_that_cannot_be_watched_again_is_tried_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals, "RETRY_S", 0.0)
+    door, readers = Door([OSError(errno.EMFILE, "too many")]), Readers(monkeypatch)
+    opened, _, _ = open_at(door)
+    readers.tell(door)
+    readers.fails.append(OSError(errno.ENOMEM, "no memory"))
+    await asyncio.wait_for(readers.watching.wait(), 20)
+    assert not readers.fails
+    assert readers.tell(door)
+    await opened.close()
+
+
+class Bound:
+    """A server that is bound to two sockets."""
+
+    def __init__(self, *sockets: socket.socket) -> None:
+        self.sockets = sockets
+
+    def close(self) -> None:
+        for each in self.sockets:
+            each.close()
+
+
+async def test_server_that_cannot_listen_on_its_second_socket_closes_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, others = socket.socket(), socket.socket(), socket.socket()
+    first.bind(("127.0.0.1", 0))
+    for each in (second, others):
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    second.bind(("127.0.0.1", 0))
+    others.bind(second.getsockname())
+    others.listen()
+
+    async def bound(*_args: object, **_options: object) -> Bound:
+        return Bound(first, second)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_server", bound)
+    address = first.getsockname()
+    with pytest.raises(OSError, match="in use"):
+        async with serve(new_app(), host="127.0.0.1", port=0, lane=lambda _request: ANSWER):
+            pass
+    with socket.socket() as late, pytest.raises(ConnectionRefusedError):
+        late.connect(address)
+    others.close()

@@ -70,10 +70,12 @@ class Caller:
     def __init__(self, said: bytes) -> None:
         self.unread, self.written, self.is_closed = said, b"", False
 
-    def recv(self, size: int, _flags: int) -> bytes:
+    def recv(self, size: int, flags: int) -> bytes:
         if not self.unread:
             raise BlockingIOError
-        said, self.unread = self.unread[:size], self.unread[size:]
+        said = self.unread[:size]
+        if not flags & socket.MSG_PEEK:
+            self.unread = self.unread[size:]
         return said
 
     def send(self, data: bytes, _flags: int) -> int:

@@ -9,10 +9,11 @@ import pytest
 
 from edge.deadlines import Deadlines
 from edge.gate import ConnectionLimits, Gate
-from edge.lane import Heir, Lane, Lanes
+from edge.lane import Heir, Lane, LaneRequest, Lanes
 from edge.unsent import Unsent
 
 REQUEST = b"GET /a.iso HTTP/1.1\r\nHost: dl.example\r\n\r\n"
+LAST = b"GET /b.iso HTTP/1.1\r\nHost: dl.example\r\nConnection: close\r\n\r\n"
 ANSWER = b"HTTP/1.1 302 Found\r\n"
 
 
@@ -77,6 +78,20 @@ async def test_who_has_left_keeps_nobody_from_his_answer() -> None:
     assert bob.written == [("bob", b"2")]
 
 
+async def test_one_that_cannot_be_written_to_is_closed_and_keeps_nobody_from_his_answer() -> None:
+    class Broken(Wire):
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            raise OSError(f"no memory for {len(data)} bytes")
+
+    written: list[tuple[str, bytes]] = []
+    unsent, broken, bob = Unsent(), Broken("ana", written), Wire("bob", written)
+    unsent.add(broken, b"1", is_last=False)
+    unsent.add(bob, b"2", is_last=False)
+    unsent.flush()
+    assert written == [("bob", b"2")]
+    assert broken.closed
+
+
 @pytest.fixture
 async def asked() -> AsyncGenerator[tuple[Lanes, Lane, Wire]]:
     """A connection whose first request was decided in this turn of the loop, and not answered yet."""
@@ -95,6 +110,27 @@ async def asked() -> AsyncGenerator[tuple[Lanes, Lane, Wire]]:
     assert not wire.written
     yield lanes, lane, wire
     lane.connection_lost(None)
+
+
+@pytest.mark.parametrize("more", [REQUEST, b"GET /c HT", b"POST /d HTTP/1.1\r\n\r\n"])
+async def test_nothing_is_heard_after_the_last_request_though_it_is_not_answered_yet(
+    asked: tuple[Lanes, Lane, Wire], more: bytes
+) -> None:
+    lanes, lane, wire = asked
+    heard: list[bytes] = []
+
+    def noting(request: LaneRequest) -> bytes:
+        heard.append(request.target)
+        return ANSWER
+
+    lanes.answer = noting
+    lane.data_received(LAST)
+    lane.data_received(more)
+    assert not wire.closed
+    lanes.unsent.flush()
+    assert heard == [b"/b.iso"]
+    assert len(wire.written) == 2
+    assert wire.closed
 
 
 def is_answered(wire: Wire) -> bool:
