@@ -220,7 +220,7 @@ async def test_log_that_was_imported_elsewhere_is_audited_by_its_messages(entrie
 
 
 async def test_log_whose_beginning_was_cut_off_leaves_decisions_in_doubt_and_none_wrong(entries: list[Entry]) -> None:
-    for cut in range(1, len(entries), 7):
+    for cut in range(1, len(entries)):
         found = await audit(MemorySource(entries[cut:]))
         # A notice is numbered when its batch begins and said later: what was numbered next may stand before the cut.
         assert found.findings.counts.keys() <= {FindingKind.IN_FLIGHT, FindingKind.CUT_OFF}
