@@ -14,7 +14,7 @@ from edge import arrivals
 from edge.arrivals import TAKEN_UP_MAX, Arrivals
 from edge.deadlines import Deadlines
 from edge.gate import ConnectionLimits, Gate
-from edge.lane import Heir, Lanes
+from edge.lane import Heir, LaneRequest, Lanes
 from edge.server import new_app, serve
 
 LAST = b"GET /a.iso HTTP/1.1\r\nHost: dl.example\r\nConnection: close\r\n\r\n"
@@ -233,6 +233,10 @@ class Transports:
             raise self.fails
 
 
+def unheard(request: LaneRequest) -> bytes:
+    raise AssertionError(f"after the last request {request.target!r} was heard")
+
+
 @pytest.mark.parametrize("trouble", [{"room": 5}, {"fails": BlockingIOError()}])
 async def test_what_there_is_no_room_for_leaves_by_a_transport(
     trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -246,7 +250,8 @@ async def test_what_there_is_no_room_for_leaves_by_a_transport(
     assert not caller.is_closed
     await opened.close()
     (lane,) = transports.lanes
-    lane.data_received(LAST)  # nothing more is heard
+    lanes.answer = unheard
+    lane.data_received(LAST)
     lanes.unsent.flush()
     assert caller.answer.startswith(ANSWER)
     assert caller.answer.count(b"HTTP/1.1") == 1
@@ -254,6 +259,20 @@ async def test_what_there_is_no_room_for_leaves_by_a_transport(
     assert caller.is_closed
     assert not caller.unread
     lane.connection_lost(None)
+    assert len(gate) == 0
+    lanes.abort()
+
+
+async def test_server_that_ends_gives_a_transport_to_what_there_is_no_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    caller = Caller(room=5)
+    door, readers, transports = Door([caller]), Readers(monkeypatch), Transports(monkeypatch)
+    opened, gate, lanes = open_at(door)
+    readers.tell(door)
+    await opened.close()
+    lanes.close()
+    assert caller.answer.endswith(b"Connection: close\r\n\r\n")
+    assert caller.is_closed
+    transports.lanes[0].connection_lost(None)
     assert len(gate) == 0
     lanes.abort()
 
