@@ -64,7 +64,7 @@ class Column:
 
 
 class Slots:
-    """An open-addressing table from the hash of a thing to its number: seven to thirteen bytes for each thing.
+    """An open-addressing table from the hash of a thing to its number: 7 to 14 bytes for each of very many things.
 
     The things are elsewhere, by number from 1 on; ``hashes_of`` gives the hashes of some that are in the table. To find
     a thing: begin at ``hash & mask``, go on by ones, end at a cell of 0.

@@ -102,7 +102,8 @@ class Contents:
     def gather(self, sha256s: set[Digest], bit: int) -> set[Digest]:
         """Take note that a mirror holds contents, to be put together with what other mirrors tell of the same ones.
 
-        Nobody may ask who holds what until all is settled. Gives those that were not gathered of this mirror before.
+        Nobody may ask who holds what until all is settled: a content has no number for being gathered. Gives those
+        that were not gathered of this mirror before.
         """
         known = self._gathered.get(bit)
         if known is None:
@@ -122,14 +123,13 @@ class Contents:
         settle, need = self._settle, self.need
         return [(sha256, held) for sha256, bits in holders.items() if (held := settle(need(sha256), bits))]
 
-    def settle_one(self, sha256: Digest) -> int:
-        """Note what was gathered of one content; give the mirrors that held it already."""
-        bits = 0
-        for bit, sha256s in self._gathered.items():
-            if sha256 in sha256s:
-                sha256s.remove(sha256)
-                bits |= bit
-        return self._settle(self.need(sha256), bits) if bits else 0
+    def ungather(self, sha256: Digest, bit: int) -> bool:
+        """Take back that a mirror holds a content, where that was gathered; tell whether it was."""
+        sha256s = self._gathered.get(bit)
+        if sha256s is None or sha256 not in sha256s:
+            return False
+        sha256s.remove(sha256)
+        return True
 
     def release(self, number: int, bit: int) -> bool:
         """Note that a mirror holds a content no more; tell whether that is new."""
@@ -242,11 +242,7 @@ class Contents:
         return number
 
     def _drop_if_idle(self, number: int) -> None:
-        if self.held.cells[number] or self.uses.cells[number]:
-            return
-        if self._gathered:
-            self.settle_one(self.digest(number))
-        if not self.held.cells[number]:
+        if not self.held.cells[number] and not self.uses.cells[number]:
             self._lately.pop(self.digest(number), None)
             self._slots.drop(number)
             self._free.append(number)

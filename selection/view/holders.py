@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from selection.view.columns import Slots
 
 # A file comes to its mirrors one by one, each with an order of its own: most sets that it goes through are there for a
-# moment. So the table, which takes a tenth of a dict's memory, has only the sets that stay.
+# moment. So into the table, which takes a tenth of a dict's memory, come only the sets that stay.
 IDLE_MAX: Final = 1024  # sets that nothing uses and that are kept, since they may come again; some 100 bytes each
 LATELY_MAX: Final = 4096  # sets that are found at once
 
@@ -54,7 +54,7 @@ class HolderSets:
 
     def dump(self) -> HolderSetsDump:
         """Give the sets and the use that is made of each, as ``load`` takes them."""
-        self._settle()
+        self._sift()
         values = [value.to_bytes((value.bit_length() + 7) // 8, "little") for value in self.values]
         return values, array("I", self.uses).tobytes()
 
@@ -71,7 +71,7 @@ class HolderSets:
         if not value:
             return 0
         if len(self._lately) >= LATELY_MAX:
-            self._settle()
+            self._sift()
             self._lately.clear()
         number = self._lately[value] = self._find(value) or self._begin(value)
         return number
@@ -101,9 +101,9 @@ class HolderSets:
     def _leave_idle(self, number: int) -> None:
         self._idle.append(number)
         if len(self._idle) > IDLE_MAX:
-            self._settle()
+            self._sift()
 
-    def _settle(self) -> None:
+    def _sift(self) -> None:
         """Put the sets that stay into the table, and let go of those that nothing uses."""
         for number in self._young:
             if self.uses[number]:

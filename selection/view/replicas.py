@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from itertools import chain
-from typing import Final, cast
+from typing import Final
 
 from msgspec import Struct
 
@@ -122,12 +122,9 @@ class Replicas:
         Of facts about one content the last holds. What the mirror has is gathered: ``settle`` it before anybody asks.
         """
         told.folded = first + len(facts) - 1
-        sha256s = [fact.sha256 for fact in facts]
-        held = {*sha256s}
-        for at in _losses_in(facts):
-            if (sha256 := sha256s[at]) not in sha256s[at + 1 :]:
-                self._lose(told, cast("ReplicaLost", facts[at]), first + at)
-                held.discard(sha256)
+        held = {fact.sha256 for fact in facts}
+        if any(issubclass(kind, ReplicaLost) for kind in {*map(type, facts)}):
+            held -= self._lose_all(told, facts, first)
         for reasons in (told.losses, told.declined):
             for sha256 in reasons.keys() & held if reasons else ():
                 del reasons[sha256]
@@ -248,6 +245,18 @@ class Replicas:
                     contents.release(content, told.bit)
             told.copies = len(listed)
 
+    def _lose_all(self, told: Told, facts: Sequence[ReplicaReady | ReplicaLost], first: int) -> set[Digest]:
+        """Fold what is lost in the end of some facts, and give it; reasons are kept and forgotten as one by one."""
+        for sequence, fact in enumerate(facts, first):
+            _forget_reasons(told, fact.sha256, sequence)
+            if isinstance(fact, ReplicaLost):
+                _explain(told, fact, sequence)
+        last = {fact.sha256: fact for fact in facts}
+        lost = {sha256 for sha256, fact in last.items() if isinstance(fact, ReplicaLost)}
+        for sha256 in lost:
+            self._release(told, sha256)
+        return lost
+
     def _lose(self, told: Told, event: ReplicaLost, sequence: int) -> None:
         _forget_reasons(told, event.sha256, sequence)
         _explain(told, event, sequence)
@@ -259,11 +268,11 @@ class Replicas:
             self._mark(told, hash(sha256))
 
     def _release(self, told: Told, sha256: Digest) -> None:
-        self._uncount(sha256, self._contents.settle_one(sha256))
+        if self._contents.ungather(sha256, told.bit):
+            self._uncount(sha256, told.bit)
         content = self._contents.find(sha256)
         if content and self._contents.release(content, told.bit):
-            told.copies -= 1
-            self._mark(told, -hash(sha256))
+            self._uncount(sha256, told.bit)
 
     def _uncount(self, sha256: Digest, mirrors: int) -> None:
         """Take back that one more copy, of this content, was counted at each of these mirrors."""
@@ -297,12 +306,6 @@ def _is_news(told: Told, sha256: Digest, sequence: int, track: SequenceTrack) ->
     """Tell whether a fact is newer than what is known of the content, and not too late to be compared with it."""
     known = max(told.as_of, told.since.get(sha256, 0) >> 1)
     return sequence > known and sequence > track.last - LATE_MAX
-
-
-def _losses_in(facts: Sequence[ReplicaReady | ReplicaLost]) -> list[int]:
-    """Give where losses stand among some facts; mostly there are few kinds of facts, and few losses."""
-    kinds = {kind for kind in {*map(type, facts)} if issubclass(kind, ReplicaLost)}
-    return [at for at, fact in enumerate(facts) if type(fact) in kinds] if kinds else []
 
 
 def _pending_weight(told: Told) -> int:

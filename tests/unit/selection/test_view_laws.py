@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
@@ -17,19 +19,24 @@ from events.proven import ProvenReader
 from events.schemas import (
     Access,
     CatalogueRestated,
+    DeclineReason,
+    DownloadsReported,
     FilePublished,
     FileWithdrawn,
     InventoryAnnounced,
     LogOpened,
     LossReason,
+    MirrorInvited,
     MirrorLeft,
     MirrorWentOffline,
+    ReplicaDeclined,
     ReplicaLost,
     ReplicaReady,
     SubscriptionGranted,
     SubscriptionRevoked,
 )
 from selection.view.fleet import FleetView
+from selection.view.folding import FOLDED
 from selection.view.snapshot import dump, load
 
 if TYPE_CHECKING:
@@ -40,9 +47,12 @@ PATHS = ("a.iso", "b.iso")
 BODIES = ("one", "two", "three")
 CHANNELS = ("iso", "beta")
 REPETITIONS_MAX = 2
+BATCH_MAX = 60  # more than half of a history, as drawn here
+WAITS = (0, 0, 0, 0, 0, 10)  # after how many more events one arrives
 
 ANA = MirrorName("ana")
 READER = ProvenReader()
+READER_OF_FOLDED = ProvenReader(FOLDED)
 METADATA = Tag("metadata")
 
 
@@ -97,9 +107,13 @@ ACTIONS = st.lists(
                 "ready",
                 "ready",
                 "lost",
+                "lost",
+                "decline",
                 "inventory",
                 "inventory",
                 "load",
+                "invite",
+                "report downloads",
                 "log opened",
                 "restate",
                 "master reset",
@@ -225,6 +239,18 @@ class Teller:
         self.story.mirror(mirror, event)
         self.oracle.holds.setdefault(mirror, set()).discard(body)
 
+    def decline(self, mirror: str, path: str, body: Digest, _channel: str) -> None:
+        event = ReplicaDeclined(
+            mirror=MirrorName(mirror),
+            sha256=body,
+            path=FilePath(path),
+            generation=1,
+            reason=DeclineReason.DISK_FULL,
+            detail="",
+            retry_after_s=1.0,
+        )
+        self.story.mirror(mirror, event)
+
     def inventory(self, mirror: str, _path: str, body: Digest, _channel: str) -> None:
         """It may contradict what was said before: a disk was exchanged."""
         held = [body, self.content("kept")]
@@ -240,6 +266,13 @@ class Teller:
         active = self.story.numbers[load_source(MirrorName(mirror)), 0] + 1
         self.story.load(mirror, active=active)
         self.oracle.loads[mirror] = active
+
+    def invite(self, mirror: str, _path: str, _body: Digest, channel: str) -> None:
+        event = MirrorInvited(mirror=MirrorName(mirror), channels=(ChannelName(channel),), expires_at_ns=1)
+        self.story.master(event)
+
+    def report_downloads(self, mirror: str, _path: str, _body: Digest, _channel: str) -> None:
+        self.story.mirror(mirror, DownloadsReported(mirror=MirrorName(mirror), downloads=()))
 
     def log_opened(self, _mirror: str, _path: str, _body: Digest, _channel: str) -> None:
         self.story.master(LogOpened(generation=2))
@@ -351,18 +384,28 @@ def test_whole_history_leaves_no_event_missing(data: st.DataObject, kit: Kit) ->
     assert kit.view_of(history.arrived).missing_events() == {}
 
 
+def named(view: FleetView, bits: int) -> list[MirrorName]:
+    """The mirrors of a bit set by name: two views may number them differently."""
+    return sorted(mirror.name for mirror in view.parts.roster.known() if bits >> mirror.number & 1)
+
+
 def seen(view: FleetView, kit: Kit) -> object:
     """All that anybody can ask of a view, but load reports: those are no part of the log."""
     found = found_in(view)
     found.loads.clear()
     bodies = [kit.content(body) for body in (*BODIES, "kept")]
-    files = [(replace(file, number=0), view.servers(file), view.digests(file)) for file in view.catalogue.files()]
+    files = [
+        (replace(file, number=0), named(view, view.servers(file)), view.digests(file))
+        for file in view.catalogue.files()
+    ]
     mirrors = [(mirror.profile, mirror.ruled, mirror.opening, view.copies(mirror)) for mirror in view.mirrors()]
     return (
         found,
         to_builtins((files, mirrors)),  # a twin of a struct is equal to twins alone
-        [(view.holders(body), [view.loss(mirror, body) for mirror in view.mirrors()]) for body in bodies],
-        [view.metadata_holders(ChannelName(channel), {METADATA}) for channel in CHANNELS],
+        [(named(view, view.holders(body)), [view.loss(mirror, body) for mirror in view.mirrors()]) for body in bodies],
+        [to_builtins([view.declined(mirror, body) for mirror in view.mirrors()]) for body in bodies],
+        [named(view, view.metadata_holders(ChannelName(channel), {METADATA})) for channel in CHANNELS],
+        len(view.catalogue.withdrawn),
         view.missing_events(),
         view.log_generation,
     )
@@ -376,6 +419,38 @@ def test_snapshot_and_the_tail_of_the_log_make_the_view_that_the_whole_log_makes
     view = load(dump(kit.view_of(arrived[:cut])))
     for envelope in arrived[cut:]:
         view.apply(READER.decode(encode(envelope)), heard_s=0.0)
+    assert seen(view, kit) == seen(kit.view_of(arrived), kit)
+
+
+def in_batches(said: Sequence[Envelope], sizes: Sequence[int]) -> Iterator[Sequence[Envelope]]:
+    """The same, cut into pieces of these sizes, again and again."""
+    start = 0
+    for size in cycle(sizes):
+        if start >= len(said):
+            return
+        yield said[start : start + size]
+        start += size
+
+
+@st.composite
+def arrivals(draw: st.DrawFn, kit: Kit) -> list[Envelope]:
+    """A history as it was said, with some of it late, or in any order with repetitions."""
+    history = draw(histories(kit))
+    said = history.said
+    waits = draw(st.lists(st.sampled_from(WAITS), min_size=len(said), max_size=len(said)))
+    late = [said[at] for at in sorted(range(len(said)), key=lambda at: at + waits[at])]
+    return draw(st.sampled_from([said, late, history.arrived]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), sizes=st.lists(st.integers(1, BATCH_MAX), min_size=1, max_size=5))
+def test_batches_make_the_view_that_single_events_make_of_any_history(
+    data: st.DataObject, sizes: list[int], kit: Kit
+) -> None:
+    arrived = data.draw(arrivals(kit))
+    view = FleetView()
+    for batch in in_batches(arrived, sizes):
+        view.apply_all(READER_OF_FOLDED.decode_all([encode(envelope) for envelope in batch]))
     assert seen(view, kit) == seen(kit.view_of(arrived), kit)
 
 
