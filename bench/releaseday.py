@@ -192,7 +192,7 @@ class _Stage:
         assert file is not None  # noqa: S101 - it is never withdrawn
         asking = Visitor(visitor.address, visitor.place, asked_not=visitor.asked_not)
         selector.reservations.expire(self.now_s)
-        mirror = selector.policy.pick(file, asking, now_s=self.now_s, rng=self.rng).mirror
+        mirror = selector.policy.choose(file, asking, 0, now_s=self.now_s, rng=self.rng).mirror
         visitor.hops += 1
         self.longest_way = max(self.longest_way, visitor.hops)
         if mirror is None:

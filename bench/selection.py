@@ -1,15 +1,16 @@
 """What choosing a mirror costs, alone: no HTTP, no grant, no events.
 
 Fleets of 10 to 10,000 mirrors all over the world, half of their slots taken; files that 13 of them hold (sparse), or
-half of them, each file by others, or all (dense); visitors from random places whose rankings were prepared. Each pick
-is followed by a reservation and now and then by a load report, so that what is kept has to be brought up to date, as in
-life. A redirect names other mirrors, too: what a choice with those costs is told beside the pick.
+half of them, each file by others, or all (dense); visitors from random places whose rankings were prepared. Each
+choice is followed by a reservation and now and then by a load report, so that what is kept has to be brought up to
+date, as in life. A pick is a choice without other mirrors, which the goals are for; a redirect names others, too: what
+its choice takes is told beside the pick.
 
-The mean is processor time, of rounds of picks less the same without them; the least of some counts, since others on the
-machine can only add to it. For percentiles single picks are timed, and after each the same work is done: those rounds
-count in which that was quickest, whatever the picks took, and what its 99th percentile exceeds its median by is noise.
-What a ranking costs that is not there yet, of 13 mirrors alone and of all, and how much memory rankings take when there
-are more places than fit, is told beside it.
+The mean is processor time, of rounds of choices less the same without them; the least of some counts, since others on
+the machine can only add to it. For percentiles single choices are timed, and after each the same work is done: those
+rounds count in which that was quickest, whatever the choices took, and what its 99th percentile exceeds its median by
+is noise. What a ranking costs that is not there yet, of 13 mirrors alone and of all, and how much memory rankings take
+when there are more places than fit, is told beside it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 from bench.made_fleet import NOW_S, SIZE_BYTES, MadeFleet, drawn_place, drawn_profile, file_path, mirror_name
 from bench.verdict import Verdict
@@ -48,7 +49,7 @@ SELECTOR: Final = SelectorName("bench")
 RULES: Final = Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3)
 ROUNDS: Final = 60
 QUIET_ROUNDS: Final = 15
-PICKS: Final = 400  # in each round
+CHOICES: Final = 400  # in each round
 WARM_ROUNDS: Final = 10
 MEANS: Final = 20  # of which the least counts: others can only add to it
 REPORT_EVERY: Final = 20  # picks: of a thousand visitors a second, fifty reports
@@ -58,6 +59,8 @@ MEAN_GOAL_US: Final = 6.0
 P99_GOAL_US: Final = 15.0
 MEMORY_SLACK: Final = 1.25  # what Python keeps beside the objects that are counted
 SEED: Final = 4
+
+_Choose: TypeAlias = Callable[[PublishedFile, Visitor], Mirror | None]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,18 +98,17 @@ class Site:
 
 @dataclass(slots=True)
 class Round:
-    """What single picks took, and the work that is always the same, in microseconds."""
+    """What single choices took, and the work that is always the same, in microseconds."""
 
-    picks: list[float] = field(default_factory=list[float])
+    choices: list[float] = field(default_factory=list[float])
     same: list[float] = field(default_factory=list[float])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What picks cost, in microseconds; ``others_us``: the mean where other mirrors are named, too."""
+    """What choices cost, in microseconds."""
 
     mean_us: float
-    others_us: float
     median_us: float
     p99_us: float
     noise_us: float
@@ -114,16 +116,15 @@ class Figures:
 
 async def measure() -> tuple[Verdict, ...]:
     """Measure all fleets and both kinds of files; judge the dearest."""
-    print(f"{'mirrors':>8} {'held by':>8} {'mean':>7} {'p50':>7} {'p99':>7} {'noise':>7} {'others':>7}  us a pick")
+    columns = f"{'mean':>7} {'p50':>7} {'p99':>7} {'noise':>7}"
+    print(f"{'mirrors':>8} {'held by':>8} {columns}  us a pick {columns}  with others")
     found: list[Figures] = []
     for mirrors in FLEETS:
         for replicas in sorted({min(SPARSE_REPLICAS, mirrors), mirrors // 2, mirrors}):
-            figures = _measured(mirrors, replicas)
-            found.append(figures)
-            print(
-                f"{mirrors:>8} {replicas:>8} {figures.mean_us:>7.2f} {figures.median_us:>7.2f} "
-                f"{figures.p99_us:>7.2f} {figures.noise_us:>7.2f} {figures.others_us:>7.2f}"
-            )
+            site = _site(mirrors, replicas)
+            picks, with_others = _measured(site, 0), _measured(site, LINKS_MAX)
+            found.append(picks)
+            print(f"{mirrors:>8} {replicas:>8} {_row(picks)}            {_row(with_others)}")
     _tell_of_rankings()
     return (
         Verdict(name="a pick, mean", figure=max(each.mean_us for each in found), goal=MEAN_GOAL_US, unit="us"),
@@ -142,48 +143,52 @@ async def measure() -> tuple[Verdict, ...]:
     )
 
 
-def _measured(mirrors: int, replicas: int) -> Figures:
+def _row(figures: Figures) -> str:
+    return f"{figures.mean_us:>7.2f} {figures.median_us:>7.2f} {figures.p99_us:>7.2f} {figures.noise_us:>7.2f}"
+
+
+def _site(mirrors: int, replicas: int) -> Site:
     rng = Random(SEED)  # noqa: S311 - the same fleet and visitors each time
     fleet = MadeFleet(mirrors=mirrors, files=FILES, replicas=replicas, rng=rng)
     fleet.tell()
     visitors = [Visitor(IPv4Address(rng.getrandbits(32)), drawn_place(rng)) for _ in range(PLACES)]
-    site = Site(fleet=fleet, rng=rng, visitors=visitors)
+    return Site(fleet=fleet, rng=rng, visitors=visitors)
+
+
+def _measured(site: Site, others: int) -> Figures:
+    """Measure choices with so many other mirrors, by a policy of their own."""
     policy = site.policy()
-    for visitor in visitors:
+    for visitor in site.visitors:
         policy.expect(visitor.place)
     while policy.prepare(now_s=NOW_S):
         pass
-    for _ in range(WARM_ROUNDS):
-        _one_round(site, policy)  # makes what is drawn by
-    gc.collect()
-    gc.freeze()  # or the collector looks at the whole fleet now and then
-    rounds = sorted((_one_round(site, policy) for _ in range(ROUNDS)), key=lambda each: sum(each.same))[:QUIET_ROUNDS]
-    picks = sorted(taken for each in rounds for taken in each.picks)
-    same = sorted(taken for each in rounds for taken in each.same)
-    clock_us = _clock_us()
-
-    def pick(file: PublishedFile, visitor: Visitor) -> Mirror | None:
-        return policy.pick(file, visitor, now_s=NOW_S, rng=rng).mirror
 
     def choose(file: PublishedFile, visitor: Visitor) -> Mirror | None:
-        return policy.choose(file, visitor, LINKS_MAX, now_s=NOW_S, rng=rng).mirror
+        return policy.choose(file, visitor, others, now_s=NOW_S, rng=site.rng).mirror
 
+    for _ in range(WARM_ROUNDS):
+        _one_round(site, choose)  # makes what is drawn by
+    gc.collect()
+    gc.freeze()  # or the collector looks at the whole fleet now and then
+    rounds = sorted((_one_round(site, choose) for _ in range(ROUNDS)), key=lambda each: sum(each.same))[:QUIET_ROUNDS]
+    choices = sorted(taken for each in rounds for taken in each.choices)
+    same = sorted(taken for each in rounds for taken in each.same)
+    clock_us = _clock_us()
     return Figures(
-        mean_us=min(_mean_us(site, pick) for _ in range(MEANS)),
-        others_us=min(_mean_us(site, choose) for _ in range(MEANS)),
-        median_us=statistics.median(picks) - clock_us,
-        p99_us=_p99(picks) - clock_us,
+        mean_us=min(_mean_us(site, choose) for _ in range(MEANS)),
+        median_us=statistics.median(choices) - clock_us,
+        p99_us=_p99(choices) - clock_us,
         noise_us=_p99(same) - statistics.median(same),
     )
 
 
-def _mean_us(site: Site, pick: Callable[[PublishedFile, Visitor], Mirror | None]) -> float:
-    """Give the processor time of a pick on the average: of a life with picks, less that of the same life without."""
+def _mean_us(site: Site, choose: _Choose) -> float:
+    """Give the processor time of a choice on the average: of a life with choices, less that of the same without."""
     picked: list[int] = []
     begun_ns = time.thread_time_ns()
-    for _ in range(PICKS):
+    for _ in range(CHOICES):
         file, visitor = site.question()
-        mirror = pick(file, visitor)
+        mirror = choose(file, visitor)
         picked.append(mirror.number if mirror else 0)
         site.live_on(picked[-1])
     between_ns = time.thread_time_ns()
@@ -191,23 +196,23 @@ def _mean_us(site: Site, pick: Callable[[PublishedFile, Visitor], Mirror | None]
         site.question()
         site.live_on(number)
     ended_ns = time.thread_time_ns()
-    return ((between_ns - begun_ns) - (ended_ns - between_ns)) / PICKS / 1000
+    return ((between_ns - begun_ns) - (ended_ns - between_ns)) / CHOICES / 1000
 
 
-def _one_round(site: Site, policy: Policy) -> Round:
-    """Take the time of each pick, by the wall: to ask for that of the processor takes as long as a pick."""
+def _one_round(site: Site, choose: _Choose) -> Round:
+    """Take the time of each choice, by the wall: to ask for that of the processor takes as long as a choice."""
     taken = Round()
-    for _ in range(PICKS):
+    for _ in range(CHOICES):
         file, visitor = site.question()
         before_ns = time.perf_counter_ns()
-        mirror = policy.pick(file, visitor, now_s=NOW_S, rng=site.rng).mirror
+        mirror = choose(file, visitor)
         between_ns = time.perf_counter_ns()
         _work()
         after_ns = time.perf_counter_ns()
-        taken.picks.append((between_ns - before_ns) / 1000)
+        taken.choices.append((between_ns - before_ns) / 1000)
         taken.same.append((after_ns - between_ns) / 1000)
         if mirror is None:
-            raise RuntimeError("nobody was picked of a fleet that is half idle")
+            raise RuntimeError("nobody was chosen of a fleet that is half idle")
         site.live_on(mirror.number)
     return taken
 

@@ -82,7 +82,10 @@ def token_for(grant: Grant, mirror: MirrorName, keys: Keys) -> str:
     return mint(grant, mirror=mirror, key=keys.of(mirror, grant.key_epoch))
 
 
-Given: TypeAlias = tuple[Visit, int, int, str]  # to whom leave was given, begin and finish by when, his own trace
+# Leave that was given: the visit, until when the download may begin, until when it may end (both Unix seconds), and the
+# trace that it belongs to, empty where its visitor brought none. A bare tuple, since one is made for each redirect: a
+# named one takes several times as long.
+Given: TypeAlias = tuple[Visit, int, int, str]
 
 # A notice of ours: what it says was checked when it came into the view, and need not be again. To give its fields by
 # place takes a third of the time.

@@ -55,14 +55,6 @@ class Picker:
         number = draw_ordered(few, self._weights, dice) if few else self._draw(answer.many, ranking, dice)
         return number if self._eligible.can_serve(number, size_bytes) else NOBODY
 
-    def draw_few(self, question: Question, ranking: Ranking, dice: Dice, size_bytes: int) -> int:
-        """Do the same where few can be sent the visitor, without an answer; nobody, too, where they are many."""
-        for numbers in question.few:
-            if few := ranking.nearest_of(numbers):
-                number = draw_ordered(few, self._weights, dice)
-                return number if self._eligible.can_serve(number, size_bytes) else NOBODY
-        return NOBODY
-
     def answer(self, ranking: Ranking, question: Question) -> Answer:
         """Give what does not depend on the dice, as it was found before or anew; what is asked again is kept."""
         answer = ranking.answers.get(question)

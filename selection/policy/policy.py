@@ -10,14 +10,14 @@ the whole file; whoever spares what is left comes after all others. 6. distance:
 ring by ring (``selection.policy.atlas``); among near-equals the dice fall by free slots times the site's weight, and
 for metadata the visitor has always the same (``selection.policy.sticky``).
 
-``pick`` is asked for each visitor and costs some microseconds whatever the size of the fleet: the criteria 3 to 5 are
+``choose`` is asked for each visitor and costs some microseconds whatever the size of the fleet: the criteria 3 to 5 are
 bit sets that are kept up to date, the order of a place is made once. ``explain`` asks every mirror every criterion.
-What ``pick`` gives is always of ``explain``'s first group, and its frequencies are those of ``explain``'s draw.
+What ``choose`` gives is always of ``explain``'s first group, and its frequencies are those of ``explain``'s draw.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
@@ -45,15 +45,11 @@ from selection.view.fleet import FleetView
 from selection.view.roster import Mirror
 
 
-class Pick(NamedTuple):
-    """Where a visitor is to be sent: to a mirror, or, without one, to the master. Without ``access`` nowhere."""
-
-    access: bool
-    mirror: Mirror | None
-
-
 class Offer(Struct, frozen=True, gc=False):
-    """A pick, and the best mirrors besides it, best first: where else the visitor may have the file."""
+    """Where a visitor is to be sent: to a mirror, or, without one, to the master. Without ``access`` nowhere.
+
+    ``others`` are the best mirrors besides it, best first: where else he may have the file.
+    """
 
     access: bool
     mirror: Mirror | None
@@ -88,7 +84,7 @@ class Policy:
         return Standing(self._view, self._reservations, self._rules, now_s)
 
     def choose(self, file: PublishedFile, visitor: Visitor, count: int, *, now_s: float, rng: Rng) -> Offer:
-        """Choose a mirror and up to ``count`` others: what ``pick`` and ``others`` give, for little more than one."""
+        """Choose a mirror of the first group of ``explain``, and up to ``count`` others, fast and without reasons."""
         if file.access.networks and not has_access(file.access, visitor.address):
             return _NO_ACCESS
         question, ranking = self._asked(file, visitor, count, now_s)
@@ -100,18 +96,6 @@ class Policy:
             number = self._drawn(question, ranking, file, visitor, rng)
         mirror = None if number == NOBODY else self._view.by_number(number)
         return Offer(True, mirror, self._besides(answer, number, count))  # noqa: FBT003 - a keyword costs as much as an "&"
-
-    def pick(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Rng) -> Pick:
-        """Choose a mirror for a visitor, fast and without reasons: one of the first group of ``explain``."""
-        if file.access.networks and not has_access(file.access, visitor.address):
-            return Pick(access=False, mirror=None)
-        question, ranking = self._asked(file, visitor, 0, now_s)
-        number = NOBODY
-        if question.few and not file.tags:
-            number = self._picker.draw_few(question, ranking, rng.random, file.size_bytes)
-        if number == NOBODY:
-            number = self._drawn(question, ranking, file, visitor, rng)
-        return Pick(True, None if number == NOBODY else self._view.by_number(number))  # noqa: FBT003 - a keyword costs as much as an "&"
 
     def explain(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Rng) -> Choice:
         """Choose a mirror for a visitor, and say for each other one why it is not that."""

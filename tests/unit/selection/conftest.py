@@ -282,7 +282,7 @@ class Question:
 
     def picked(self, policy: Policy | None = None) -> MirrorName | None:
         policy = policy or self.policy()
-        mirror = policy.pick(self.published(), self.visitor, now_s=self.now_s, rng=self.dice()).mirror
+        mirror = policy.choose(self.published(), self.visitor, 0, now_s=self.now_s, rng=self.dice()).mirror
         return mirror and mirror.name
 
     def reason(self, mirror: str) -> str:

@@ -195,9 +195,7 @@ class Life:
             self.policy.reserve(mirror, selector=OWN, sequence=self.sequence, size_bytes=1000, expires_s=expires_s)
 
     def ask(self, policy: Policy, path: str, visitor: Visitor, *, seed: int) -> MirrorName | None:
-        file = self.view.file(FilePath(path))
-        assert file is not None
-        mirror = policy.pick(file, visitor, now_s=self.now_s, rng=Random(seed)).mirror  # noqa: S311 - dice of a test
+        mirror = self.offer(policy, path, visitor, 0, seed=seed).mirror
         return mirror and mirror.name
 
     def offer(self, policy: Policy, path: str, visitor: Visitor, count: int = len(NAMES), *, seed: int = 0) -> Offer:
@@ -438,7 +436,7 @@ def test_near_equals_are_picked_as_often_as_their_free_slots_and_weights_say(kit
     policy, rng = question.policy(), Random(1)  # noqa: S311 - dice of a test
     chosen: Counter[str] = Counter()
     for _ in range(20_000):
-        mirror = policy.pick(question.published(), question.visitor, now_s=0.0, rng=rng).mirror
+        mirror = policy.choose(question.published(), question.visitor, 5, now_s=0.0, rng=rng).mirror
         assert mirror is not None
         chosen[mirror.name] += 1
     total = 60 + 30 + 10 * (count - 2)
@@ -460,8 +458,9 @@ def test_frequencies_follow_the_load_where_weights_rise_past_what_the_table_was_
     policy, rng = question.policy(), Random(1)  # noqa: S311 - dice of a test
 
     def share_of_first() -> float:
-        picks = [policy.pick(question.published(), question.visitor, now_s=0.0, rng=rng).mirror for _ in range(6000)]
-        return sum(mirror is not None and mirror.name == "m00" for mirror in picks) / len(picks)
+        asked = question.published(), question.visitor
+        chosen = [policy.choose(*asked, 5, now_s=0.0, rng=rng).mirror for _ in range(6000)]
+        return sum(mirror is not None and mirror.name == "m00" for mirror in chosen) / len(chosen)
 
     assert share_of_first() == pytest.approx(1 / 30, rel=0.25)
     story.load("m00", slots=200, active=58)

@@ -341,7 +341,7 @@ def test_mirrors_that_had_their_share_are_told(story: Story) -> None:
     site.view.apply(story.said[-1], heard_s=0.0)
     visitor = Visitor(ip_address("2001:db8::1"))
     for _ in range(3):
-        site.policy.pick(site.file, visitor, now_s=0.0, rng=_Rng())
+        site.policy.choose(site.file, visitor, 0, now_s=0.0, rng=_Rng())
         site.policy.sent(site.view.mirror(MirrorName("ana")), visitor, now_s=0.0)
     site.decide("bob")
     site.recorder.flush()
