@@ -7,8 +7,9 @@ logs:
 - Of a site that publishes: files block by block, in the catalogue and a channel; all mirrors fetch them at once, each
   in its own order and at its own pace, lose some and fetch them again, report their load, and tell their inventory at
   the end. Of a hundred events 82 tell of a copy and 12 of a publication. An inventory page of 1,000 contents is one.
-- Of visitors, a hundred a second for 50 mirrors: the selector's notices of one grant each, its records of ten decisions
-  each, and the mirrors' reports of some downloads. A view has no use for any of it but for the numbers.
+- Of visitors for 50 mirrors: for each ten, ten notices of one grant each, a record of ten decisions, and the mirrors'
+  reports of some downloads. So it is where few come; a selector that has more than fifty a second puts several into a
+  notice, which is one event. A view has no use for any of it but for the numbers.
 
 They are read one by one by the decoder that validates, as for what comes from the broker, and a thousand at once as
 proven bytes, as for what comes from the archive. Replay is reckoned from the events that were timed, in proportion to

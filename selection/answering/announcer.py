@@ -24,7 +24,8 @@ from selection.answering.echoes import Echoes
 from selection.answering.granting import Given
 from selection.answering.waiting import Waiting
 
-# Some seconds of a release day's redirects, 50 MB. The notices are for slots and the audit; the token is enough.
+# Some seconds of a release day's redirects, 50 MB; decisions that wait are counted with them. The notices are for slots
+# and the audit; the token is enough.
 WAITING_MAX: Final = 50_000
 # A message costs a selector as much as ten redirects, whatever is in it: so fifty a second, and in a fleet of a
 # thousand each mirror has one in twenty seconds. What tells a mirror of its visitor in time is the token. Two at once
@@ -33,7 +34,7 @@ TURN_S: Final = 0.04
 BATCHES_PER_TURN: Final = 2
 TURNS_PER_ROUND: Final = 3  # so a batch gathers for a tenth of a second: a visitor takes as long to follow his link
 # Decisions in records: what mirrors must know goes before what auditors want to. Records wait for nothing but the
-# broker, while the grants of a large fleet gather for long.
+# broker, while the grants of a large fleet gather for long, and take none of this room: both together are 75,000.
 RECORDS_WAITING_MAX: Final = 25_000
 LAST_WORDS_S: Final = 2.0  # a healthy broker takes them in milliseconds; a stop must not wait for another
 _NS_PER_US: Final = 1000
