@@ -39,6 +39,8 @@ def told(story: Story, rng: Random, turns: int) -> None:
                 story.lost(name, body)
             case 2:
                 story.inventory(name, [f"{rng.randrange(12)}.iso" for _ in range(5)], page_size=3)
+            case 5:
+                story.online(name)
             case _:
                 story.ready(name, body)
 
@@ -67,6 +69,7 @@ def test_batches_make_the_view_that_single_events_make(
         singly = kit.view_of(said)
         for start in range(0, len(said), size):
             together.apply_all(READER.decode_all([encode(each) for each in said[start : start + size]]))
+            marks(together)  # one that was never asked for is not kept up
     assert list(differences(singly, together)) == []
     for mirror in singly.mirrors():
         assert together.copies(together.mirror(mirror.name)) == singly.copies(mirror)
