@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.codec import encode
+from events.envelope import MASTER_SOURCE
 from events.names import FilePath, MirrorName
 from events.proven import ProvenReader
-from events.schemas import EVENT_TYPES, CatalogueRestated, MirrorInvited
+from events.schemas import EVENT_TYPES, CatalogueRestated, DeclineReason, MirrorInvited, ReplicaDeclined
 from selection.view.differences import differences
 from selection.view.fleet import FleetView
 from selection.view.folding import FOLDED, SAYS_NOTHING, TOGETHER_MIN, Folding
@@ -112,6 +113,60 @@ def test_copy_that_is_told_of_while_the_catalogue_drops_its_content_is_held(kit:
     view.apply_all(story.said[heard:])
     assert [name for name in ("old", "new") if view.holders(kit.content(name))] == ["old"]
     assert view.copies(view.mirror(MirrorName("ana"))) == len(("old", "one", "two", "three"))
+
+
+def test_run_after_a_fact_that_comes_late_is_not_undone_by_it(kit: Kit, story: Story) -> None:
+    story.serving("ana", [])
+    view = story.view()
+    story.ready("ana", "lost")
+    late, heard = story.said[-1], len(story.said)
+    story.lost("ana", "lost")
+    for name in ("one", "two", "three"):
+        story.ready("ana", name)
+    view.apply_all(story.said[heard:])
+    view.apply_all([late])
+    assert not view.holders(kit.content("lost"))
+    assert list(differences(story.view(), view)) == []
+
+
+def test_run_of_copies_ends_what_was_said_of_why_they_could_not_be_fetched(kit: Kit, story: Story) -> None:
+    story.serving("ana", [])
+    declined = ReplicaDeclined(
+        mirror=MirrorName("ana"),
+        sha256=kit.content("one"),
+        path=FilePath("one.iso"),
+        generation=1,
+        reason=DeclineReason.DISK_FULL,
+        detail="",
+        retry_after_s=60,
+    )
+    story.mirror("ana", declined)
+    view = story.view()
+    heard = len(story.said)
+    for name in ("one", "two", "three", "four"):
+        story.ready("ana", name)
+    ana = view.mirror(MirrorName("ana"))
+    assert view.declined(ana, kit.content("one")) == declined
+    view.apply_all(story.said[heard:])
+    assert view.declined(ana, kit.content("one")) is None
+
+
+def test_run_of_an_older_epoch_that_bears_the_next_numbers_is_none_of_this_one(story: Story) -> None:
+    for path in ("one.iso", "two.iso"):
+        story.published(path)
+    heard = len(story.said)
+    for path in ("three.iso", "four.iso", "five.iso", "six.iso"):
+        story.published(path)
+    late = story.said[heard:]
+    story.epochs[MASTER_SOURCE] += 1
+    heard = len(story.said)
+    for path in ("one.iso", "two.iso"):
+        story.published(path, generation=2)
+    view = FleetView()
+    view.apply_all(story.said[heard:])
+    assert late[0].sequence == story.said[-1].sequence + 1
+    view.apply_all(late)
+    assert sorted(file.path for file in view.catalogue.files()) == ["one.iso", "two.iso"]
 
 
 def test_run_of_publications_forgets_withdrawals_that_nothing_older_can_follow(story: Story) -> None:
