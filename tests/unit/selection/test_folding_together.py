@@ -119,9 +119,12 @@ def test_run_after_a_fact_that_comes_late_is_not_undone_by_it(kit: Kit, story: S
     story.serving("ana", [])
     view = story.view()
     story.ready("ana", "lost")
-    late, heard = story.said[-1], len(story.said)
+    late = story.said[-1]
+    story.ready("ana", "one")
+    view.apply_all(story.said[-1:])
+    heard = len(story.said)
     story.lost("ana", "lost")
-    for name in ("one", "two", "three"):
+    for name in ("two", "three", "four"):
         story.ready("ana", name)
     view.apply_all(story.said[heard:])
     view.apply_all([late])
