@@ -121,8 +121,8 @@ async def measure() -> tuple[Verdict, ...]:
     found: list[Figures] = []
     for mirrors in FLEETS:
         for replicas in sorted({min(SPARSE_REPLICAS, mirrors), mirrors // 2, mirrors}):
-            site = _site(mirrors, replicas)
-            picks, with_others = _measured(site, 0), _measured(site, LINKS_MAX)
+            picks = _measured(_site(mirrors, replicas), 0)
+            with_others = _measured(_site(mirrors, replicas), LINKS_MAX)
             found.append(picks)
             print(f"{mirrors:>8} {replicas:>8} {_row(picks)}            {_row(with_others)}")
     _tell_of_rankings()

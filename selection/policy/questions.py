@@ -41,6 +41,11 @@ class _Plain:
     holders: int
     short: int
 
+    @property
+    def size_bytes(self) -> int:
+        """Estimate how much memory it takes, but for its question."""
+        return PLAIN_BYTES + set_bytes(self.holders) + set_bytes(self.short)
+
 
 class Questions:
     """The questions that were asked lately. ``size_bytes`` is the memory that they take, more or less."""
@@ -95,13 +100,13 @@ class Questions:
     def _plain_anew(self, file: PublishedFile, key: _PlainKey) -> Question:
         held, _, _, wanted, secure = key
         eligible = self._eligible
+        self._make_room()  # before the question is made, which would else be forgotten at once
         servers = self._terrain.reached(self._view.servers(file), secure=secure)
         question = self.of(self.pools(servers, file.size_bytes), 0, wanted)
         holders, short = self._contents.sets.values[held], eligible.short_of[file.size_bytes.bit_length()]
-        if key not in self._plain:
-            self._make_room()
-            self.size_bytes += PLAIN_BYTES + set_bytes(holders) + set_bytes(short)
-        self._plain[key] = _Plain(question, eligible.version, self._roster.version, holders, short)
+        before = self._plain.get(key)
+        plain = self._plain[key] = _Plain(question, eligible.version, self._roster.version, holders, short)
+        self.size_bytes += plain.size_bytes - (before.size_bytes if before else 0)
         return question
 
     def _make_room(self) -> None:

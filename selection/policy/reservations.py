@@ -99,9 +99,8 @@ class Reservations:
     def __init__(self) -> None:
         self._accounts: dict[MirrorName, Account] = {}
         self._numbered: list[Account] = []
-        self._dues: list[
-            tuple[float, int]
-        ] = []  # when accounts are looked at; some moments were replaced by sooner ones
+        # When accounts are looked at; some moments were replaced by sooner ones.
+        self._dues: list[tuple[float, int]] = []
         self._awaited_version = 0
         self.changes = Changes()
 

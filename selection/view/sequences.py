@@ -12,7 +12,8 @@ from typing import Final
 from msgspec import Struct
 
 # A relay that repeats a failed batch makes one. A selector numbers a batch when it begins, and says it in its mirror's
-# turn: among 10,000 mirrors some 3,000 are open at once (``history.audit.track``). Past this it is noise and no sense.
+# turn: among 10,000 mirrors some 3,000 are open at once (``history.audit.track``). A source that makes more makes no
+# sense, and takes 3 MB.
 GAPS_MAX: Final = 20_000
 
 
