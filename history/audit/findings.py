@@ -35,7 +35,11 @@ class FindingKind(Enum):
         False,
         "what it told was taken away with the addresses of visitors, since nobody could read it",
     )
-    CUT_OFF = ("cut_off", False, "numbers of its source are missing before it and may stand before the log's beginning")
+    BEFORE_THE_CUT = (
+        "before_the_cut",
+        False,
+        "numbers of its source are missing before it and may stand before the log's beginning",
+    )
     LOST_WITH_BROKER = ("lost_with_broker", False, "numbers of its source were lost with the generation before")
     LOST_WITH_SELECTOR = ("lost_with_selector", False, "a selector ended before it could say these numbers")
     IN_FLIGHT = ("in_flight", False, "numbers of its source are missing before it and may yet come")

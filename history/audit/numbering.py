@@ -6,7 +6,8 @@ log shows it: a new generation of the log begins between the numbers, or a selec
 
 Of a log whose beginning was cut off nothing is missed before the first number of a source. What is missing a little
 above the number that was heard first may stand before the cut, since that one may have come late: so it is told, and
-damages nothing. Nor can numbers tell of what was taken from the very end; the chain of an export does.
+damages nothing. Of an epoch that plainly began after the cut it is missed all the same. Nor can numbers tell of what
+was taken from the very end; the chain of an export does.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ EPOCHS_MAX: Final = 3  # a selector begins one at each start, and what the broke
 ENDED_MAX: Final = 10_000  # a selector's start is a dozen entries, and records are judged within a hundred thousand
 REPORTS_MAX: Final = 100_000  # 30 MB: of a log that somebody floods with rubbish the rest counts as unreported
 REFUSED_MAX: Final = 100_000  # as many
-# What a relay could not publish it publishes again within seconds of the next thing that it can.
+# What a relay could not publish it publishes again within seconds of the next thing that it can. A selector's notices
+# wait longest: some 200 s where it sends visitors to ten thousand mirrors at once (ADR 20).
 IN_FLIGHT_FOR_S: Final = 600.0
 
 _SELECTOR_PREFIX: Final = "selector/"
@@ -80,6 +82,7 @@ class Numbering:
         self._opened: set[int] = set()
         self._first: Position | None = None
         self._last: Position | None = None
+        self._first_ns = 0
         self.entries = 0
         self.repeated = 0
         self.unknown_types = 0
@@ -139,6 +142,7 @@ class Numbering:
             self._find(FindingKind.MISLABELLED, entry, told)
         if envelope.source == MASTER_SOURCE or envelope.source.startswith(_SELECTOR_PREFIX):
             self.log_time_ns = max(self.log_time_ns, envelope.time_ns)
+            self._first_ns = self._first_ns or self.log_time_ns
         match envelope.event:
             case EventUnreadable() as report if len(self._reported) < REPORTS_MAX:
                 self._reported.add((report.exchange, report.routing_key, report.message_id))
@@ -212,8 +216,18 @@ class Numbering:
                 return FindingKind.LOST_WITH_SELECTOR
             if not is_ended and track.last_ns - gap.opened_ns <= IN_FLIGHT_FOR_S * NS_PER_S:
                 return FindingKind.IN_FLIGHT
-        is_before = not self.is_whole and track.may_stand_before(gap)
-        return FindingKind.CUT_OFF if is_before else FindingKind.GAP
+        is_before = self._may_begin_before_the_cut(track, speaker) and track.may_stand_before(gap)
+        return FindingKind.BEFORE_THE_CUT if is_before else FindingKind.GAP
+
+    def _may_begin_before_the_cut(self, track: Track, speaker: _Speaker) -> bool:
+        """Tell whether the log's beginning was cut off after an epoch began.
+
+        It was not where the epoch's first number is the one heard first, nor where it was first heard so long after the
+        log's first time that nothing which was numbered before the cut was still under way.
+        """
+        if self.is_whole or track.heard_first == speaker.first:
+            return False
+        return track.first_ns - self._first_ns <= IN_FLIGHT_FOR_S * NS_PER_S
 
     def _miss(self, kind: FindingKind, gap: Gap, source: str) -> None:
         which = str(gap.low) if gap.low == gap.high else f"{gap.low} to {gap.high}"

@@ -223,7 +223,7 @@ async def test_log_whose_beginning_was_cut_off_leaves_decisions_in_doubt_and_non
     for cut in range(1, len(entries)):
         found = await audit(MemorySource(entries[cut:]))
         # A notice is numbered when its batch begins and said later: what was numbered next may stand before the cut.
-        assert found.findings.counts.keys() <= {FindingKind.IN_FLIGHT, FindingKind.CUT_OFF}
+        assert found.findings.counts.keys() <= {FindingKind.IN_FLIGHT, FindingKind.BEFORE_THE_CUT}
         assert lacked(found) <= numbers_of_selectors(entries[:cut])
 
 

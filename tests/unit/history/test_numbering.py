@@ -166,11 +166,11 @@ def test_number_that_may_stand_before_the_beginning_that_was_cut_off_damages_not
     busy.published("late.iso", channel="origin")
     busy.came_online("one")
     assert found(busy.entries) == []
-    assert found(busy.entries[cut:]) == [(FindingKind.CUT_OFF, behind.offset)]
+    assert found(busy.entries[cut:]) == [(FindingKind.BEFORE_THE_CUT, behind.offset)]
     assert audited(busy.entries[cut:])[0].first_damage is None
 
 
-@pytest.mark.parametrize(("after", "kind"), [(LATE_MAX - 1, FindingKind.CUT_OFF), (LATE_MAX, FindingKind.GAP)])
+@pytest.mark.parametrize(("after", "kind"), [(LATE_MAX - 1, FindingKind.BEFORE_THE_CUT), (LATE_MAX, FindingKind.GAP)])
 def test_only_what_is_little_above_the_number_heard_first_may_stand_before_the_cut(
     log: Log, after: int, kind: FindingKind
 ) -> None:
@@ -183,6 +183,37 @@ def test_only_what_is_little_above_the_number_heard_first_may_stand_before_the_c
     next_one = log.ready("ana", "next.iso")
     go_on(log)
     assert found(log.entries) == [(kind, next_one.offset)]
+
+
+def test_epoch_that_begins_after_the_cut_lacks_each_number_that_is_missing(busy: Log) -> None:
+    epoch = 5_000_000
+    busy.epochs["selector/two"] = busy.numbers["selector/two", epoch] = epoch
+    cut = len(busy.entries) - 1
+    busy.came_online("two")
+    busy.skip("selector/two")
+    behind = busy.came_online("two")
+    busy.now_ns += int(IN_FLIGHT_FOR_S * 1e9)
+    busy.published("late.iso", channel="origin")
+    busy.came_online("two")
+    assert found(busy.entries[cut:]) == [(FindingKind.GAP, behind.offset)]
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "kind"), [(IN_FLIGHT_FOR_S - 1, FindingKind.BEFORE_THE_CUT), (IN_FLIGHT_FOR_S, FindingKind.GAP)]
+)
+def test_source_that_is_first_heard_long_after_the_cut_lacks_each_number_that_is_missing(
+    busy: Log, silent_s: float, kind: FindingKind
+) -> None:
+    busy.published("first.iso", channel="origin")
+    cut = len(busy.entries) - 1
+    busy.now_ns += int(silent_s * 1e9)  # and a second to the next entry
+    busy.came_online("one")
+    busy.skip("selector/one")
+    behind = busy.came_online("one")
+    busy.now_ns += int(IN_FLIGHT_FOR_S * 1e9)
+    busy.published("late.iso", channel="origin")
+    busy.came_online("one")
+    assert found(busy.entries[cut:]) == [(kind, behind.offset)]
 
 
 def test_source_that_begins_with_a_later_number_in_a_log_that_is_whole_lacks_the_first_ones(busy: Log) -> None:
