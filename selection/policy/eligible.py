@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from heapq import heappop, heappush
+from math import inf
 from typing import Final
 
 from events.names import MirrorName, SelectorName
@@ -25,7 +26,6 @@ from selection.view.roster import Mirror, Ruling
 
 NOBODY: Final = -1
 UNLIMITED: Final = 64  # more binary digits than any size has
-_NEVER_S: Final = float("inf")
 
 
 class _Attitude(Enum):
@@ -99,7 +99,7 @@ class Eligible:
         self._standing = Standing(view, reservations, rules, now_s=0.0)  # asked for nothing that depends on the time
         self._seen = self._seen_roster = self._seen_reserved = -1
         self._now_s = 0.0
-        self._next_due_s = _NEVER_S
+        self._next_due_s = inf
         self._dues: list[tuple[float, int]] = []
         self._silent: set[int] = set()
 
@@ -115,7 +115,7 @@ class Eligible:
         entry = self._entries[number]
         if entry.quota_bytes is None:
             return True
-        return entry.quota_bytes - entry.account.size_bytes >= size_bytes
+        return max(0, entry.quota_bytes - entry.account.size_bytes) >= size_bytes  # an empty file fits everywhere
 
     def reserve(
         self, mirror: Mirror, *, selector: SelectorName, sequence: int, size_bytes: int, expires_s: float
@@ -259,4 +259,4 @@ class Eligible:
             _, number = heappop(dues)
             self._entries[number].is_awaited = False
             self._weigh(number)
-        self._next_due_s = dues[0][0] if dues else _NEVER_S
+        self._next_due_s = dues[0][0] if dues else inf
