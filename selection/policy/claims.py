@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from math import inf
 from typing import Final, TypeAlias
 
 from events.names import Digest, MirrorName
 
 CLAIMS_PER_VISITOR_MAX: Final = 8  # the files of a release that a tool fetches at once
 CLAIMS_MAX: Final = 1_000_000  # some 250 MB: ten thousand visitors a second, which is more than one process answers
-_NEVER_S: Final = float("inf")
 
 _Claim: TypeAlias = tuple[Digest, MirrorName]
 
@@ -30,7 +30,7 @@ class Claims:
     def __init__(self) -> None:
         self._claims: dict[int, tuple[_Claim, ...]] = {}  # of each visitor the oldest first
         self._due: deque[tuple[float, list[int]]] = deque()  # whose oldest claims expire: moments are whole seconds
-        self._next_due_s = _NEVER_S
+        self._next_due_s = inf
         self._count = 0
 
     def mirrors(self, visitor: int, sha256: Digest, *, now_s: float) -> Sequence[MirrorName]:
@@ -66,4 +66,4 @@ class Claims:
                     self._claims[visitor] = left
                 else:
                     del self._claims[visitor]
-        self._next_due_s = due[0][0] if due else _NEVER_S
+        self._next_due_s = due[0][0] if due else inf

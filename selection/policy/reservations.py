@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+from math import inf
 from typing import Final, NamedTuple
 
 from events.names import MirrorName, SelectorName
@@ -25,7 +26,6 @@ class Reserved(NamedTuple):
 
 
 NOTHING: Final = Reserved(0, 0)
-_NEVER_S: Final = float("inf")
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Account:
     size_bytes: int = 0
     uncounted: dict[SelectorName, deque[_Lot]] = field(default_factory=dict[SelectorName, deque[_Lot]])
     counted: dict[SelectorName, int] = field(default_factory=dict[SelectorName, int])
-    due_s: float = _NEVER_S
+    due_s: float = inf
 
     def expire(self, now_s: float) -> bool:
         """Let go of the grants whose visitors can no longer come; tell whether there were any."""
@@ -134,14 +134,14 @@ class Reservations:
             account = self._numbered[number]
             if due_s != account.due_s:  # one that expires sooner came after it, and was looked at then
                 continue
-            account.due_s = _NEVER_S
+            account.due_s = inf
             if account.expire(now_s):
                 self.changes.note(account.number)
             self._await(account)
 
     def _await(self, account: Account) -> None:
         """Look at an account again when its first grant expires."""
-        due_s = min((lots[0].expires_s for lots in account.uncounted.values() if lots), default=_NEVER_S)
+        due_s = min((lots[0].expires_s for lots in account.uncounted.values() if lots), default=inf)
         if due_s < account.due_s:
             account.due_s = due_s
             heappush(self._dues, (due_s, account.number))

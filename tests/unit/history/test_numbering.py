@@ -55,6 +55,12 @@ def go_on(log: Log, count: int = LATE_MAX) -> None:
         log.ready("ana", f"later-{number}.iso")
 
 
+def let_time_pass(log: Log) -> None:
+    """Let the log go on so much later that nothing from before is under way any more."""
+    log.now_ns += int(IN_FLIGHT_FOR_S * 1e9)
+    log.published("late.iso", channel="origin")
+
+
 def test_log_as_it_was_written_is_whole(busy: Log) -> None:
     findings, numbering = audited(busy.entries)
     assert (findings.kept(), findings.first_damage) == ((), None)
@@ -83,8 +89,7 @@ def test_number_that_is_missing_near_the_end_may_yet_come(busy: Log) -> None:
 
 def test_number_that_did_not_come_while_its_source_went_on_for_long_is_missing(busy: Log) -> None:
     del busy.entries[-4]
-    busy.now_ns += int(IN_FLIGHT_FOR_S * 1e9)
-    busy.published("late.iso", channel="origin")
+    let_time_pass(busy)
     busy.ready("ana", "late.iso")
     ((kind, _),) = found(busy.entries)
     assert kind is FindingKind.GAP
@@ -162,8 +167,7 @@ def test_number_that_may_stand_before_the_beginning_that_was_cut_off_damages_not
     cut = len(busy.entries)
     busy.say("selector/one", online, number=2)
     behind = busy.say("selector/one", online, number=4)
-    busy.now_ns += int(IN_FLIGHT_FOR_S * 1e9)
-    busy.published("late.iso", channel="origin")
+    let_time_pass(busy)
     busy.came_online("one")
     assert found(busy.entries) == []
     assert found(busy.entries[cut:]) == [(FindingKind.BEFORE_THE_CUT, behind.offset)]
@@ -192,8 +196,7 @@ def test_epoch_that_begins_after_the_cut_lacks_each_number_that_is_missing(busy:
     busy.came_online("two")
     busy.skip("selector/two")
     behind = busy.came_online("two")
-    busy.now_ns += int(IN_FLIGHT_FOR_S * 1e9)
-    busy.published("late.iso", channel="origin")
+    let_time_pass(busy)
     busy.came_online("two")
     assert found(busy.entries[cut:]) == [(FindingKind.GAP, behind.offset)]
 
@@ -210,8 +213,7 @@ def test_source_that_is_first_heard_long_after_the_cut_lacks_each_number_that_is
     busy.came_online("one")
     busy.skip("selector/one")
     behind = busy.came_online("one")
-    busy.now_ns += int(IN_FLIGHT_FOR_S * 1e9)
-    busy.published("late.iso", channel="origin")
+    let_time_pass(busy)
     busy.came_online("one")
     assert found(busy.entries[cut:]) == [(kind, behind.offset)]
 
@@ -220,8 +222,7 @@ def test_source_that_begins_with_a_later_number_in_a_log_that_is_whole_lacks_the
     busy.skip("mirror/bob", 2)
     first = busy.ready("bob", "1.iso")
     assert found(busy.entries) == [(FindingKind.IN_FLIGHT, first.offset)]
-    busy.now_ns += int(IN_FLIGHT_FOR_S * 1e9)
-    busy.published("late.iso", channel="origin")
+    let_time_pass(busy)
     busy.ready("bob", "2.iso")
     assert found(busy.entries) == [(FindingKind.GAP, first.offset)]
 
@@ -232,8 +233,7 @@ def test_selector_whose_first_entry_is_missing_lacks_it_though_its_numbers_begin
     busy.came_online("two")
     place = len(busy.entries)
     busy.came_online("two")
-    busy.now_ns += int(IN_FLIGHT_FOR_S * 1e9)
-    busy.published("late.iso", channel="origin")
+    let_time_pass(busy)
     busy.came_online("two")
     assert found(busy.entries) == []
     del busy.entries[place - 1]

@@ -64,12 +64,15 @@ LOCATIONS = st.none() | st.builds(
     longitude=st.sampled_from([-8.0, -9.9, -50.0]),
     country=COUNTRIES,
 )
-PROFILES = st.builds(
-    Profile,
-    url=st.sampled_from(["https://a.example", "http://a.example"]),
-    slots=st.just(5),
-    location=LOCATIONS,
-    reach=REACHES,
+
+
+def profiles(reaches: st.SearchStrategy[Reach], **others: st.SearchStrategy[object]) -> st.SearchStrategy[Profile]:
+    url = st.sampled_from(["https://a.example", "http://a.example"])
+    return st.builds(Profile, url=url, slots=st.just(5), location=LOCATIONS, reach=reaches, **others)
+
+
+PROFILES = profiles(
+    REACHES,
     networks=NETWORKS,
     asn=st.sampled_from([0, 0, 7]),
     ipv4=st.sampled_from([True, True, False]),
@@ -269,14 +272,7 @@ PLAIN_VISITORS = st.builds(
     secure=st.sampled_from([None, None, True]),
 )
 EVEN_REACHES = st.builds(Reach, countries_excluded=st.sampled_from([(), (), ("ES",)]))
-EVEN_PROFILES = st.builds(
-    Profile,
-    url=st.sampled_from(["https://a.example", "http://a.example"]),
-    slots=st.just(5),
-    location=LOCATIONS,
-    reach=EVEN_REACHES,
-)
-EVEN_STEPS = lives(EVEN_PROFILES, EVEN_REACHES, PLAIN_VISITORS)
+EVEN_STEPS = lives(profiles(EVEN_REACHES), EVEN_REACHES, PLAIN_VISITORS)
 
 
 def lived(kit: Kit, steps: list[Callable[[Life], None]]) -> Life:
