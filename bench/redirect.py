@@ -6,8 +6,9 @@ reservations kept, each decision is recorded whole, and each grant is said to th
 A crowd is measured while it lasts, and not from its first visitor on: what is said later of those who come now takes as
 much as what is said now of those who came before. (Of 10,000 mirrors as many messages are said as in the long run, but
 they are not as full yet.) ``aiohttp`` is the same selector without the fast lane. nginx writes no log. Rounds take
-turns, and medians are compared: what else the machine does meets all of them alike. Broker and visitors (``wrk``) are
-not counted.
+turns, and medians are compared: what else the machine does meets both alike. Broker and visitors (``wrk``) are not
+counted. One selector runs at a time, beside nginx, and its ratio to that is what it is compared by: two read each
+other's notices, which is a row of its own.
 """
 
 from __future__ import annotations
@@ -100,18 +101,20 @@ class Stage:
         self._seeds = count(SEED)
 
     @contextmanager
-    def selectors(self, scene: Scene, *, with_aiohttp: bool) -> Generator[tuple[Server, ...]]:
-        """Run nginx and selectors of a scene while the block is entered."""
+    def beside(
+        self, scene: Scene, *, fast_lane: bool = True, with_another: bool = False
+    ) -> Generator[tuple[Server, Server]]:
+        """Run nginx and a selector while the block is entered; ``with_another`` that only reads along."""
         with ExitStack() as stack:
             broker = stack.enter_context(open_broker(self._environ, self._folder / f"broker-{next(self._seeds)}"))
             fleet = LoggedFleet(mirrors=scene.mirrors, files=scene.files, replicas=scene.mirrors, rng=Random(SEED))  # noqa: S311 - the same each time
             asyncio.run(log_fleet(fleet, broker.amqp_url))
             log = stack.enter_context((self._folder / "selectors.log").open("ab"))
-            lane = stack.enter_context(_selector("lane", broker.amqp_url, log, fast_lane=True))
-            if not with_aiohttp:
-                yield self._nginx, lane
-                return
-            yield self._nginx, lane, stack.enter_context(_selector("aiohttp", broker.amqp_url, log, fast_lane=False))
+            name = "lane" if fast_lane else "aiohttp"
+            selector = stack.enter_context(_selector(name, broker.amqp_url, log, fast_lane=fast_lane))
+            if with_another:
+                stack.enter_context(_selector("another", broker.amqp_url, log, fast_lane=True))
+            yield self._nginx, selector
 
     def compare(self, servers: Sequence[Server], crowd: Crowd, title: str, *, rise_s: float = RISE_S) -> list[Cost]:
         """Let a crowd come to some servers in turns; measure each so long after it began, and give the medians."""
@@ -157,26 +160,40 @@ def _measure(environ: Mapping[str, str]) -> tuple[Verdict, ...]:
             found: list[Verdict] = []
             ratios: dict[Scene, float] = {}
             for scene in SCENES:
-                with stage.selectors(scene, with_aiohttp=scene == MAIN) as servers:
-                    crowd = Crowd(files=scene.files)
-                    rise_s = min(RISE_S + scene.mirrors * TURN_S / BATCHES_PER_TURN, RISE_S_MAX)
-                    costs = stage.compare(servers, crowd, str(scene), rise_s=rise_s)
-                    ratios[scene] = costs[1].cpu_us / costs[0].cpu_us
+                with stage.beside(scene) as servers:
+                    costs = stage.compare(servers, Crowd(files=scene.files), str(scene), rise_s=_rise_s(scene))
+                    ratios[scene] = _ratio(costs)
                     if scene == MAIN:
-                        found += _kept(costs) + _others(stage, servers[:2], crowd, costs[1])
-            return (*found, *_growth(ratios))
+                        found += _others(stage, servers, costs[1])
+            return (*_kept(stage, ratios[MAIN]), *found, *_growth(ratios))
 
 
-def _kept(costs: Sequence[Cost]) -> list[Verdict]:
-    plain, lane, aiohttp = (cost.cpu_us for cost in costs)
+def _rise_s(scene: Scene) -> float:
+    return min(RISE_S + scene.mirrors * TURN_S / BATCHES_PER_TURN, RISE_S_MAX)
+
+
+def _ratio(costs: Sequence[Cost]) -> float:
+    """Give what a selector takes of nginx's, which ran beside it."""
+    plain, selector = costs
+    return selector.cpu_us / plain.cpu_us
+
+
+def _kept(stage: Stage, ratio: float) -> list[Verdict]:
+    """Compare kept connections with nginx, and with aiohttp alone; show what another selector adds."""
+    crowd, rise_s = Crowd(files=MAIN.files), _rise_s(MAIN)
+    with stage.beside(MAIN, with_another=True) as servers:
+        stage.compare(servers, crowd, "beside another selector", rise_s=rise_s)
+    with stage.beside(MAIN, fast_lane=False) as servers:
+        of_aiohttp = _ratio(stage.compare(servers, crowd, "without the lane", rise_s=rise_s))
     return [
-        Verdict(name="redirect against nginx, kept connections", figure=lane / plain, goal=KEPT_GOAL, unit="x"),
-        Verdict(name="with the lane against aiohttp alone", figure=lane / aiohttp, goal=AIOHTTP_GOAL, unit="x"),
+        Verdict(name="redirect against nginx, kept connections", figure=ratio, goal=KEPT_GOAL, unit="x"),
+        Verdict(name="with the lane against aiohttp alone", figure=ratio / of_aiohttp, goal=AIOHTTP_GOAL, unit="x"),
     ]
 
 
-def _others(stage: Stage, servers: Sequence[Server], crowd: Crowd, busy: Cost) -> list[Verdict]:
+def _others(stage: Stage, servers: Sequence[Server], busy: Cost) -> list[Verdict]:
     """Compare new connections, and how long visitors wait at half the selector's rate."""
+    crowd = Crowd(files=MAIN.files)
     plain, lane = stage.compare(servers, replace(crowd, is_new_each_time=True), "a new connection each")
     stage.compare(servers, replace(crowd, are_strangers=True), "nobody from where others were")
     pause_ms = 2e3 * crowd.connections / busy.visits.per_second
