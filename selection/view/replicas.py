@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, compress, count
 from typing import Final
 
 from msgspec import Struct
@@ -122,9 +122,12 @@ class Replicas:
         Of facts about one content the last holds. What the mirror has is gathered: ``settle`` it before anybody asks.
         """
         told.folded = first + len(facts) - 1
-        held = {fact.sha256 for fact in facts}
-        if any(issubclass(kind, ReplicaLost) for kind in {*map(type, facts)}):
-            held -= self._lose_all(told, facts, first)
+        losses = _places_of_losses(facts)
+        held, lost = _last_words([fact.sha256 for fact in facts], losses)
+        if losses:
+            _follow_reasons(told, facts, losses, first)
+        for sha256 in lost:
+            self._release(told, sha256)
         for reasons in (told.losses, told.declined):
             for sha256 in reasons.keys() & held if reasons else ():
                 del reasons[sha256]
@@ -245,18 +248,6 @@ class Replicas:
                     contents.release(content, told.bit)
             told.copies = len(listed)
 
-    def _lose_all(self, told: Told, facts: Sequence[ReplicaReady | ReplicaLost], first: int) -> set[Digest]:
-        """Fold what is lost in the end of some facts, and give it; reasons are kept and forgotten as one by one."""
-        for sequence, fact in enumerate(facts, first):
-            _forget_reasons(told, fact.sha256, sequence)
-            if isinstance(fact, ReplicaLost):
-                _explain(told, fact, sequence)
-        last = {fact.sha256: fact for fact in facts}
-        lost = {sha256 for sha256, fact in last.items() if isinstance(fact, ReplicaLost)}
-        for sha256 in lost:
-            self._release(told, sha256)
-        return lost
-
     def _lose(self, told: Told, event: ReplicaLost, sequence: int) -> None:
         _forget_reasons(told, event.sha256, sequence)
         _explain(told, event, sequence)
@@ -318,6 +309,40 @@ def _forget_reasons(told: Told, sha256: Digest, sequence: int) -> None:
     if declined < sequence:
         del told.declined[sha256]
     told.losses.pop(sha256, None)
+
+
+def _places_of_losses(facts: Sequence[ReplicaReady | ReplicaLost]) -> list[int]:
+    """Find the facts that tell of a loss: they are few."""
+    kinds = [*map(type, facts)]
+    losses = {kind for kind in {*kinds} if issubclass(kind, ReplicaLost)}
+    return [*compress(count(), map(losses.__contains__, kinds))] if losses else []
+
+
+def _last_words(sha256s: Sequence[Digest], losses: Sequence[int]) -> tuple[set[Digest], set[Digest]]:
+    """Give what a mirror holds and what it lost in the end of what it told of; at the places ``losses`` it lost it."""
+    held: set[Digest] = set()
+    lost: set[Digest] = set()
+    end = len(sha256s)
+    for place in reversed(losses):
+        held.update(sha256s[place + 1 : end])
+        if sha256s[place] not in held:
+            lost.add(sha256s[place])
+        end = place
+    held.update(sha256s[:end])
+    return held - lost if lost else held, lost
+
+
+def _follow_reasons(told: Told, facts: Sequence[ReplicaReady | ReplicaLost], losses: Sequence[int], first: int) -> None:
+    """Keep and forget the reasons of losses as one by one: all facts count where so many are lost that old ones go.
+
+    Otherwise what is held in the end is left to be forgotten.
+    """
+    is_roomy = len(told.losses) + len(losses) <= LOSSES_MAX
+    for place in losses if is_roomy else range(len(facts)):
+        fact = facts[place]
+        _forget_reasons(told, fact.sha256, first + place)
+        if isinstance(fact, ReplicaLost):
+            _explain(told, fact, first + place)
 
 
 def _explain(told: Told, event: ReplicaLost, sequence: int) -> None:
