@@ -39,7 +39,7 @@ from events.codec import decode, encode
 from events.envelope import Envelope
 from events.proven import ProvenReader
 from selection.view.fleet import FleetView
-from selection.view.folding import FOLDED
+from selection.view.folding import EXCERPTS, FOLDED
 from selection.view.snapshot import dump, load, packed
 
 REPLICAS: Final = 13
@@ -203,7 +203,7 @@ def _least_us(bodies: Sequence[bytes], begin: Callable[[], Fold]) -> float:
 
 def _together() -> Fold:
     """Begin a view that reads proven bytes."""
-    view, reader = FleetView(), ProvenReader(FOLDED)
+    view, reader = FleetView(), ProvenReader(FOLDED, EXCERPTS)
     return lambda batch: view.apply_all(reader.decode_all(batch))
 
 

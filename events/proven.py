@@ -6,7 +6,7 @@ For whoever keeps what ``decode`` or ``encode`` had found good: an archive, an o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, cast
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from events.envelope import Envelope
 from events.errors import UnreadableEventError
 from events.schemas import EVENT_TYPES, Event
-from events.twins import Twins
+from events.twins import NO_EXCERPTS, Twins
 
 BODIES_MAX: Final = 2**32 - 1  # MessagePack's longest array
 _ARRAY_32: Final = b"\xdd"
@@ -22,10 +22,16 @@ _LENGTH_BYTES: Final = 4
 
 
 class ProvenReader:
-    """Reads events of some kinds whole; of the others the envelope alone, with an ``events.twins.Unread`` in it."""
+    """Reads events of some kinds whole; of the others the envelope alone, with an ``events.twins.Unread`` in it.
 
-    def __init__(self, kinds: Collection[type[Event]] = EVENT_TYPES) -> None:
-        twin = Twins(unread=frozenset(EVENT_TYPES).difference(kinds)).of(Envelope)
+    Of the kinds in ``excerpts`` it reads no more than the fields up to the one that stands there: it gives an
+    ``events.twins.Excerpt``.
+    """
+
+    def __init__(
+        self, kinds: Collection[type[Event]] = EVENT_TYPES, excerpts: Mapping[type[Event], str] = NO_EXCERPTS
+    ) -> None:
+        twin = Twins(unread=frozenset(EVENT_TYPES).difference(kinds), excerpts=excerpts).of(Envelope)
         self._one = msgspec.msgpack.Decoder(twin)
         self._many = msgspec.msgpack.Decoder(list[twin])
 

@@ -19,7 +19,7 @@ from events.schemas import TAGS, DecisionsRecorded, StandingRecorded
 from history.entry import Entry, Position
 from history.sources.port import Bodies, Proving, Source
 from selection.view.fleet import FleetView
-from selection.view.folding import FOLDED
+from selection.view.folding import EXCERPTS, FOLDED
 
 Until: TypeAlias = Position | int
 """Up to and with an entry's place, or a moment of the log's time in nanoseconds of the Unix time."""
@@ -46,7 +46,7 @@ class Replayer:
 
     def __init__(self, *, vhost: str) -> None:
         self._vhost = vhost
-        self._proven = ProvenReader(FOLDED)
+        self._proven = ProvenReader(FOLDED, EXCERPTS)
         self.view = FleetView()
         self.position: Position | None = None
         self.message_id = ""
@@ -58,7 +58,7 @@ class Replayer:
     def fold(self, entry: Entry, *, is_sound: bool = False) -> Envelope | None:
         """Take one entry; give what it says, where it can be believed and is no record of decisions.
 
-        ``is_sound``: it was read before and is. Then events that the view has no use for are given unread.
+        ``is_sound``: it was read before and is. Then of events is given what the view has a use for.
         """
         envelope = self._read_sound(entry) if is_sound else self._read(entry)
         self._take(entry, envelope)

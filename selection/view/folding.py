@@ -9,7 +9,7 @@ Whoever gives envelopes here has made sure that each is said by whom it is about
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
@@ -51,7 +51,7 @@ from events.schemas import (
     SubscriptionGranted,
     SubscriptionRevoked,
 )
-from events.twins import Unread
+from events.twins import Excerpt, Unread
 from selection.view.acknowledgements import Acknowledgements
 from selection.view.catalogue import Catalogue
 from selection.view.contents import Contents
@@ -75,7 +75,11 @@ SAYS_NOTHING: Final = frozenset[type[Event]]({
 """The kinds of events that say nothing of what a view knows. Of them only the numbers count, as of any."""
 
 FOLDED: Final = frozenset(EVENT_TYPES) - SAYS_NOTHING
-"""The kinds that a reader for a view has to read whole."""
+"""The kinds that a reader for a view has to read."""
+
+EXCERPTS: Final[Mapping[type[Event], str]] = {ReplicaReady: "sha256"}
+"""Of which of them it need not read what stands after this field. Most events tell of a copy, and only whose and of
+which content it is counts."""
 
 TOGETHER_MIN: Final = 4  # events of one source in a row; below it is as quick to fold each by itself
 _MIRROR_PREFIX: Final = mirror_source(MirrorName(""))
@@ -293,7 +297,8 @@ class Folding:
 
     def _learn(self, kind: type) -> _Fold:
         """Find how a kind is folded that is a twin of another, or says nothing here."""
-        schema = next((base for base in kind.__mro__ if base in self._folds), None)
+        kinds = kind.schema.__mro__ if issubclass(kind, Excerpt) else kind.__mro__
+        schema = next((base for base in kinds if base in self._folds), None)
         if schema is None and not issubclass(kind, (Unread, *SAYS_NOTHING)):
             raise TypeError(f"{kind} is no event")
         fold = self._folds[kind] = self._folds[schema] if schema else _pass

@@ -207,7 +207,7 @@ class Replicas:
             setattr(told, name, getattr(fresh, name))
 
     def _keep(self, told: Told, event: ReplicaReady | ReplicaLost, sequence: int, track: SequenceTrack) -> None:
-        told.since[event.sha256] = 2 * sequence + isinstance(event, ReplicaReady)
+        told.since[event.sha256] = 2 * sequence + (not isinstance(event, ReplicaLost))
         is_needed = told.pending or not track.is_whole_after(told.as_of)
         if not is_needed or len(told.since) > 2 * LATE_MAX:
             self._trim(told, track)

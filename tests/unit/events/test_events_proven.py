@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from events.codec import BODY_BYTES_MAX, decode, encode, encode_proven
 from events.errors import UnreadableEventError, UnspeakableEventError
 from events.examples import EXAMPLES
 from events.proven import ProvenReader
-from events.schemas import SelectorCameOnline
-from events.twins import Unread
+from events.schemas import ReplicaReady, SelectorCameOnline
+from events.twins import Excerpt, Unread
 
 ONLINE = EXAMPLES["selector.online/1"]
 
@@ -58,3 +58,13 @@ def test_of_an_event_that_nobody_asked_for_the_envelope_alone_is_read() -> None:
             assert found.event.__struct_fields__ == whole.event.__struct_fields__
         else:
             assert isinstance(found.event, Unread)
+
+
+def test_of_an_event_of_which_somebody_asked_for_the_first_fields_those_alone_are_read() -> None:
+    whole = EXAMPLES["replica.ready/1"]
+    assert isinstance(whole.event, ReplicaReady)
+    found = ProvenReader(excerpts={ReplicaReady: "sha256"}).decode(encode(whole))
+    assert (found.id, found.time_ns, found.traceparent) == (whole.id, whole.time_ns, whole.traceparent)
+    assert isinstance(found.event, Excerpt)
+    assert found.event.schema is ReplicaReady
+    assert asdict(found.event) == {"mirror": whole.event.mirror, "sha256": whole.event.sha256}

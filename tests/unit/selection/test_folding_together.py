@@ -16,13 +16,13 @@ from events.proven import ProvenReader
 from events.schemas import EVENT_TYPES, CatalogueRestated, DeclineReason, MirrorInvited, ReplicaDeclined
 from selection.view.differences import differences
 from selection.view.fleet import FleetView
-from selection.view.folding import FOLDED, SAYS_NOTHING, TOGETHER_MIN, Folding
+from selection.view.folding import EXCERPTS, FOLDED, SAYS_NOTHING, TOGETHER_MIN, Folding
 from selection.view.snapshot import dump, load
 
 if TYPE_CHECKING:
     from conftest import Kit, Story
 
-READER = ProvenReader(FOLDED)
+READER = ProvenReader(FOLDED, EXCERPTS)
 NAMES = ("ana", "bob", "cat")
 LOSSES_MAX = 3
 

@@ -36,7 +36,7 @@ from events.schemas import (
     SubscriptionRevoked,
 )
 from selection.view.fleet import FleetView
-from selection.view.folding import FOLDED
+from selection.view.folding import EXCERPTS, FOLDED
 from selection.view.snapshot import dump, load
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ WAITS = (0, 0, 0, 0, 0, 10)  # after how many more events one arrives
 
 ANA = MirrorName("ana")
 READER = ProvenReader()
-READER_OF_FOLDED = ProvenReader(FOLDED)
+READER_OF_FOLDED = ProvenReader(FOLDED, EXCERPTS)
 METADATA = Tag("metadata")
 
 
