@@ -29,7 +29,7 @@ class ProvenReader:
     """
 
     def __init__(
-        self, kinds: Collection[type[Event]] = EVENT_TYPES, excerpts: Mapping[type[Event], str] = NO_EXCERPTS
+        self, kinds: Collection[type[Event]] = EVENT_TYPES, excerpts: Mapping[type[msgspec.Struct], str] = NO_EXCERPTS
     ) -> None:
         twin = Twins(unread=frozenset(EVENT_TYPES).difference(kinds), excerpts=excerpts).of(Envelope)
         self._one = msgspec.msgpack.Decoder(twin)

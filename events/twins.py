@@ -20,7 +20,7 @@ from msgspec.structs import FieldInfo, fields
 _Field: TypeAlias = tuple[str, Any] | tuple[str, Any, Any]
 
 _POST_INIT = "__post_init__"
-NO_EXCERPTS: Final[Mapping[Any, str]] = types.MappingProxyType({})
+NO_EXCERPTS: Final[Mapping[type[Struct], str]] = types.MappingProxyType({})
 
 
 class Unread(Struct, frozen=True, gc=False):

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
+from msgspec import Struct
+
 from events.envelope import MASTER_SOURCE, Envelope, Version, mirror_source
 from events.names import MirrorName
 from events.schemas import (
@@ -77,7 +79,7 @@ SAYS_NOTHING: Final = frozenset[type[Event]]({
 FOLDED: Final = frozenset(EVENT_TYPES) - SAYS_NOTHING
 """The kinds that a reader for a view has to read."""
 
-EXCERPTS: Final[Mapping[type[Event], str]] = {ReplicaReady: "sha256"}
+EXCERPTS: Final[Mapping[type[Struct], str]] = {ReplicaReady: "sha256"}
 """Of which of them it need not read what stands after this field. Most events tell of a copy, and only whose and of
 which content it is counts."""
 
