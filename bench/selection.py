@@ -84,12 +84,14 @@ class Site:
             raise RuntimeError("a file is not there")
         return file, self.rng.choice(self.visitors)
 
-    def live_on(self, picked: int) -> None:
-        """Count a grant; now and then let a mirror report, which counts its grants."""
+    def live_on(self, picked: int, policy: Policy | None = None) -> None:
+        """Count a grant, as ``policy`` does after its choice; now and then let a mirror report, which counts them."""
         self.grants += 1
-        self.reservations.add(
-            mirror_name(picked), selector=SELECTOR, sequence=self.grants, size_bytes=SIZE_BYTES, expires_s=99.0
-        )
+        if policy is None:
+            reserve = partial(self.reservations.add, mirror_name(picked))
+        else:
+            reserve = partial(policy.reserve, self.fleet.view.by_number(picked))
+        reserve(selector=SELECTOR, sequence=self.grants, size_bytes=SIZE_BYTES, expires_s=99.0)
         if self.grants % REPORT_EVERY == 0:
             reporting = mirror_name(self.rng.choice((picked, self.rng.randrange(self.fleet.mirrors))))
             self.reservations.counted(reporting, selector=SELECTOR, up_to_sequence=self.grants)
@@ -167,30 +169,36 @@ def _measured(site: Site, others: int) -> Figures:
         return policy.choose(file, visitor, others, now_s=NOW_S, rng=site.rng).mirror
 
     for _ in range(WARM_ROUNDS):
-        _one_round(site, choose)  # makes what is drawn by
+        _one_round(site, policy, choose)  # makes what is drawn by
     gc.collect()
     gc.freeze()  # or the collector looks at the whole fleet now and then
-    rounds = sorted((_one_round(site, choose) for _ in range(ROUNDS)), key=lambda each: sum(each.same))[:QUIET_ROUNDS]
+    rounds = sorted((_one_round(site, policy, choose) for _ in range(ROUNDS)), key=lambda each: sum(each.same))[
+        :QUIET_ROUNDS
+    ]
     choices = sorted(taken for each in rounds for taken in each.choices)
     same = sorted(taken for each in rounds for taken in each.same)
     clock_us = _clock_us()
     return Figures(
-        mean_us=min(_mean_us(site, choose) for _ in range(MEANS)),
+        mean_us=min(_mean_us(site, policy, choose) for _ in range(MEANS)),
         median_us=statistics.median(choices) - clock_us,
         p99_us=_p99(choices) - clock_us,
         noise_us=_p99(same) - statistics.median(same),
     )
 
 
-def _mean_us(site: Site, choose: _Choose) -> float:
-    """Give the processor time of a choice on the average: of a life with choices, less that of the same without."""
+def _mean_us(site: Site, policy: Policy, choose: _Choose) -> float:
+    """Give the processor time of a choice on the average: of a life with choices, less that of the same without.
+
+    What the policy does for a grant after the choice is counted in.
+    """
+    policy.prepare(now_s=NOW_S)  # takes up what happened without it
     picked: list[int] = []
     begun_ns = time.thread_time_ns()
     for _ in range(CHOICES):
         file, visitor = site.question()
         mirror = choose(file, visitor)
         picked.append(mirror.number if mirror else 0)
-        site.live_on(picked[-1])
+        site.live_on(picked[-1], policy)
     between_ns = time.thread_time_ns()
     for number in picked:
         site.question()
@@ -199,7 +207,7 @@ def _mean_us(site: Site, choose: _Choose) -> float:
     return ((between_ns - begun_ns) - (ended_ns - between_ns)) / CHOICES / 1000
 
 
-def _one_round(site: Site, choose: _Choose) -> Round:
+def _one_round(site: Site, policy: Policy, choose: _Choose) -> Round:
     """Take the time of each choice, by the wall: to ask for that of the processor takes as long as a choice."""
     taken = Round()
     for _ in range(CHOICES):
@@ -213,7 +221,7 @@ def _one_round(site: Site, choose: _Choose) -> Round:
         taken.same.append((after_ns - between_ns) / 1000)
         if mirror is None:
             raise RuntimeError("nobody was chosen of a fleet that is half idle")
-        site.live_on(mirror.number)
+        site.live_on(mirror.number, policy)
     return taken
 
 

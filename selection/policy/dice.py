@@ -18,18 +18,25 @@ _FLOAT_UNIT: Final = 2.0**-53
 class GrantDice:
     """The dice of one decision: what is thrown follows from its grant's id. Most decisions take one of them.
 
-    ``random`` gives a number from 0 up to but not including 1.
+    A number is thrown from 0 up to but not including 1.
     """
 
-    __slots__ = ("random",)
+    __slots__ = ("_grant_id", "_later")
 
     def __init__(self, grant_id: bytes) -> None:
-        self.random = _throws(grant_id).__next__
+        self._grant_id = grant_id
+        self._later: Iterator[float] | None = None
+
+    def random(self) -> float:
+        """Throw: first what the id's own bytes give, which nearly all decisions take alone, or nothing at all."""
+        if self._later is not None:
+            return next(self._later)
+        self._later = _later_throws(self._grant_id)
+        return (int.from_bytes(self._grant_id[:_FLOAT_BYTES]) >> _FLOAT_SHIFT) * _FLOAT_UNIT
 
 
-def _throws(grant_id: bytes) -> Iterator[float]:
-    """Throw until nobody asks for more: first what the id's own bytes give, then those of its digests."""
-    yield (int.from_bytes(grant_id[:_FLOAT_BYTES]) >> _FLOAT_SHIFT) * _FLOAT_UNIT  # nearly all take this one alone
+def _later_throws(grant_id: bytes) -> Iterator[float]:
+    """Throw until nobody asks for more: what the rest of the id's own bytes give, then those of its digests."""
     source, first = grant_id, _FLOAT_BYTES
     for digests in count():
         for start in range(first, len(source) - _FLOAT_BYTES + 1, _FLOAT_BYTES):

@@ -137,6 +137,9 @@ def draw_ordered(numbers: Sequence[int], weights: Weights, dice: Dice) -> int:
     """Draw one of a few that are in the order of their names."""
     if len(numbers) == 1:
         return numbers[0]
-    of = weights.of
-    sums = [*accumulate([of[number] for number in numbers])]
-    return numbers[bisect_right(sums, dice() * sums[-1])]
+    of, total = weights.of, 0
+    sums: list[int] = []
+    for number in numbers:  # mostly two or three
+        total += of[number]
+        sums.append(total)
+    return numbers[bisect_right(sums, dice() * total)]

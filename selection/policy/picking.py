@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import islice
 from typing import Final
 
-from selection.policy.answers import ANSWER_BYTES, ANSWERS_KEPT, NO_GROUP, Answer, Group, Question, set_bytes
+from selection.policy.answers import ANSWERS_KEPT, NO_GROUP, Answer, Group, Question, answer_bytes
 from selection.policy.drawing import FEW, Dice, DrawTable, draw_from, draw_ordered
 from selection.policy.eligible import NOBODY, Eligible
 from selection.policy.ranking import NEIGHBOURS, Ranking, Rankings
@@ -50,50 +49,80 @@ class Picker:
         return NOBODY
 
     def draw_near(self, answer: Answer, ranking: Ranking, dice: Dice, size_bytes: int) -> int:
-        """Draw one of the near-equals of an answer; nobody: the one that was drawn has too little quota left."""
+        """Draw one of the near-equals of an answer; nobody: there are none, or his quota is too short."""
         few = answer.few
-        number = draw_ordered(few, self._weights, dice) if few else self._draw(answer.many, ranking, dice)
+        if few:
+            number = draw_ordered(few, self._weights, dice)
+        elif answer.many[1]:
+            number = self._draw(answer.many, ranking, dice)
+        else:
+            return NOBODY
         return number if self._eligible.can_serve(number, size_bytes) else NOBODY
 
     def answer(self, ranking: Ranking, question: Question) -> Answer:
         """Give what does not depend on the dice, as it was found before or anew; what is asked again is kept."""
         answer = ranking.answers.get(question)
         if answer is None:
-            answer = _answered_of_few(ranking, question) if question.few else self._answered(ranking, question)
+            answer = self._of_few(ranking, question) if question.few else self._of_many(ranking, question)
             if ranking.is_whole and ranking.is_asked_again(question):
                 self._keep(answer, ranking, question)
         return answer
 
     def _keep(self, answer: Answer, ranking: Ranking, question: Question) -> None:
         if len(ranking.answers) >= ANSWERS_KEPT:
-            self._rankings.grew(-sum(known.size_bytes for known in ranking.answers.values()))
+            self._rankings.grew(-sum(answer_bytes(*known) for known in ranking.answers.items()))
             ranking.answers.clear()
         ranking.answers[question] = answer
-        self._rankings.grew(answer.size_bytes)
+        self._rankings.grew(answer_bytes(question, answer))
 
-    def _answered(self, ranking: Ranking, question: Question) -> Answer:
+    def _of_few(self, ranking: Ranking, question: Question) -> Answer:
+        """Answer where so few mirrors can be sent the visitor that it is quicker to look at each."""
         wanted = question.wanted
+        near: Sequence[int] = ()
+        best: list[int] = []
+        for numbers in question.few:
+            if not wanted:
+                near = near or ranking.nearest_of(numbers)
+            elif len(best) <= wanted:
+                ordered = ranking.in_order(numbers)
+                near = near or self._near(ranking, ordered)
+                best += ordered
+        return Answer(near, NO_GROUP, best[: wanted + 1])
+
+    def _of_many(self, ranking: Ranking, question: Question) -> Answer:
+        wanted = question.wanted
+        if question.is_dense and (best := self._in_head(ranking, question)):
+            near = self._near(ranking, best)
+            if len(near) <= FEW:  # or the group's table is drawn from, whatever is wanted
+                return Answer(near, NO_GROUP, best[: wanted + 1])
         groups = ranking.groups(question.pools, question.neighbours)
         _, candidates = many = next(groups, NO_GROUP)
-        best = self._first(ranking, question)
-        if not best:
-            best = self._in_turn(candidates, ranking.turn, wanted + 1)
-            while len(best) <= wanted and (group := next(groups, None)):
-                best += self._in_turn(group[1], ranking.turn, wanted + 1 - len(best))
-        few: tuple[int, ...] = ()
+        best = self._in_turn(candidates, ranking.turn, wanted + 1)
+        while len(best) <= wanted and (group := next(groups, None)):
+            best += self._in_turn(group[1], ranking.turn, wanted + 1 - len(best))
         if candidates.bit_count() <= FEW:
-            few, many = self._by_name(self._weights.numbers_in(candidates)), NO_GROUP
-        return Answer(few, many, tuple(best), ANSWER_BYTES + question.size_bytes + set_bytes(many[1]))
+            return Answer(self._by_name(self._weights.numbers_in(candidates)), NO_GROUP, best)
+        return Answer((), many, best)
 
-    def _first(self, ranking: Ranking, question: Question) -> list[int]:
-        """Give the best few, if all are in the head of the ranking, as where half of a fleet holds the file."""
-        pool, wanted = next(filter(None, question.pools), 0), question.wanted
-        if not wanted or question.neighbours or pool.bit_count() < HEAD // 2:
-            return []
+    def _near(self, ranking: Ranking, ordered: Sequence[int]) -> Sequence[int]:
+        """Give the near-equals that an order begins with, by name."""
+        near = ranking.first_of(ordered)
+        return self._by_name(near) if len(near) > 1 else near
+
+    def _in_head(self, ranking: Ranking, question: Question) -> list[int]:
+        """Give the best few, and all near-equals of the first and one more, if they are in the head of the ranking."""
         head = ranking.head or self._make_head(ranking)
-        bits = self._weights.bits
-        found = [*islice((number for number in head if pool & bits[number]), wanted + 1)]
-        return found if len(found) > wanted else []
+        members = question.pools[0].to_bytes((len(self._weights.bits) >> 3) + 1, "little")
+        wanted, level_of = question.wanted, ranking.level_of
+        found: list[int] = []
+        for number in head:
+            if members[number >> 3] >> (number & 7) & 1:
+                found.append(number)
+                if len(found) > wanted and level_of(number) != level_of(found[0]):
+                    return found
+                if len(found) > wanted + FEW:
+                    break
+        return []
 
     def _make_head(self, ranking: Ranking) -> Sequence[int]:
         head: list[int] = []
@@ -143,15 +172,3 @@ class Picker:
             known = stuck_to(self._weights.numbers_in(candidates), key, self._terrain.salts, self._terrain.capacities)
             self._stuck[question] = known
         return known
-
-
-def _answered_of_few(ranking: Ranking, question: Question) -> Answer:
-    """Answer where so few mirrors can be sent the visitor that it is quicker to look at each."""
-    wanted = question.wanted
-    best: list[int] = []
-    few: tuple[int, ...] = ()
-    for numbers in question.few:
-        few = few or ranking.nearest_of(numbers)
-        if len(best) <= wanted:
-            best += ranking.in_order(numbers)
-    return Answer(few, NO_GROUP, tuple(best[: wanted + 1]), ANSWER_BYTES + question.size_bytes)

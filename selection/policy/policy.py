@@ -76,7 +76,7 @@ class Policy:
         self.reserve = self._eligible.reserve
         self._rankings = Rankings(self._terrain.atlas)
         self._questions = Questions(view, self._eligible, self._terrain)
-        self._acknowledgements = view.parts.acknowledgements
+        self._roster, self._acknowledgements = view.parts.roster, view.parts.acknowledgements
         self._picker = Picker(self._eligible, self._terrain, self._rankings)
 
     def standing(self, *, now_s: float) -> Standing:
@@ -89,12 +89,10 @@ class Policy:
             return _NO_ACCESS
         question, ranking = self._asked(file, visitor, count, now_s)
         answer = ranking.answers.get(question) or self._picker.answer(ranking, question)
-        number = NOBODY
-        if answer.best and not file.tags:
-            number = self._picker.draw_near(answer, ranking, rng.random, file.size_bytes)
-        if number == NOBODY and answer.best:
+        number = NOBODY if file.tags else self._picker.draw_near(answer, ranking, rng.random, file.size_bytes)
+        if number == NOBODY:
             number = self._drawn(question, ranking, file, visitor, rng)
-        mirror = None if number == NOBODY else self._view.by_number(number)
+        mirror = None if number == NOBODY else self._roster.by_number(number)
         return Offer(True, mirror, self._besides(answer, number, count))  # noqa: FBT003 - a keyword costs as much as an "&"
 
     def explain(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Rng) -> Choice:
@@ -219,7 +217,9 @@ class Policy:
 
     def _besides(self, answer: Answer, besides: int, count: int) -> tuple[Mirror, ...]:
         """Give the best few but one, as they are now but for their loads; the same object while that is so."""
-        version = self._view.roster_version
+        if not count:
+            return ()
+        version = self._roster.version
         if answer.version != version:
             answer.others.clear()
             answer.version = version
@@ -227,7 +227,7 @@ class Policy:
             besides = NOBODY
         others = answer.others.get(besides)
         if others is None:
-            by_number = self._view.by_number
+            by_number = self._roster.by_number
             others = tuple([by_number(number) for number in answer.best if number != besides][:count])
             answer.others[besides] = others
         return others

@@ -24,6 +24,8 @@ QUESTIONS_BYTES_MAX: Final = 12_000_000
 QUESTION_BYTES: Final = 1000  # beside its sets; half of it where many are asked for
 PLAIN_BYTES: Final = 400  # beside its sets, and the question
 
+DENSE_SHARE: Final = 8  # an eighth of the fleet: half a dozen of them are met among some fifty of all
+
 _Key: TypeAlias = tuple[tuple[int, ...], int, int]
 _PlainKey: TypeAlias = tuple[int, tuple[ChannelName, ...], int, int, bool | None]
 
@@ -64,7 +66,8 @@ class Questions:
         if question is None:
             self._make_room()
             size_bytes = sum(map(set_bytes, pools))
-            question = Question(pools, neighbours, wanted, self._few(pools, neighbours), size_bytes)
+            few, is_dense = self._few(pools, neighbours), not neighbours and self._is_dense(pools[0])
+            question = Question(pools, neighbours, wanted, few, is_dense, size_bytes)
             self._known[key] = question
             self.size_bytes += QUESTION_BYTES + size_bytes + set_bytes(neighbours)
         return question
@@ -115,6 +118,9 @@ class Questions:
             self._known.clear()
             self._plain.clear()
             self.size_bytes = 0
+
+    def _is_dense(self, pool: int) -> bool:
+        return pool.bit_count() * DENSE_SHARE >= len(self._eligible.weights.of)
 
     def _few(self, pools: tuple[int, ...], neighbours: int) -> tuple[tuple[int, ...], ...]:
         """Give the mirrors of each pool by name, if they are so few that it is quicker to look at each."""

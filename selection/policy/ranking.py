@@ -19,7 +19,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from selection.places.place import KEY_WITHOUT_ASN, Place
-from selection.policy.answers import Answer, Group, Question
+from selection.policy.answers import Answer, Group, Question, answer_bytes
 from selection.policy.atlas import OUT_OF_REACH, OWN_NETWORK, Atlas, Locale, locale_of
 from selection.policy.drawing import FEW, DrawTable
 
@@ -114,7 +114,7 @@ class Ranking:
         sets = sum(_SET_BYTES + int(upto.bit_length() / _BITS_PER_BYTE) for upto in self._upto)
         made = sum(table.size_bytes for table in self.tables.values())
         levels = len(self._level_by_number)
-        return RANKING_BYTES + levels + sets + made + sum(answer.size_bytes for answer in self.answers.values())
+        return RANKING_BYTES + levels + sets + made + sum(answer_bytes(*known) for known in self.answers.items())
 
     @property
     def in_reach(self) -> int:
@@ -186,11 +186,18 @@ class Ranking:
             return (numbers[found.index(best)],)
         return tuple([number for number, level in zip(numbers, found, strict=True) if level == best])
 
-    def in_order(self, numbers: Sequence[int]) -> list[int]:
+    def first_of(self, ordered: Sequence[int]) -> Sequence[int]:
+        """Give those that an order of mirrors begins with and that are as near as the first; nobody, where none is."""
+        levels, count = self._level_by_number, 1
+        while count < len(ordered) and levels[ordered[count]] == levels[ordered[0]]:
+            count += 1
+        return ordered[:count]
+
+    def in_order(self, numbers: tuple[int, ...]) -> list[int]:
         """Give those of a few mirrors that are in reach, best first; of equals begin where the place says."""
         levels = self._level_by_number
         begin = self.turn % len(numbers)
-        ordered = sorted((*numbers[begin:], *numbers[:begin]), key=levels.__getitem__)
+        ordered = sorted(numbers[begin:] + numbers[:begin], key=levels.__getitem__)
         while ordered and levels[ordered[-1]] == OUT_OF_REACH:
             ordered.pop()
         return ordered

@@ -391,8 +391,25 @@ def test_equal_dice_choose_equal_mirrors_of_many_whose_load_changed_meanwhile(ki
         assert chosen_by(question, lived_policy) == chosen_by(question, question.policy())
 
 
-def chosen_by(question: Question, policy: Policy) -> MirrorName | None:
-    mirror = policy.choose(question.published(), question.visitor, 5, now_s=0.0, rng=question.dice()).mirror
+@pytest.mark.parametrize("near", [1, 5, 15, 16, 17, 18, 21, 22, 40])
+def test_equal_dice_choose_equal_mirrors_however_many_others_are_wanted(kit: Kit, near: int) -> None:
+    story, rng = kit.Story(), Random(7)  # noqa: S311 - dice of a test
+    file = story.published("a.iso")
+    for number in rng.sample(range(near + 20), near + 20):
+        is_near = number < near
+        location = Location(latitude=41.0 if is_near else -41.0, longitude=-8.0, country="PT" if is_near else "AR")
+        story.serving(f"m{number:02}", location=location, slots=100)
+        story.load(f"m{number:02}", slots=100, active=rng.randrange(100))
+    place = Place(latitude=41.1, longitude=-8.3, country="PT")
+    question = kit.Question(story.view(), file, place=place)
+    policy = question.policy()
+    for question.seed in range(60):
+        chosen = {chosen_by(question, policy, count) for count in (0, 1, 5, 8)}
+        assert chosen == {chosen_by(question, question.policy(), 5)}
+
+
+def chosen_by(question: Question, policy: Policy, count: int = 5) -> MirrorName | None:
+    mirror = policy.choose(question.published(), question.visitor, count, now_s=0.0, rng=question.dice()).mirror
     return mirror and mirror.name
 
 

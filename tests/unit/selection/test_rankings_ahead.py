@@ -95,7 +95,7 @@ def test_ranking_of_a_few_mirrors_decides_among_them_as_that_of_all_does(seed: i
                 break
             left ^= nearest
         assert [found for _, found in few.groups([pool], neighbours)] == repeated(whole, [pool], neighbours)
-        assert few.in_order(numbers_in(pool)) == whole.in_order(numbers_in(pool))
+        assert few.in_order(tuple(numbers_in(pool))) == whole.in_order(tuple(numbers_in(pool)))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -132,6 +132,15 @@ def test_few_and_many_are_put_in_order_by_their_levels_and_nobody_out_of_reach_a
         assert (ranks, sorted(answer.best)) == (sorted(ranks), reached)
         assert set(drawn_from) == {number for number, rank in zip(answer.best, ranks, strict=True) if rank == ranks[0]}
         assert list(answer.few) == sorted(answer.few, key=eligible.weights.order.__getitem__)
+        for wanted in range(9):
+            question = Questions(FleetView(), eligible, terrain).of((pool, ALL_OF_40 ^ pool), 0, wanted)
+            found = Picker(eligible, terrain, rankings).answer(ranking, question)
+            assert list(found.few) == list(answer.few)
+            assert found.many == answer.many
+            if wanted:
+                found_levels = [ranking.level_of(number) for number in found.best]
+                assert found_levels == [level for _, level in ranks[: wanted + 1]]
+                assert len({*found.best}) == len(found.best)
 
 
 def repeated(ranking: Ranking, pools: list[int], neighbours: int) -> list[int]:
