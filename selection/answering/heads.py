@@ -32,6 +32,7 @@ _DESCRIBED: Final = '; rel=describedby; type="application/metalink4+xml"\r\n'
 _PLAIN: Final = (
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/"  # unreserved (RFC 3986 §2.3), and the slash
 )
+_MARKED: Final = bytes(byte if byte in _PLAIN else _PLAIN[0] for byte in range(256))  # what is not plain is another
 
 
 class Sheet(Struct, frozen=True, gc=False):
@@ -102,7 +103,7 @@ class Heads:
 def _in_url(path: FilePath) -> bytes:
     """Write a path as it stands in a URL, with its first slash; to encode one takes longer than to look."""
     written = b"/" + path.encode()
-    return written if not written.translate(None, _PLAIN) else quote(written).encode("ascii")
+    return written if written.translate(_MARKED) == written else quote(written).encode("ascii")
 
 
 def _ends(others: Sequence[Mirror], query: str = "") -> list[bytes]:

@@ -72,7 +72,8 @@ class Contents:
 
     def digest(self, number: int) -> Digest:
         """Give the digest of a content."""
-        return Digest(_DIGEST.unpack_from(self.digests, number << _SHIFT)[0])
+        digest: Digest = _DIGEST.unpack_from(self.digests, number << _SHIFT)[0]  # not to be named by a call
+        return digest
 
     def holders(self, number: int) -> int:
         """Give the mirrors that hold a content, as a bit set; nobody holds number 0."""
