@@ -27,7 +27,8 @@ class Question(Struct, frozen=True, eq=False, gc=False):
         neighbours: who is near the visitor, wherever they stand.
         wanted: how many others.
         few: the mirrors of each pool by name, where all are few and nobody is a neighbour; else nothing.
-        is_dense: the first pool has so many of the fleet that the nearest of it are soon met in the fleet's order.
+        members: the first pool, a bit a mirror, the lowest first, where it has so many of the fleet that the nearest
+            of it are soon met in the order of a place, and nobody is a neighbour; else nothing.
         size_bytes: the memory that its sets take.
     """
 
@@ -35,7 +36,7 @@ class Question(Struct, frozen=True, eq=False, gc=False):
     neighbours: int
     wanted: int
     few: tuple[tuple[int, ...], ...]
-    is_dense: bool
+    members: bytes
     size_bytes: int
 
 

@@ -91,7 +91,7 @@ class Picker:
 
     def _of_many(self, ranking: Ranking, question: Question) -> Answer:
         wanted = question.wanted
-        if question.is_dense and (best := self._in_head(ranking, question)):
+        if question.members and (best := self._in_head(ranking, question)):
             near = self._near(ranking, best)
             if len(near) <= FEW:  # or the group's table is drawn from, whatever is wanted
                 return Answer(near, NO_GROUP, best[: wanted + 1])
@@ -112,16 +112,16 @@ class Picker:
     def _in_head(self, ranking: Ranking, question: Question) -> list[int]:
         """Give the best few, and all near-equals of the first and one more, if they are in the head of the ranking."""
         head = ranking.head or self._make_head(ranking)
-        members = question.pools[0].to_bytes((len(self._weights.bits) >> 3) + 1, "little")
-        wanted, level_of = question.wanted, ranking.level_of
+        members, wanted, level_of = question.members, question.wanted, ranking.level_of
         found: list[int] = []
         for number in head:
             if members[number >> 3] >> (number & 7) & 1:
                 found.append(number)
-                if len(found) > wanted and level_of(number) != level_of(found[0]):
-                    return found
-                if len(found) > wanted + FEW:
-                    break
+                if len(found) > wanted:
+                    if level_of(number) != level_of(found[0]):
+                        return found
+                    if len(found) > wanted + FEW:
+                        break
         return []
 
     def _make_head(self, ranking: Ranking) -> Sequence[int]:

@@ -26,7 +26,7 @@ PLAIN_BYTES: Final = 400  # beside its sets, and the question
 
 DENSE_SHARE: Final = 8  # an eighth of the fleet: half a dozen of them are met among some fifty of all
 
-_Key: TypeAlias = tuple[tuple[int, ...], int, int]
+_Key: TypeAlias = tuple[tuple[int, ...], int, int, int]
 _PlainKey: TypeAlias = tuple[int, tuple[ChannelName, ...], int, int, bool | None]
 
 
@@ -61,13 +61,14 @@ class Questions:
 
     def of(self, pools: tuple[int, ...], neighbours: int, wanted: int) -> Question:
         """Give a question: the same object as before, if it was asked lately."""
-        key = pools, neighbours, wanted
+        key = pools, neighbours, wanted, len(self._eligible.weights.of)
         question = self._known.get(key)
         if question is None:
             self._make_room()
-            size_bytes = sum(map(set_bytes, pools))
-            few, is_dense = self._few(pools, neighbours), not neighbours and self._is_dense(pools[0])
-            question = Question(pools, neighbours, wanted, few, is_dense, size_bytes)
+            few = self._few(pools, neighbours)
+            members = b"" if few or neighbours else self._members(pools[0])
+            size_bytes = sum(map(set_bytes, pools)) + len(members)
+            question = Question(pools, neighbours, wanted, few, members, size_bytes)
             self._known[key] = question
             self.size_bytes += QUESTION_BYTES + size_bytes + set_bytes(neighbours)
         return question
@@ -119,8 +120,10 @@ class Questions:
             self._plain.clear()
             self.size_bytes = 0
 
-    def _is_dense(self, pool: int) -> bool:
-        return pool.bit_count() * DENSE_SHARE >= len(self._eligible.weights.of)
+    def _members(self, pool: int) -> bytes:
+        """Give a pool by bits, as long as there are mirrors, if it has many of them."""
+        mirrors = max(len(self._eligible.weights.of), pool.bit_length())
+        return pool.to_bytes(mirrors // 8 + 1, "little") if pool.bit_count() * DENSE_SHARE >= mirrors else b""
 
     def _few(self, pools: tuple[int, ...], neighbours: int) -> tuple[tuple[int, ...], ...]:
         """Give the mirrors of each pool by name, if they are so few that it is quicker to look at each."""

@@ -98,6 +98,20 @@ def test_few_are_told_by_name_and_many_are_not(asked: Asked) -> None:
     assert asked.questions.of((0b1111,), 1, 5).few == ()
 
 
+def test_members_of_a_question_reach_to_the_last_mirror_that_there_is_by_now(asked: Asked) -> None:
+    asked.hear()
+    pool = (1 << FEW + 1) - 1
+    for mirrors in (FEW + 1, 4 * FEW):
+        asked.eligible.weights.grow(mirrors)
+        asked.eligible.weights.order = [*range(mirrors)]
+        question = asked.questions.of((pool, 0), 0, 5)
+        members = [number for number in range(mirrors) if question.members[number // 8] >> number % 8 & 1]
+        assert members == [*range(FEW + 1)]
+        assert asked.questions.of((pool, 0), 0, 5) is question
+    assert asked.questions.of((pool, 0), 1, 5).members == b""
+    assert asked.questions.of((1, 0), 0, 5).members == b""
+
+
 @pytest.fixture
 def looked_for(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> list[FilePath]:
     """The files of which it was worked out whom a visitor may be sent to."""
