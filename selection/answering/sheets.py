@@ -7,6 +7,7 @@ written in a short while.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 from events.errors import InvalidNameError
@@ -46,7 +47,7 @@ class Sheets:
         """Begin anew: what is published is another."""
         self._catalogue = self._view.catalogue
         self._version = self._catalogue.version
-        self._kept: dict[bytes, Sheet] = {}
+        self._kept: OrderedDict[bytes, Sheet] = OrderedDict()
         self._lately = [0] * _WRITTEN_LATELY  # hashes of targets
 
     def _write(self, target: bytes) -> Sheet | None:
@@ -60,9 +61,9 @@ class Sheets:
         return sheet
 
     def _keep(self, target: bytes, sheet: Sheet) -> None:
-        """Keep a sheet; where there are too many, forget all: those that are asked for most are soon here again."""
+        """Keep a sheet, in the place of the one that was kept first: if many want that, it is soon here again."""
         if len(self._kept) >= SHEETS_KEPT:
-            self._kept.clear()
+            self._kept.popitem(last=False)
         self._kept[target] = sheet
 
 

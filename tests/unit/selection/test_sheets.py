@@ -58,12 +58,16 @@ def test_sheets_are_as_the_view_is_now(story: Story, heads: Heads) -> None:
         assert [sheet and sheet.file.size_bytes for sheet in told] == [size_bytes] * 3
 
 
-def test_where_too_many_are_kept_all_are_forgotten(story: Story, heads: Heads, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_too_many_are_kept_the_one_that_was_kept_first_goes(
+    story: Story, heads: Heads, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sheets, "SHEETS_KEPT", 2)
-    for name in "abc":
-        story.published(f"{name}.iso")
+    targets = [b"/a.iso", b"/b.iso", b"/c.iso"]
+    for target in targets:
+        story.published(target.decode().removeprefix("/"))
     known = Sheets(story.view(), heads)
-    kept = {target: [known.of(target), known.of(target)][1] for target in (b"/a.iso", b"/b.iso")}
-    assert all(known.of(target) is sheet for target, sheet in kept.items())
-    assert known.of(b"/c.iso") == known.of(b"/c.iso")
-    assert not any(known.of(target) is sheet for target, sheet in kept.items())
+    first, *others = [[known.of(target), known.of(target)][1] for target in targets]
+    assert all(known.of(target) is sheet for target, sheet in zip(targets[1:], others, strict=True))
+    again = known.of(targets[0])
+    assert again == first
+    assert again is not first
