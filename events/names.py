@@ -57,7 +57,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=:-]{0,63}", re.ASCII)
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*", re.ASCII)
 # Most paths: ASCII, no segment that begins with a dot, no first one that begins with "-". A tenth of the full check.
-_PLAIN_PATH = re.compile(r"[!-,0-\[\]-~][ -.0-\[\]-~]*(?:/[!-\-0-\[\]-~][ -.0-\[\]-~]*)*", re.ASCII)
+# What ``*+`` took it never gives back: a slash is no part of a segment.
+_PLAIN_PATH = re.compile(r"[!-,0-\[\]-~][ -.0-\[\]-~]*+(?:/[!-\-0-\[\]-~][ -.0-\[\]-~]*+)*", re.ASCII)
 # Control characters, invisible marks such as right-to-left override, line and paragraph separators.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp"})
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -148,8 +149,18 @@ def parse_published_path(text: str) -> FilePath:
     Raises:
         InvalidNameError: neither.
     """
-    parse_path(text.removeprefix(HELD_PREFIX))
+    check_published_path(text)
     return FilePath(text)
+
+
+def check_published_path(text: str) -> None:
+    """Make sure that a published file may stand here; this is done for most events that are read.
+
+    Raises:
+        InvalidNameError: this is neither a path nor that of a held file.
+    """
+    if len(text) > SEGMENT_BYTES_MAX or not _PLAIN_PATH.fullmatch(text):  # no held file's path is plain
+        parse_path(text.removeprefix(HELD_PREFIX))
 
 
 def held_path(path: FilePath) -> FilePath:

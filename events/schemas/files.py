@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-from events.names import SHA256_BYTES, parse_published_path
+from events.names import SHA256_BYTES, check_published_path
 from events.pieces import PIECES_MAX, piece_count
 from events.schemas.fields import (
     MD5_BYTES,
@@ -159,7 +159,7 @@ class FilePublished(Struct, frozen=True, kw_only=True, array_like=True, tag="fil
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
-        parse_published_path(self.path)
+        check_published_path(self.path)
         if len(self.md5) not in {0, MD5_BYTES} or len(self.sha1) not in {0, SHA1_BYTES}:
             raise ValueError(f"an MD5 of {len(self.md5)} and an SHA-1 of {len(self.sha1)} bytes")
         if self.piece_bytes or self.piece_digests:
@@ -186,5 +186,5 @@ class FileWithdrawn(Struct, frozen=True, kw_only=True, array_like=True, tag="fil
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
-        parse_published_path(self.path)
+        check_published_path(self.path)
         tidy(self, "reason")

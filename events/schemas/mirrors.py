@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct, field
 
-from events.names import parse_published_path
+from events.names import check_published_path
 from events.schemas.fields import (
     CHANNELS_MAX,
     INVENTORY_PAGE_MAX,
@@ -267,7 +267,7 @@ class ReplicaReady(Struct, frozen=True, kw_only=True, array_like=True, tag="repl
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
-        parse_published_path(self.path)
+        check_published_path(self.path)
 
 
 class LossReason(Enum):
@@ -295,7 +295,7 @@ class ReplicaLost(Struct, frozen=True, kw_only=True, array_like=True, tag="repli
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
-        parse_published_path(self.path)
+        check_published_path(self.path)
 
 
 class DeclineReason(Enum):
@@ -342,7 +342,7 @@ class ReplicaDeclined(Struct, frozen=True, kw_only=True, array_like=True, tag="r
 
     def __post_init__(self) -> None:
         """Check what a pattern cannot."""
-        parse_published_path(self.path)
+        check_published_path(self.path)
         tidy(self, "detail")
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from events.errors import InvalidNameError
 from events.names import (
+    HELD_PREFIX,
     PATH_BYTES_MAX,
     SEGMENT_BYTES_MAX,
     FilePath,
@@ -21,6 +22,7 @@ from events.names import (
     parse_media_type,
     parse_mirror,
     parse_path,
+    parse_published_path,
     parse_selector,
     parse_tag,
 )
@@ -166,3 +168,14 @@ def test_digest_is_read_back(digest: bytes) -> None:
 
 def test_file_name_is_the_last_segment() -> None:
     assert file_name(FilePath("a/b/c.iso")) == "c.iso"
+
+
+@pytest.mark.parametrize("text", ["pool/a.deb", ".hidden", HELD_PREFIX + "pool/a.deb", HELD_PREFIX + "ä"])
+def test_a_published_file_stands_under_a_path_or_under_that_of_a_held_file(text: str) -> None:
+    assert parse_published_path(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "-/a", "a//b", HELD_PREFIX, HELD_PREFIX + "../a", HELD_PREFIX * 2 + "a"])
+def test_a_published_file_stands_nowhere_else(text: str) -> None:
+    with pytest.raises(InvalidNameError):
+        parse_published_path(text)
