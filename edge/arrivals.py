@@ -16,17 +16,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import structlog
 
+from edge.doors import Connection, Door
 from edge.gate import Seat
 from edge.lane import HEAD_BYTES_MAX, Arrived, Lane, Lanes
 
 TAKEN_UP_MAX: Final = 32  # in one turn: three milliseconds of redirects, until those who were here before are heard
-DEFERRED_S: Final = 1  # who speaks later than his handshake and a second is not what this is for; the least there is
 RETRY_S: Final = 1.0  # when the system has no descriptor or memory left for one more; as asyncio waits
+_AT_ONCE: Final = int(socket.MSG_DONTWAIT)  # as numbers: enumerations add up, and are looked up, in interpreted code
+_LOOK: Final = int(socket.MSG_DONTWAIT | socket.MSG_PEEK)
 # What accept(2) says of the connection that it took off the queue. By name: not all of them are everywhere.
 _NAMES: Final = (
     "ECONNABORTED",
@@ -48,10 +50,11 @@ log = structlog.stdlib.get_logger()
 class _Caller:
     """Who asked one thing: the connection is written to once, and ends. What ``edge.unsent`` needs of a transport."""
 
-    __slots__ = ("_arrivals", "_arrived", "_connection", "_unsent")
+    __slots__ = ("_arrivals", "_connection", "_peer", "_place", "_unsent")
 
-    def __init__(self, connection: socket.socket, arrived: Arrived, arrivals: Arrivals) -> None:
-        self._connection, self._arrived, self._arrivals, self._unsent = connection, arrived, arrivals, b""
+    def __init__(self, connection: Connection, place: Seat, peer: str, arrivals: Arrivals) -> None:
+        self._connection, self._place, self._peer, self._arrivals = connection, place, peer, arrivals
+        self._unsent = b""
 
     def is_closing(self) -> bool:
         """Be there until closed."""
@@ -60,8 +63,8 @@ class _Caller:
     def write(self, data: bytes) -> None:
         """Send an answer; who has left by now misses it. Where memory is short, there may not be room for all of it."""
         try:
-            self._connection.recv(HEAD_BYTES_MAX, socket.MSG_DONTWAIT)  # what was unread would make its end a reset
-            sent = self._connection.send(data, socket.MSG_DONTWAIT)
+            self._connection.recv(HEAD_BYTES_MAX, _AT_ONCE)  # what was unread would make its end a reset
+            sent = self._connection.send(data, _AT_ONCE)
         except BlockingIOError:
             sent = 0
         except ConnectionError:
@@ -71,98 +74,104 @@ class _Caller:
     def close(self) -> None:
         """End the connection; what there was no room for leaves by a transport."""
         if self._unsent:
-            self._arrivals.move(self._connection, self._arrived._replace(unsent=self._unsent))
+            self._arrivals.move(self._connection, Arrived(self._place, self._peer, self._unsent))
         else:
-            self._arrivals.end(self._connection, self._arrived.place)
+            self._arrivals.end(self._connection, self._place)
 
 
 class Arrivals:
     """The connections that arrive at the listening sockets of one server with lanes."""
 
-    def __init__(self, lanes: Lanes, listening: Sequence[socket.socket]) -> None:
-        """Own these bound sockets from now on."""
+    def __init__(self, lanes: Lanes, doors: Sequence[Door]) -> None:
+        """Own these from now on."""
         self._lanes, self._gate, self._unsent, self._loop = lanes, lanes.gate, lanes.unsent, asyncio.get_running_loop()
-        self._listening = listening
+        self._doors = doors
         self._moving: set[asyncio.Task[object]] = set()
         self._retries: set[asyncio.TimerHandle] = set()
 
     def listen(self, backlog: int) -> None:
         """Begin."""
-        for each in self._listening:
-            each.settimeout(0)
-            if hasattr(socket, "TCP_DEFER_ACCEPT"):
-                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFERRED_S)
-            each.listen(backlog)
-            self._loop.add_reader(each, self._take_up, each)
+        for door in self._doors:
+            door.listen(backlog)
+            self._loop.add_reader(door, self._take_up, door)
 
     async def close(self) -> None:
         """Take no more, and let those that were taken up have their lanes."""
         for retry in self._retries:
             retry.cancel()
-        for each in self._listening:
-            self._loop.remove_reader(each)
-            each.close()
+        for door in self._doors:
+            self._loop.remove_reader(door)
+            door.close()
         self._unsent.flush()
         if self._moving:
             await asyncio.wait(self._moving)
 
-    def move(self, connection: socket.socket, arrived: Arrived) -> None:
+    def move(self, connection: Connection, arrived: Arrived) -> None:
         """Let a connection have a transport and a lane."""
-        connection.settimeout(0)
-        task = self._loop.create_task(self._connected(connection, arrived))
+        task = self._loop.create_task(self._connected(connection.for_a_loop(), arrived))
         self._moving.add(task)
         task.add_done_callback(self._moving.discard)
 
-    def end(self, connection: socket.socket, place: Seat) -> None:
+    def end(self, connection: Connection, place: Seat) -> None:
         """End a connection that has neither."""
         try:
             connection.close()
         finally:
             self._gate.leave(place)
 
-    def _take_up(self, listening: socket.socket) -> None:
+    def _take_up(self, door: Door) -> None:
+        """Hear all who wait, and then decide: calls of the system between two decisions would drive the caches out."""
+        for connection, peer, said in list(self._heard(door)):
+            try:
+                self._let_in(connection, peer, said)
+            except Exception:  # a defect; it must not keep the others from their answers
+                log.exception("http.not_let_in")
+                connection.close()
+
+    def _heard(self, door: Door) -> Iterator[tuple[Connection, str, bytes]]:
+        """Accept so many as a turn may take up, and give what each has said; nothing has been read of it."""
         for _ in range(TAKEN_UP_MAX):
             try:
-                connection, address = listening.accept()
+                connection, peer = door.accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno in _OF_THE_CALLER:
                     continue  # the next may be well
-                self._pause(listening, error)
+                self._pause(door, error)
                 return
-            self._hear(connection, address[0])
+            try:
+                said = connection.recv(HEAD_BYTES_MAX, _LOOK)
+            except OSError:  # he has not spoken, or has left, which his lane learns
+                said = b""
+            yield connection, peer, said
 
-    def _pause(self, listening: socket.socket, error: OSError) -> None:
-        """Leave a socket alone for a while; it would wake the loop again and again."""
+    def _pause(self, door: Door, error: OSError) -> None:
+        """Leave a door alone for a while; it would wake the loop again and again."""
         log.warning("http.accept_failed", error=str(error), again_after_s=RETRY_S)
-        self._loop.remove_reader(listening)
+        self._loop.remove_reader(door)
 
         def resume() -> None:
             self._retries.discard(retry)
             try:
-                self._loop.add_reader(listening, self._take_up, listening)
+                self._loop.add_reader(door, self._take_up, door)
             except OSError as again:
-                self._pause(listening, again)
+                self._pause(door, again)
 
         retry = self._loop.call_later(RETRY_S, resume)
         self._retries.add(retry)
 
-    def _hear(self, connection: socket.socket, peer: str) -> None:
+    def _let_in(self, connection: Connection, peer: str, said: bytes) -> None:
         """Answer who says one thing and no more; others move into a lane, which reads what they have said."""
         place = self._gate.enter(peer)
         if place is None:
             connection.close()
             return
-        try:
-            said = connection.recv(HEAD_BYTES_MAX, socket.MSG_DONTWAIT | socket.MSG_PEEK)
-        except OSError:  # he has not spoken, or has left, which his lane learns
-            said = b""
-        answer, arrived = self._lanes.answer_only(said, peer) if said else None, Arrived(place, peer)
+        answer = self._lanes.answer_only(said, peer) if said else None
         if answer is None:
-            self.move(connection, arrived)
+            self.move(connection, Arrived(place, peer))
         else:
-            self._unsent.add(_Caller(connection, arrived, self), answer, True)  # noqa: FBT003 - called for each request, where a keyword is felt
+            self._unsent.add(_Caller(connection, place, peer, self), answer, True)  # noqa: FBT003 - called for each request, where a keyword is felt
 
     async def _connected(self, connection: socket.socket, arrived: Arrived) -> None:
         """Let the loop have a connection."""

@@ -8,7 +8,6 @@ by its own address under a limit of its own.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -51,7 +50,7 @@ class Gate:
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
         self._open = 0
-        self._by_address: Counter[Seat] = Counter()
+        self._by_address: dict[Seat, int] = {}
         self._known = lru_cache(maxsize=PEERS_KEPT)(self._find)  # whoever closes after each answer is soon back
 
     def __len__(self) -> int:
@@ -65,18 +64,19 @@ class Gate:
             ValueError: not an address.
         """
         seat, most = self._known(peer)
-        if self._open >= self._limits.total or self._by_address[seat] >= most:
+        here = self._by_address.get(seat, 0)
+        if self._open >= self._limits.total or here >= most:
             return None
         self._open += 1
-        self._by_address[seat] += 1
+        self._by_address[seat] = here + 1
         return seat
 
     def leave(self, seat: Seat) -> None:
         """Take note that a connection ended."""
         self._open -= 1
-        self._by_address[seat] -= 1
-        if not self._by_address[seat]:
-            del self._by_address[seat]
+        left = self._by_address.pop(seat) - 1
+        if left:
+            self._by_address[seat] = left
 
     def _find(self, peer: str) -> tuple[Seat, int]:
         """Give how an address is counted, and how many connections it may have."""

@@ -23,6 +23,7 @@ from yarl import URL
 
 from edge.arrivals import Arrivals
 from edge.deadlines import Deadlines
+from edge.doors import Door
 from edge.errors import ApiError, error_response, json_errors
 from edge.gate import ConnectionLimits, Gate, Seat
 from edge.lane import Answerer, Heir, Lane, Lanes
@@ -123,7 +124,7 @@ async def serve(
 @asynccontextmanager
 async def _arriving(lanes: Lanes, bound: asyncio.Server) -> AsyncGenerator[None]:
     """Listen where a server is bound, in its place, while the block is entered."""
-    arrivals = Arrivals(lanes, [socket.socket(fileno=os.dup(each.fileno())) for each in bound.sockets])
+    arrivals = Arrivals(lanes, [Door(socket.socket(fileno=os.dup(each.fileno()))) for each in bound.sockets])
     try:
         arrivals.listen(BACKLOG)
         yield

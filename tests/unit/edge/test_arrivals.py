@@ -13,6 +13,7 @@ import pytest
 from edge import arrivals
 from edge.arrivals import TAKEN_UP_MAX, Arrivals
 from edge.deadlines import Deadlines
+from edge.doors import Door
 from edge.gate import ConnectionLimits, Gate
 from edge.lane import Heir, LaneRequest, Lanes
 from edge.server import new_app, serve
@@ -46,7 +47,8 @@ class Caller:
         self.answer += taken
         return len(taken)
 
-    def settimeout(self, _seconds: float) -> None: ...
+    def for_a_loop(self) -> Caller:
+        return self
 
     def close(self) -> None:
         self.is_closed = True
@@ -71,21 +73,17 @@ class Wire(asyncio.Transport):
         self.caller.is_closed = True
 
 
-class Door:
-    """A listening socket at which callers wait; instead of one of them there may be an error."""
+class Entrance:
+    """A door at which callers wait; instead of one of them there may be an error."""
 
     def __init__(self, waiting: Sequence[Caller | OSError]) -> None:
         self.waiting, self.is_closed = list(waiting), False
 
-    def accept(self) -> tuple[Caller, tuple[str, int]]:
+    def accept(self) -> tuple[Caller, str]:
         first = self.waiting.pop(0) if self.waiting else BlockingIOError()
         if isinstance(first, OSError):
             raise first
-        return first, ("192.0.2.1", 4711)
-
-    def settimeout(self, _seconds: float) -> None: ...
-
-    def setsockopt(self, *_option: int) -> None: ...
+        return first, "192.0.2.1"
 
     def listen(self, _backlog: int) -> None: ...
 
@@ -114,7 +112,7 @@ class Readers:
         self.watching.clear()
         return self._watched.pop(fd, None) is not None
 
-    def tell(self, door: Door) -> bool:
+    def tell(self, door: Entrance) -> bool:
         """Tell of a door, if anybody wants to know."""
         callback, *args = self._watched.get(door, (None,))
         if callback is not None:
@@ -122,7 +120,7 @@ class Readers:
         return callback is not None
 
 
-def open_at(door: Door, *, limits: ConnectionLimits | None = None) -> tuple[Arrivals, Gate, Lanes]:
+def open_at(door: Entrance, *, limits: ConnectionLimits | None = None) -> tuple[Arrivals, Gate, Lanes]:
     gate = Gate(limits or ConnectionLimits())
     lanes = Lanes(
         answer=lambda _request: ANSWER,
@@ -132,14 +130,14 @@ def open_at(door: Door, *, limits: ConnectionLimits | None = None) -> tuple[Arri
         heir=Heir,
         admit=lambda _transport: None,
     )
-    opened = Arrivals(lanes, [cast("socket.socket", door)])
+    opened = Arrivals(lanes, [cast("Door", door)])
     opened.listen(1)
     return opened, gate, lanes
 
 
 async def test_so_many_are_taken_up_in_a_turn_and_the_others_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     callers = [Caller() for _ in range(TAKEN_UP_MAX + 1)]
-    door, readers = Door(callers), Readers(monkeypatch)
+    door, readers = Entrance(callers), Readers(monkeypatch)
     opened, gate, _ = open_at(door)
     readers.tell(door)
     assert len(door.waiting) == 1
@@ -157,7 +155,7 @@ async def test_so_many_are_taken_up_in_a_turn_and_the_others_in_the_next(monkeyp
 async def test_without_descriptors_it_waits_and_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrivals, "RETRY_S", 0.0)
     caller = Caller()
-    door, readers = Door([OSError(errno.EMFILE, "too many"), caller]), Readers(monkeypatch)
+    door, readers = Entrance([OSError(errno.EMFILE, "too many"), caller]), Readers(monkeypatch)
     opened, _, _ = open_at(door)
     readers.tell(door)
     assert not readers.tell(door)
@@ -170,7 +168,7 @@ async def test_without_descriptors_it_waits_and_tries_again(monkeypatch: pytest.
 
 async def test_server_that_ends_while_it_waits_for_descriptors_stays_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrivals, "RETRY_S", 0.0)
-    door, readers = Door([OSError(errno.ENFILE, "too many")]), Readers(monkeypatch)
+    door, readers = Entrance([OSError(errno.ENFILE, "too many")]), Readers(monkeypatch)
     opened, _, _ = open_at(door)
     readers.tell(door)
     await opened.close()
@@ -181,7 +179,7 @@ async def test_server_that_ends_while_it_waits_for_descriptors_stays_closed(monk
 
 async def test_one_too_many_is_closed_unheard(monkeypatch: pytest.MonkeyPatch) -> None:
     first, late = Caller(), Caller()
-    door, readers = Door([first, late]), Readers(monkeypatch)
+    door, readers = Entrance([first, late]), Readers(monkeypatch)
     opened, _, _ = open_at(door, limits=ConnectionLimits(per_address=1))
     readers.tell(door)
     assert late.is_closed
@@ -191,9 +189,47 @@ async def test_one_too_many_is_closed_unheard(monkeypatch: pytest.MonkeyPatch) -
     await opened.close()
 
 
+async def test_all_who_wait_are_heard_before_the_first_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    callers = [Caller(), Caller()]
+    door, readers = Entrance(callers), Readers(monkeypatch)
+    opened, _, lanes = open_at(door)
+    waiting: list[int] = []
+
+    def decide(_request: LaneRequest) -> bytes:
+        waiting.append(len(door.waiting))
+        return ANSWER
+
+    lanes.answer = decide
+    readers.tell(door)
+    assert waiting == [0, 0]
+    await opened.close()
+    assert all(caller.answer.startswith(ANSWER) for caller in callers)
+
+
+async def test_defect_that_one_meets_at_the_gate_keeps_nobody_from_his_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    ill, well = Caller(), Caller()
+    door, readers = Entrance([ill, well]), Readers(monkeypatch)
+    opened, gate, _ = open_at(door)
+    enter, errors = gate.enter, [ValueError("no address")]
+
+    def failing_once(peer: str) -> bytes | None:
+        if errors:
+            raise errors.pop()
+        return enter(peer)
+
+    monkeypatch.setattr(gate, "enter", failing_once)
+    readers.tell(door)
+    await asyncio.sleep(0)
+    assert ill.is_closed
+    assert not ill.answer
+    assert well.answer.startswith(ANSWER)
+    assert len(gate) == 0
+    await opened.close()
+
+
 async def test_server_that_ends_sends_what_it_has_decided_at_the_door(monkeypatch: pytest.MonkeyPatch) -> None:
     caller = Caller()
-    door, readers = Door([caller]), Readers(monkeypatch)
+    door, readers = Entrance([caller]), Readers(monkeypatch)
     opened, gate, lanes = open_at(door)
     readers.tell(door)
     lanes.close()
@@ -230,7 +266,7 @@ async def test_what_there_is_no_room_for_leaves_by_a_transport(
     trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller = Caller(**trouble)
-    door, readers, transports = Door([caller]), Readers(monkeypatch), Transports(monkeypatch)
+    door, readers, transports = Entrance([caller]), Readers(monkeypatch), Transports(monkeypatch)
     opened, gate, lanes = open_at(door)
     readers.tell(door)
     await asyncio.sleep(0)
@@ -253,7 +289,7 @@ async def test_what_there_is_no_room_for_leaves_by_a_transport(
 
 async def test_server_that_ends_gives_a_transport_to_what_there_is_no_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     caller = Caller(room=5)
-    door, readers, transports = Door([caller]), Readers(monkeypatch), Transports(monkeypatch)
+    door, readers, transports = Entrance([caller]), Readers(monkeypatch), Transports(monkeypatch)
     opened, gate, lanes = open_at(door)
     readers.tell(door)
     await opened.close()
@@ -267,7 +303,7 @@ async def test_server_that_ends_gives_a_transport_to_what_there_is_no_room_for(m
 
 async def test_whoever_moves_on_is_left_with_all_that_he_said(monkeypatch: pytest.MonkeyPatch) -> None:
     caller = Caller(said=LAST + LAST)
-    door, readers, transports = Door([caller]), Readers(monkeypatch), Transports(monkeypatch)
+    door, readers, transports = Entrance([caller]), Readers(monkeypatch), Transports(monkeypatch)
     opened, gate, lanes = open_at(door)
     readers.tell(door)
     await opened.close()
@@ -283,7 +319,7 @@ async def test_who_cannot_be_taken_up_leaves_the_gate_once(
     error: Exception, is_late: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller = Caller(said=b"GET /")
-    door, readers = Door([caller]), Readers(monkeypatch)
+    door, readers = Entrance([caller]), Readers(monkeypatch)
     transports = Transports(monkeypatch, fails=error, is_late=is_late)
     opened, gate, lanes = open_at(door)
     staying = gate.enter("198.51.100.1")
@@ -305,7 +341,7 @@ async def test_who_left_while_he_waited_or_whose_answer_or_end_fails_leaves_the_
     trouble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller, well = Caller(**trouble), Caller()
-    door, readers = Door([OSError(errno.ECONNABORTED, "gone"), caller, well]), Readers(monkeypatch)
+    door, readers = Entrance([OSError(errno.ECONNABORTED, "gone"), caller, well]), Readers(monkeypatch)
     opened, gate, _ = open_at(door)
     readers.tell(door)
     await asyncio.sleep(0)
@@ -316,7 +352,7 @@ async def test_who_left_while_he_waited_or_whose_answer_or_end_fails_leaves_the_
 
 
 async def test_error_that_nobody_knows_does_not_keep_the_loop_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    door, readers = Door([OSError(errno.EINVAL, "odd"), Caller()]), Readers(monkeypatch)
+    door, readers = Entrance([OSError(errno.EINVAL, "odd"), Caller()]), Readers(monkeypatch)
     opened, _, _ = open_at(door)
     readers.tell(door)
     assert not readers.tell(door)
@@ -326,7 +362,7 @@ async def test_error_that_nobody_knows_does_not_keep_the_loop_busy(monkeypatch: 
 
 async def test_socket_that_cannot_be_watched_again_is_tried_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrivals, "RETRY_S", 0.0)
-    door, readers = Door([OSError(errno.EMFILE, "too many")]), Readers(monkeypatch)
+    door, readers = Entrance([OSError(errno.EMFILE, "too many")]), Readers(monkeypatch)
     opened, _, _ = open_at(door)
     readers.tell(door)
     readers.fails.append(OSError(errno.ENOMEM, "no memory"))
