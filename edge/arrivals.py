@@ -16,8 +16,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -43,6 +44,8 @@ _NAMES: Final = (
     "EPROTO",
 )
 _OF_THE_CALLER: Final = frozenset(getattr(errno, name) for name in _NAMES if hasattr(errno, name))
+
+_Heard: TypeAlias = tuple[Connection, str, Seat, bytes]  # a connection, whose, its place, and what was said on it
 
 log = structlog.stdlib.get_logger()
 
@@ -121,15 +124,15 @@ class Arrivals:
 
     def _take_up(self, door: Door) -> None:
         """Hear all who wait, and then decide: calls of the system between two decisions would drive the caches out."""
-        for connection, peer, said in list(self._heard(door)):
-            try:
-                self._let_in(connection, peer, said)
-            except Exception:  # a defect; it must not keep the others from their answers
-                log.exception("http.not_let_in")
-                connection.close()
+        heard: list[_Heard] = []
+        try:
+            self._hear(door, heard)
+        finally:  # whatever ended the hearing, those who were heard have their answers
+            for each in heard:
+                self._let_in(*each)
 
-    def _heard(self, door: Door) -> Iterator[tuple[Connection, str, bytes]]:
-        """Accept so many as a turn may take up, and give what each has said; nothing has been read of it."""
+    def _hear(self, door: Door, heard: list[_Heard]) -> None:
+        """Accept so many as a turn may take up, and look at what each has said; nothing has been read of it."""
         for _ in range(TAKEN_UP_MAX):
             try:
                 connection, peer = door.accept()
@@ -140,11 +143,25 @@ class Arrivals:
                     continue  # the next may be well
                 self._pause(door, error)
                 return
+            place = self._place_for(connection, peer)
+            if place is None:
+                continue
             try:
                 said = connection.recv(HEAD_BYTES_MAX, _LOOK)
             except OSError:  # he has not spoken, or has left, which his lane learns
                 said = b""
-            yield connection, peer, said
+            heard.append((connection, peer, place, said))
+
+    def _place_for(self, connection: Connection, peer: str) -> Seat | None:
+        """Let a connection in; one too many is closed, unheard, and so is one that the gate cannot tell from others."""
+        place = None
+        try:
+            place = self._gate.enter(peer)
+        except Exception:  # a defect; it must not keep the others from their answers
+            log.exception("http.not_let_in")
+        if place is None:
+            connection.close()
+        return place
 
     def _pause(self, door: Door, error: OSError) -> None:
         """Leave a door alone for a while; it would wake the loop again and again."""
@@ -161,17 +178,18 @@ class Arrivals:
         retry = self._loop.call_later(RETRY_S, resume)
         self._retries.add(retry)
 
-    def _let_in(self, connection: Connection, peer: str, said: bytes) -> None:
+    def _let_in(self, connection: Connection, peer: str, place: Seat, said: bytes) -> None:
         """Answer who says one thing and no more; others move into a lane, which reads what they have said."""
-        place = self._gate.enter(peer)
-        if place is None:
-            connection.close()
-            return
-        answer = self._lanes.answer_only(said, peer) if said else None
-        if answer is None:
-            self.move(connection, Arrived(place, peer))
-        else:
-            self._unsent.add(_Caller(connection, place, peer, self), answer, True)  # noqa: FBT003 - called for each request, where a keyword is felt
+        try:
+            answer = self._lanes.answer_only(said, peer) if said else None
+            if answer is None:
+                self.move(connection, Arrived(place, peer))
+            else:
+                self._unsent.add(_Caller(connection, place, peer, self), answer, True)  # noqa: FBT003 - called for each request, where a keyword is felt
+        except Exception:  # a defect; it must cost neither the others their answers nor anybody a place at the gate
+            log.exception("http.not_let_in")
+            with suppress(OSError):  # of close(2): the place is free
+                self.end(connection, place)
 
     async def _connected(self, connection: socket.socket, arrived: Arrived) -> None:
         """Let the loop have a connection."""

@@ -19,7 +19,8 @@ class Connection(socket.SocketType):
 
     def for_a_loop(self) -> socket.socket:
         """Give it up as what a loop takes: one that uvloop does not close twice, and that does not block."""
-        given = socket.socket(self.family, self.type, self.proto, fileno=self.detach())
+        given = socket.socket(self.family, self.type, self.proto, fileno=self.fileno())
+        self.detach()
         given.settimeout(0)
         return given
 

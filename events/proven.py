@@ -24,8 +24,8 @@ _LENGTH_BYTES: Final = 4
 class ProvenReader:
     """Reads events of some kinds whole; of the others the envelope alone, with an ``events.twins.Unread`` in it.
 
-    Of the kinds in ``excerpts`` it reads no more than the fields up to the one that stands there: it gives an
-    ``events.twins.Excerpt``.
+    Of the kinds in ``excerpts``, each of which must be one of ``kinds``, it reads no more than the fields up to the one
+    that stands there: it gives an ``events.twins.Excerpt``. So whoever asks for either must not ask an event for more.
     """
 
     def __init__(

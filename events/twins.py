@@ -55,9 +55,9 @@ class Twins:
         return self._made[kind]
 
     def _make(self, kind: type[Struct]) -> type[Struct]:
-        named = [self._field(info) for info in fields(kind)]
         if kind in self._unread:
             return _twin(kind, (), Unread)
+        named = [self._field(info) for info in fields(kind)]
         if last := self._excerpts.get(kind):
             end = kind.__struct_fields__.index(last) + 1
             return _twin(kind, named[:end], Excerpt, {"schema": kind})

@@ -19,7 +19,7 @@ from selection.view.fleet import FleetView
 
 SHEETS_KEPT: Final = 2048  # 2 MB, so that they stay in a cache near by
 
-_WRITTEN_LATELY: Final = 4096  # places, a power of two; 32 kB
+_WRITTEN_LATELY: Final = 4096  # places, a power of two; 180 kB with what stands there
 _PUBLIC: Final = AccessMode.PUBLIC  # Python 3.11 takes as long to find a member of an enum as to call a function
 _QUERY: Final = ord("?")  # by number: Python 3.11 makes an error and forgets it where bytes are looked for in bytes
 _ENCODED: Final = ord("%")
@@ -30,6 +30,7 @@ class Sheets:
 
     def __init__(self, view: FleetView, heads: Heads) -> None:
         self._view, self._heads = view, heads
+        self._lately = [0] * _WRITTEN_LATELY  # hashes of targets
         self._forget()
 
     def of(self, target: bytes) -> Sheet | None:
@@ -48,7 +49,6 @@ class Sheets:
         self._catalogue = self._view.catalogue
         self._version = self._catalogue.version
         self._kept: OrderedDict[bytes, Sheet] = OrderedDict()
-        self._lately = [0] * _WRITTEN_LATELY  # hashes of targets
 
     def _write(self, target: bytes) -> Sheet | None:
         file = None if _QUERY in target else self._catalogue.file(_path_in(target))

@@ -27,8 +27,8 @@ class Question(Struct, frozen=True, eq=False, gc=False):
         neighbours: who is near the visitor, wherever they stand.
         wanted: how many others.
         few: the mirrors of each pool by name, where all are few and nobody is a neighbour; else nothing.
-        members: the first pool, a bit a mirror, the lowest first, where it has so many of the fleet that the nearest
-            of it are soon met in the order of a place, and nobody is a neighbour; else nothing.
+        members: the first pool that has any, a bit a mirror, the lowest first, where it has so many of the fleet that
+            the nearest of it are soon met in the order of a place, and nobody is a neighbour; else nothing.
         size_bytes: the memory that its sets take.
     """
 

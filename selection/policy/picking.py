@@ -13,7 +13,7 @@ from selection.policy.ranking import NEIGHBOURS, Ranking, Rankings
 from selection.policy.sticky import StickyKey, stuck_to
 from selection.policy.terrain import Terrain
 
-HEAD: Final = 128  # mirrors of a ranking that are at hand in their order: some hold what a tenth of a fleet holds
+HEAD: Final = 128  # mirrors of a ranking that are at hand in their order: a dozen hold what an eighth of the fleet does
 STUCK_KEPT: Final = 4096  # an installer asks for a dozen files of metadata within seconds; some 5 MB at 10,000 mirrors
 
 

@@ -92,7 +92,7 @@ class Policy:
         number = NOBODY if file.tags else self._picker.draw_near(answer, ranking, rng.random, file.size_bytes)
         if number == NOBODY:
             number = self._drawn(question, ranking, file, visitor, rng)
-        mirror = None if number == NOBODY else self._roster.by_number(number)
+        mirror = None if number == NOBODY else self._view.by_number(number)
         return Offer(True, mirror, self._besides(answer, number, count))  # noqa: FBT003 - a keyword costs as much as an "&"
 
     def explain(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Rng) -> Choice:
@@ -227,7 +227,7 @@ class Policy:
             besides = NOBODY
         others = answer.others.get(besides)
         if others is None:
-            by_number = self._roster.by_number
+            by_number = self._view.by_number
             others = tuple([by_number(number) for number in answer.best if number != besides][:count])
             answer.others[besides] = others
         return others

@@ -66,7 +66,7 @@ class Questions:
         if question is None:
             self._make_room()
             few = self._few(pools, neighbours)
-            members = b"" if few or neighbours else self._members(pools[0])
+            members = b"" if few or neighbours else self._members(next(filter(None, pools), 0))
             size_bytes = sum(map(set_bytes, pools)) + len(members)
             question = Question(pools, neighbours, wanted, few, members, size_bytes)
             self._known[key] = question

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from msgspec import Struct
@@ -79,7 +80,7 @@ SAYS_NOTHING: Final = frozenset[type[Event]]({
 FOLDED: Final = frozenset(EVENT_TYPES) - SAYS_NOTHING
 """The kinds that a reader for a view has to read."""
 
-EXCERPTS: Final[Mapping[type[Struct], str]] = {ReplicaReady: "sha256"}
+EXCERPTS: Final[Mapping[type[Struct], str]] = MappingProxyType({ReplicaReady: "sha256"})
 """Of which of them it need not read what stands after this field. Most events tell of a copy, and only whose and of
 which content it is counts."""
 

@@ -33,8 +33,10 @@ class Caller:
     ) -> None:
         self.fails, self.room, self.end_fails = fails, room, end_fails
         self.unread, self.answer, self.is_closed = said, b"", False
+        self.was_looked_at = False
 
     def recv(self, size: int, flags: int) -> bytes:
+        self.was_looked_at = True
         said = self.unread[:size]
         if not flags & socket.MSG_PEEK:
             self.unread = self.unread[size:]
@@ -76,12 +78,12 @@ class Wire(asyncio.Transport):
 class Entrance:
     """A door at which callers wait; instead of one of them there may be an error."""
 
-    def __init__(self, waiting: Sequence[Caller | OSError]) -> None:
+    def __init__(self, waiting: Sequence[Caller | Exception]) -> None:
         self.waiting, self.is_closed = list(waiting), False
 
     def accept(self) -> tuple[Caller, str]:
         first = self.waiting.pop(0) if self.waiting else BlockingIOError()
-        if isinstance(first, OSError):
+        if isinstance(first, Exception):
             raise first
         return first, "192.0.2.1"
 
@@ -183,6 +185,7 @@ async def test_one_too_many_is_closed_unheard(monkeypatch: pytest.MonkeyPatch) -
     opened, _, _ = open_at(door, limits=ConnectionLimits(per_address=1))
     readers.tell(door)
     assert late.is_closed
+    assert not late.was_looked_at
     await asyncio.sleep(0)
     assert first.answer.startswith(ANSWER)
     assert not late.answer
@@ -222,6 +225,42 @@ async def test_defect_that_one_meets_at_the_gate_keeps_nobody_from_his_answer(mo
     await asyncio.sleep(0)
     assert ill.is_closed
     assert not ill.answer
+    assert well.answer.startswith(ANSWER)
+    assert len(gate) == 0
+    await opened.close()
+
+
+@pytest.mark.parametrize("where", ["answer_only", "move"])
+async def test_defect_after_the_gate_costs_no_place_there(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ill, well = Caller(said=LAST if where == "answer_only" else b"GET"), Caller()
+    door, readers = Entrance([ill, well]), Readers(monkeypatch)
+    opened, gate, lanes = open_at(door)
+    owner = lanes if where == "answer_only" else opened
+    working, errors = getattr(owner, where), [RuntimeError("a defect")]
+
+    def failing_once(_: object, *args: object) -> object:
+        if errors:
+            raise errors.pop()
+        return working(*args)
+
+    monkeypatch.setattr(type(owner), where, failing_once)
+    readers.tell(door)
+    await asyncio.sleep(0)
+    assert ill.is_closed
+    assert well.answer.startswith(ANSWER)
+    assert len(gate) == 0
+    await opened.close()
+
+
+async def test_what_ends_the_hearing_keeps_nobody_who_was_heard_from_his_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    well = Caller()
+    door, readers = Entrance([well, MemoryError()]), Readers(monkeypatch)
+    opened, gate, _ = open_at(door)
+    with pytest.raises(MemoryError):
+        readers.tell(door)
+    await asyncio.sleep(0)
     assert well.answer.startswith(ANSWER)
     assert len(gate) == 0
     await opened.close()

@@ -43,3 +43,10 @@ def test_where_nobody_waits_there_is_nothing_to_wait_for(bound: socket.socket) -
     door.listen(1)
     with pytest.raises(BlockingIOError):
         door.accept()
+
+
+def test_who_has_not_spoken_is_kept_by_the_kernel(bound: socket.socket) -> None:
+    door = Door(bound)
+    door.listen(1)
+    assert bound.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT) > 0
+    door.close()

@@ -42,6 +42,18 @@ async def test_replayed_view_is_that_of_whoever_read_the_same_entries(log: Log) 
         assert (replayed.position, replayed.message_id, replayed.entries) == (entry.position, entry.message_id, count)
 
 
+def test_view_is_the_same_where_no_more_is_read_of_sound_events_than_it_needs(log: Log) -> None:
+    make_busy(log)
+    whole, needed = Replayer(vhost=VHOST), Replayer(vhost=VHOST)
+    for entry in log.entries:
+        whole.fold(entry)
+        needed.fold(entry, is_sound=True)
+    published = needed.view.file(FilePath("a.iso"))
+    assert published is not None
+    assert needed.view.holders(published.sha256)
+    assert list(differences(whole.view, needed.view)) == []
+
+
 async def test_replay_until_a_moment_ends_before_the_first_entry_that_the_site_wrote_later(log: Log) -> None:
     make_busy(log)
     last = log.published("late.iso", channel="origin")

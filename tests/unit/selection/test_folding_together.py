@@ -102,6 +102,23 @@ def test_last_word_on_a_content_holds_among_copies_that_are_told_of_together(kit
     assert view.copies(ana) == 2
 
 
+def test_reasons_of_losses_are_those_of_single_events_where_old_ones_go(
+    kit: Kit, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("selection.view.replicas.LOSSES_MAX", LOSSES_MAX)
+    story.serving("ana", [])
+    for name in ("one", "two", "three"):
+        story.lost("ana", name)
+    story.ready("ana", "two")
+    story.lost("ana", "four")  # there is room for it: of "two" no reason is kept any more
+    view = kit.view_of(story.said[:-5])
+    view.apply_all(story.said[-5:])
+    assert list(differences(kit.view_of(story.said), view)) == []
+    ana = view.mirror(MirrorName("ana"))
+    names = ("one", "two", "three", "four")
+    assert [name for name in names if view.loss(ana, kit.content(name))] == ["one", "three", "four"]
+
+
 def test_copy_that_is_told_of_while_the_catalogue_drops_its_content_is_held(kit: Kit, story: Story) -> None:
     story.serving("ana", [])
     story.published("a.iso", body="old")

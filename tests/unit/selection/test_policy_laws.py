@@ -30,7 +30,9 @@ from events.schemas import (
 )
 from selection.places.place import NOWHERE, Place
 from selection.policy.choice import Choice, RejectReason
+from selection.policy.picking import HEAD
 from selection.policy.policy import Offer, Policy
+from selection.policy.questions import DENSE_SHARE
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.policy.visitor import Visitor
@@ -406,6 +408,24 @@ def test_equal_dice_choose_equal_mirrors_however_many_others_are_wanted(kit: Kit
     for question.seed in range(60):
         chosen = {chosen_by(question, policy, count) for count in (0, 1, 5, 8)}
         assert chosen == {chosen_by(question, question.policy(), 5)}
+
+
+def test_near_equals_past_the_head_of_a_ranking_are_drawn_too(kit: Kit) -> None:
+    story = kit.Story()
+    file = story.published("a.iso")
+    story.published("b.iso")
+    location = Location(latitude=41.0, longitude=-8.0, country="PT")
+    holders = {f"m{number:03}" for number in range(0, HEAD + 40, DENSE_SHARE)}
+    for number in range(HEAD + 40):
+        name = f"m{number:03}"
+        story.serving(name, ["a.iso" if name in holders else "b.iso"], location=location, slots=100)
+    question = kit.Question(story.view(), file, place=Place(latitude=41.1, longitude=-8.3, country="PT"))
+    policy = question.policy()
+    drawn: set[str | None] = set()
+    for question.seed in range(400):
+        (name,) = {chosen_by(question, policy, count) for count in (0, 1, 5, 8)}
+        drawn.add(name)
+    assert drawn == holders
 
 
 def chosen_by(question: Question, policy: Policy, count: int = 5) -> MirrorName | None:
