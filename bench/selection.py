@@ -6,11 +6,11 @@ choice is followed by a reservation and now and then by a load report, so that w
 date, as in life. A pick is a choice without other mirrors, which the goals are for; a redirect names others, too: what
 its choice takes is told beside the pick.
 
-The mean is processor time, of rounds of choices less the same without them; the least of some counts, since others on
-the machine can only add to it. For percentiles single choices are timed, and after each the same work is done: those
-rounds count in which that was quickest, whatever the choices took, and what its 99th percentile exceeds its median by
-is noise. What a ranking costs that is not there yet, of 13 mirrors alone and of all, and how much memory rankings take
-when there are more places than fit, is told beside it.
+The mean is processor time, of rounds of choices less the same without them: of each the least of some, since others on
+the machine, and what Python does now and then, can only add to it. For percentiles single choices are timed, and after
+each the same work is done: those rounds count in which that was quickest, whatever the choices took, and what its 99th
+percentile exceeds its median by is noise. What a ranking costs that is not there yet, of 13 mirrors alone and of all,
+and how much memory rankings take when there are more places than fit, is told beside it.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ class Site:
         return file, self.rng.choice(self.visitors)
 
     def live_on(self, picked: int, policy: Policy | None = None) -> None:
-        """Count a grant, as ``policy`` does after its choice; now and then let a mirror report, which counts them."""
+        """Count a grant, as ``policy`` does after its choice; now and then let a mirror report, which counts them.
+
+        A selector takes a report up when it has heard it.
+        """
         self.grants += 1
         if policy is None:
             reserve = partial(self.reservations.add, mirror_name(picked))
@@ -96,6 +99,8 @@ class Site:
             reporting = mirror_name(self.rng.choice((picked, self.rng.randrange(self.fleet.mirrors))))
             self.reservations.counted(reporting, selector=SELECTOR, up_to_sequence=self.grants)
             self.fleet.report(reporting)
+            if policy is not None:
+                policy.heard(NOW_S)
 
 
 @dataclass(slots=True)
@@ -170,6 +175,7 @@ def _measured(site: Site, others: int) -> Figures:
 
     for _ in range(WARM_ROUNDS):
         _one_round(site, policy, choose)  # makes what is drawn by
+    gc.unfreeze()  # the fleets before this one go
     gc.collect()
     gc.freeze()  # or the collector looks at the whole fleet now and then
     rounds = sorted((_one_round(site, policy, choose) for _ in range(ROUNDS)), key=lambda each: sum(each.same))[
@@ -179,7 +185,7 @@ def _measured(site: Site, others: int) -> Figures:
     same = sorted(taken for each in rounds for taken in each.same)
     clock_us = _clock_us()
     return Figures(
-        mean_us=min(_mean_us(site, policy, choose) for _ in range(MEANS)),
+        mean_us=_mean_us(site, policy, choose),
         median_us=statistics.median(choices) - clock_us,
         p99_us=_p99(choices) - clock_us,
         noise_us=_p99(same) - statistics.median(same),
@@ -189,8 +195,16 @@ def _measured(site: Site, others: int) -> Figures:
 def _mean_us(site: Site, policy: Policy, choose: _Choose) -> float:
     """Give the processor time of a choice on the average: of a life with choices, less that of the same without.
 
-    What the policy does for a grant after the choice is counted in.
+    What the policy does for a grant after the choice is counted in. The least of both is taken before one is taken from
+    the other: a round without choices that came to more would else make them look like less.
     """
+    lives = [_lives_ns(site, policy, choose) for _ in range(MEANS)]
+    with_ns, without_ns = map(min, zip(*lives, strict=True))
+    return (with_ns - without_ns) / CHOICES / 1000
+
+
+def _lives_ns(site: Site, policy: Policy, choose: _Choose) -> tuple[int, int]:
+    """Give the processor time of a round of choices and what follows each, and of what follows the same choices."""
     policy.prepare(now_s=NOW_S)  # takes up what happened without it
     picked: list[int] = []
     begun_ns = time.thread_time_ns()
@@ -203,8 +217,7 @@ def _mean_us(site: Site, policy: Policy, choose: _Choose) -> float:
     for number in picked:
         site.question()
         site.live_on(number)
-    ended_ns = time.thread_time_ns()
-    return ((between_ns - begun_ns) - (ended_ns - between_ns)) / CHOICES / 1000
+    return between_ns - begun_ns, time.thread_time_ns() - between_ns
 
 
 def _one_round(site: Site, policy: Policy, choose: _Choose) -> Round:

@@ -156,6 +156,7 @@ def _joined(
 ) -> tuple[Follower, Endpoint]:
     """Make all parts around one view."""
     view, reservations = restored.view, Reservations()
+    policy = Policy(view, reservations, _rules(config))
     follower = Follower(
         broker,
         announcer,
@@ -165,8 +166,8 @@ def _joined(
         vhost=config.broker.vhost,
         silent_after_s=config.silent_after_s,
         clock_s=time.time,
+        on_load=policy.heard,
     )
-    policy = Policy(view, reservations, _rules(config))
     desk = Desk(
         selector=config.name,
         view=view,

@@ -77,7 +77,8 @@ class _NewerGenerationError(Exception):
 class Follower:
     """Reads log and load reports into what is known, for ever.
 
-    ``mark`` is how far the log was read for it in a life before; None: it is empty.
+    ``mark`` is how far the log was read for it in a life before; None: it is empty. ``on_load`` is called after each
+    load report, with the moment on the clock on which it was heard.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Follower:
         vhost: str,
         silent_after_s: float,
         clock_s: Callable[[], float],
+        on_load: Callable[[float], None],
     ) -> None:
         self._broker = broker
         self._announcer = announcer
@@ -100,7 +102,7 @@ class Follower:
         self._selectors = {selector}
         self._vhost = vhost
         self._load_since = timedelta(seconds=silent_after_s)
-        self._clock_s = clock_s
+        self._clock_s, self._on_load = clock_s, on_load
         self._replay: Replay | None = None
         self._newer = asyncio.Event()
         self._last_id = ""
@@ -350,6 +352,7 @@ class Follower:
             for selector in self._selectors & report.grants_seen.keys():  # a mirror may invent names
                 seen = report.grants_seen[selector]
                 self._known.reservations.counted(report.mirror, selector=selector, up_to_sequence=seen)
+            self._on_load(self.hearing.now_s)
         self._report()
 
     def _read(self, delivery: Delivery, *, said: Envelope | None = None) -> Envelope | None:

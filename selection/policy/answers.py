@@ -7,16 +7,36 @@ ranking is, since the question names every set that it depends on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, TypeAlias
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import Final, NamedTuple, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from selection.view.roster import Mirror
 
 ANSWERS_KEPT: Final = 8  # for each ranking: files that other mirrors hold, mirrors that fill up
 ANSWER_BYTES: Final = 1000  # beside its sets
 _BITS_PER_BYTE: Final = 7.5  # CPython keeps 30 bits in 4 bytes
+
+
+class Few(NamedTuple):
+    """So few mirrors that it is quicker to look at each.
+
+    Attributes:
+        numbers: by name.
+        values: picks what belongs to each of them out of what belongs to all, by number. It is done in one go: what is
+            wanted lies far apart, and the processor then need not wait for one after the other.
+    """
+
+    numbers: tuple[int, ...]
+    values: Callable[[Sequence[int]], tuple[int, ...]]
+
+    @classmethod
+    def of(cls, numbers: tuple[int, ...]) -> Few:
+        """Make it of numbers, one at least."""
+        return cls(numbers, itemgetter(*numbers) if len(numbers) > 1 else partial(_only, min(numbers)))
 
 
 class Question(Struct, frozen=True, eq=False, gc=False):
@@ -26,7 +46,7 @@ class Question(Struct, frozen=True, eq=False, gc=False):
         pools: the mirrors to choose from, each pool to be used up before the next.
         neighbours: who is near the visitor, wherever they stand.
         wanted: how many others.
-        few: the mirrors of each pool by name, where all are few and nobody is a neighbour; else nothing.
+        few: the mirrors of each pool that has any, where all are few and nobody is a neighbour; else nothing.
         members: the first pool that has any, a bit a mirror, the lowest first, where it has so many of the fleet that
             the nearest of it are soon met in the order of a place, and nobody is a neighbour; else nothing.
         size_bytes: the memory that its sets take.
@@ -35,7 +55,7 @@ class Question(Struct, frozen=True, eq=False, gc=False):
     pools: tuple[int, ...]
     neighbours: int
     wanted: int
-    few: tuple[tuple[int, ...], ...]
+    few: tuple[Few, ...]
     members: bytes
     size_bytes: int
 
@@ -52,14 +72,18 @@ class Answer(Struct, eq=False, gc=False):
         many: the same where they are many.
         best: the best few of all, one more than are asked for where any are.
         version: that of the view of which ``others`` tell.
-        others: the mirrors of ``best`` without the one of a number.
+        others: the mirrors of ``best`` without the one of a number, for the next who ask; None: nobody else will.
     """
 
     few: Sequence[int]
     many: Group
     best: Sequence[int]
     version: int = -1
-    others: dict[int, tuple[Mirror, ...]] = field(default_factory=dict[int, tuple[Mirror, ...]])
+    others: dict[int, tuple[Mirror, ...]] | None = None
+
+
+def _only(number: int, values: Sequence[int]) -> tuple[int, ...]:
+    return (values[number],)
 
 
 def answer_bytes(question: Question, answer: Answer) -> int:

@@ -38,13 +38,16 @@ _TABLE_BYTES: Final = 300
 _MEMBER_BYTES: Final = 12
 
 
-def bound_of(weight: int, capacity: int) -> int:
-    """Give the bound of a weight that is at most ``capacity``: it seldom changes, and is never below."""
+def bounds_of(weight: int, capacity: int) -> tuple[int, int]:
+    """Give the bounds of a weight that is at most ``capacity``: it is above the lower one, and not above the upper.
+
+    The upper one is what is drawn by; it seldom changes.
+    """
     quarter = capacity // BOUND_STEP
     if weight > quarter:
-        return capacity
+        return quarter, capacity
     sixteenth = quarter // BOUND_STEP
-    return quarter if weight > sixteenth else sixteenth
+    return (sixteenth, quarter) if weight > sixteenth else (0, sixteenth)
 
 
 class Weights:
@@ -78,13 +81,17 @@ class Weights:
             limit -= 1
         return found
 
-    def put(self, number: int, weight: int, capacity: int) -> None:
-        """Note the weight of a mirror, and the most that it can be as things stand."""
+    def put(self, number: int, weight: int, capacity: int) -> int:
+        """Note the weight of a mirror, and the most that it can be as things stand.
+
+        Gives what it may fall to, but for that itself, while its bound stays.
+        """
         self.of[number] = weight
-        bound = bound_of(weight, capacity)
+        floor, bound = bounds_of(weight, capacity)
         if bound != self.bounds[number]:
             self.bounds[number] = bound
             self.rebounds.note(number)
+        return floor
 
 
 class DrawTable:

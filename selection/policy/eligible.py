@@ -53,6 +53,8 @@ class _Entry:
         gladly: how gladly it takes visitors while it has room for any.
         digits: the binary digits of its quota left.
         factor: its weight for each free slot.
+        floor: what its weight may fall to, but for that itself, and nothing but the weight is another; none of a mirror
+            with a quota.
     """
 
     name: MirrorName
@@ -66,6 +68,7 @@ class _Entry:
     is_awaited: bool = False
     digits: int = UNLIMITED
     factor: int = 0
+    floor: float = inf
     attitude: _Attitude = _Attitude.NONE
     profile: Profile | None = None
     ruling: Ruling | None = None
@@ -110,6 +113,11 @@ class Eligible:
         if self._reserved.version != self._seen_reserved:
             self._recount_reserved()
 
+    def catch_up_loads(self, now_s: float) -> None:
+        """Do the same unless more than loads has changed: who joins, or is ruled anew, costs a look at the fleet."""
+        if self._view.roster_version == self._seen_roster:
+            self.catch_up(now_s)
+
     def can_serve(self, number: int, size_bytes: int) -> bool:
         """Tell whether enough is left of a mirror's quota for a file."""
         entry = self._entries[number]
@@ -133,7 +141,12 @@ class Eligible:
         if self._seen_reserved == reserved.version:
             self._seen_reserved += 1
         reserved.note(entry.account.number)
-        self._recount(entry)
+        weights = self.weights.of
+        weight = weights[number] - entry.factor
+        if weight > entry.floor:  # it has a slot less, and is in the same sets as before
+            weights[number] = weight
+        else:
+            self._recount(entry)
 
     def _look_around(self, now_s: float) -> None:
         """Ask the criteria of those of which something changed, and of those who woke or fell silent."""
@@ -225,7 +238,8 @@ class Eligible:
             weight, attitude = free * entry.factor, entry.gladly
         else:
             weight, attitude = 0, _NONE
-        self.weights.put(number, weight, entry.capacity)
+        floor = self.weights.put(number, weight, entry.capacity)
+        entry.floor = floor if entry.quota_bytes is None else inf
         if attitude is not entry.attitude:
             self._sort_in(entry, self.weights.bits[number], attitude)
         if entry.quota_bytes is not None or entry.digits != UNLIMITED:

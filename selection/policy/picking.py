@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from selection.policy.answers import ANSWERS_KEPT, NO_GROUP, Answer, Group, Question, answer_bytes
+from selection.policy.atlas import OWN_NETWORK
 from selection.policy.drawing import FEW, Dice, DrawTable, draw_from, draw_ordered
 from selection.policy.eligible import NOBODY, Eligible
-from selection.policy.ranking import NEIGHBOURS, Ranking, Rankings
+from selection.policy.ranking import LEVELS, NEIGHBOURS, Ranking, Rankings
 from selection.policy.sticky import StickyKey, stuck_to
 from selection.policy.terrain import Terrain
 
@@ -52,7 +53,7 @@ class Picker:
         """Draw one of the near-equals of an answer; nobody: there are none, or his quota is too short."""
         few = answer.few
         if few:
-            number = draw_ordered(few, self._weights, dice)
+            number = few[0] if len(few) == 1 else draw_ordered(few, self._weights, dice)
         elif answer.many[1]:
             number = self._draw(answer.many, ranking, dice)
         else:
@@ -61,40 +62,48 @@ class Picker:
 
     def answer(self, ranking: Ranking, question: Question) -> Answer:
         """Give what does not depend on the dice, as it was found before or anew; what is asked again is kept."""
-        answer = ranking.answers.get(question)
-        if answer is None:
-            answer = self._of_few(ranking, question) if question.few else self._of_many(ranking, question)
-            if ranking.is_whole and ranking.is_asked_again(question):
-                self._keep(answer, ranking, question)
+        return ranking.answers.get(question) or self.find(ranking, question)
+
+    def find(self, ranking: Ranking, question: Question) -> Answer:
+        """Find what does not depend on the dice anew; keep it where two ask the same, one after the other.
+
+        Where each visitor of a place asks something else answers are not worth their keeping.
+        """
+        answer = self._of_few(ranking, question) if question.few else self._of_many(ranking, question)
+        if ranking.asked != id(question):
+            ranking.asked = id(question)
+        elif ranking.is_whole:
+            self._keep(answer, ranking, question)
         return answer
 
     def _keep(self, answer: Answer, ranking: Ranking, question: Question) -> None:
         if len(ranking.answers) >= ANSWERS_KEPT:
-            self._rankings.grew(-sum(answer_bytes(*known) for known in ranking.answers.items()))
+            self._rankings.grew(ranking, -sum(answer_bytes(*known) for known in ranking.answers.items()))
             ranking.answers.clear()
+        answer.others = {}
         ranking.answers[question] = answer
-        self._rankings.grew(answer_bytes(question, answer))
+        self._rankings.grew(ranking, answer_bytes(question, answer))
 
     def _of_few(self, ranking: Ranking, question: Question) -> Answer:
         """Answer where so few mirrors can be sent the visitor that it is quicker to look at each."""
         wanted = question.wanted
         near: Sequence[int] = ()
         best: list[int] = []
-        for numbers in question.few:
+        for few in question.few:
             if not wanted:
-                near = near or ranking.nearest_of(numbers)
+                near = near or ranking.nearest_of(few)
             elif len(best) <= wanted:
-                ordered = ranking.in_order(numbers)
+                ordered = ranking.in_order(few.numbers)
                 near = near or self._near(ranking, ordered)
                 best += ordered
         return Answer(near, NO_GROUP, best[: wanted + 1])
 
     def _of_many(self, ranking: Ranking, question: Question) -> Answer:
         wanted = question.wanted
-        if question.members and (best := self._in_head(ranking, question)):
-            near = self._near(ranking, best)
-            if len(near) <= FEW:  # or the group's table is drawn from, whatever is wanted
-                return Answer(near, NO_GROUP, best[: wanted + 1])
+        if question.members:
+            best, near = self._in_head(ranking, question)
+            if 0 < near <= FEW:  # or the group's table is drawn from, whatever is wanted
+                return Answer(self._by_name(best[:near]) if near > 1 else best[:1], NO_GROUP, best[: wanted + 1])
         groups = ranking.groups(question.pools, question.neighbours)
         _, candidates = many = next(groups, NO_GROUP)
         best = self._in_turn(candidates, ranking.turn, wanted + 1)
@@ -109,20 +118,27 @@ class Picker:
         near = ranking.first_of(ordered)
         return self._by_name(near) if len(near) > 1 else near
 
-    def _in_head(self, ranking: Ranking, question: Question) -> list[int]:
-        """Give the best few, and all near-equals of the first and one more, if they are in the head of the ranking."""
+    def _in_head(self, ranking: Ranking, question: Question) -> tuple[list[int], int]:
+        """Give the best few and how many of them are near-equals of the first; 0: they may be beyond the head."""
         head = ranking.head or self._make_head(ranking)
-        members, wanted, level_of = question.members, question.wanted, ranking.level_of
+        members, wanted, last, near = question.members, question.wanted, OWN_NETWORK, 0
         found: list[int] = []
-        for number in head:
+        for each in head:
+            number, level = each >> 8, each & 255
+            if level != last:
+                last = level
+                if found:
+                    near = near or len(found)
+                    if len(found) > wanted:
+                        return found, near
             if members[number >> 3] >> (number & 7) & 1:
                 found.append(number)
-                if len(found) > wanted:
-                    if level_of(number) != level_of(found[0]):
-                        return found
-                    if len(found) > wanted + FEW:
-                        break
-        return []
+                if near:
+                    if len(found) > wanted:
+                        return found, near
+                elif len(found) > wanted + FEW:
+                    break
+        return found, 0
 
     def _make_head(self, ranking: Ranking) -> Sequence[int]:
         head: list[int] = []
@@ -130,7 +146,7 @@ class Picker:
             head += self._in_turn(group, ranking.turn, HEAD - len(head))
             if len(head) >= HEAD:
                 break
-        ranking.head = array("I", head)
+        ranking.head = array("Q", [number * LEVELS + ranking.level_of(number) for number in head])
         return ranking.head
 
     def _in_turn(self, candidates: int, turn: int, count: int) -> list[int]:
@@ -159,7 +175,7 @@ class Picker:
     def _make_table(self, index: int, ranking: Ranking) -> DrawTable:
         weights = self._weights
         table = ranking.tables[index] = DrawTable(weights, self._by_name(weights.numbers_in(ranking.group(index))))
-        self._rankings.grew(table.size_bytes)
+        self._rankings.grew(ranking, table.size_bytes)
         return table
 
     def _stick(self, candidates: int, key: StickyKey) -> int:

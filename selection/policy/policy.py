@@ -69,6 +69,7 @@ class Policy:
 
     def __init__(self, view: FleetView, reservations: Reservations, rules: Rules, shares: Shares | None = None) -> None:
         self._view, self._reservations, self._rules = view, reservations, rules
+        self._by_number = view.by_number
         self._sticky_tags = frozenset(rules.sticky_tags)
         self.shares = Shares() if shares is None else shares
         self._terrain = Terrain(rules, self.shares)
@@ -88,12 +89,13 @@ class Policy:
         if file.access.networks and not has_access(file.access, visitor.address):
             return _NO_ACCESS
         question, ranking = self._asked(file, visitor, count, now_s)
-        answer = ranking.answers.get(question) or self._picker.answer(ranking, question)
+        answer = ranking.answers.get(question) or self._picker.find(ranking, question)
         number = NOBODY if file.tags else self._picker.draw_near(answer, ranking, rng.random, file.size_bytes)
         if number == NOBODY:
             number = self._drawn(question, ranking, file, visitor, rng)
-        mirror = None if number == NOBODY else self._view.by_number(number)
-        return Offer(True, mirror, self._besides(answer, number, count))  # noqa: FBT003 - a keyword costs as much as an "&"
+        mirror = None if number == NOBODY else self._by_number(number)
+        others = self._besides(answer, number, count) if count else ()
+        return Offer(True, mirror, others)  # noqa: FBT003 - a keyword costs as much as an "&"
 
     def explain(self, file: PublishedFile, visitor: Visitor, *, now_s: float, rng: Rng) -> Choice:
         """Choose a mirror for a visitor, and say for each other one why it is not that."""
@@ -120,7 +122,7 @@ class Policy:
         """
         self._eligible.catch_up(now_s)
         number = self._eligible.numbers.get(name)
-        mirror = None if number is None else self._view.by_number(number)
+        mirror = None if number is None else self._by_number(number)
         if mirror is None or not mirror.in_fleet:
             return None
         if self._may_be_picked(mirror, file, visitor, now_s):
@@ -160,7 +162,7 @@ class Policy:
         """Give the mirrors that have had their share of a visitor's continent; none while none is capped."""
         spent = self.shares.spent(visitor.whereabouts.continent, now_s=now_s)
         numbers = self._eligible.weights.numbers_in(spent)
-        return tuple(self._view.by_number(number).name for number in numbers)
+        return tuple(self._by_number(number).name for number in numbers)
 
     def sent(self, mirror: Mirror, visitor: Visitor, *, now_s: float) -> None:
         """Take note, after a choice, that a visitor was sent to that mirror: it counts while any mirror is capped."""
@@ -169,6 +171,10 @@ class Policy:
     def expect(self, place: Place) -> None:
         """Let the order of mirrors for a place be worked out by ``prepare``: visitors will come from there."""
         self._rankings.expect(place)
+
+    def heard(self, now_s: float) -> None:
+        """Take up load reports, so that the next visitor need not wait for it; ``prepare`` takes up all else."""
+        self._eligible.catch_up_loads(now_s)
 
     def prepare(self, *, now_s: float) -> bool:
         """Do a slice of what else the next visitor of a place would wait for; tell whether there is more of it."""
@@ -217,20 +223,22 @@ class Policy:
 
     def _besides(self, answer: Answer, besides: int, count: int) -> tuple[Mirror, ...]:
         """Give the best few but one, as they are now but for their loads; the same object while that is so."""
-        if not count:
-            return ()
-        version = self._roster.version
-        if answer.version != version:
-            answer.others.clear()
-            answer.version = version
         if besides not in answer.best:  # then they are the same whoever it is, and whatever is written of them is, too
             besides = NOBODY
-        others = answer.others.get(besides)
+        known, version = answer.others, self._roster.version
+        if known is None:
+            return self._best(answer, besides, count)
+        if answer.version != version:
+            known.clear()
+            answer.version = version
+        others = known.get(besides)
         if others is None:
-            by_number = self._view.by_number
-            others = tuple([by_number(number) for number in answer.best if number != besides][:count])
-            answer.others[besides] = others
+            others = known[besides] = self._best(answer, besides, count)
         return others
+
+    def _best(self, answer: Answer, besides: int, count: int) -> tuple[Mirror, ...]:
+        by_number = self._by_number
+        return tuple([by_number(number) for number in answer.best if number != besides][:count])
 
     def _neighbours(self, visitor: Visitor) -> int:
         return self._terrain.neighbours(visitor.address) if self._terrain.has_neighbours else 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from events.names import ChannelName
-from selection.policy.answers import Question, set_bytes
+from selection.policy.answers import Few, Question, set_bytes
 from selection.policy.drawing import FEW
 from selection.policy.eligible import Eligible
 from selection.policy.terrain import Terrain
@@ -79,7 +79,7 @@ class Questions:
         He wants it ``secure`` or not, or as it comes. The file's size matters only where anybody is short of quota.
         """
         contents, eligible = self._contents, self._eligible
-        held = contents.held.cells[contents.find(file.sha256)]
+        held = contents.holders_at(file.content, file.sha256)
         digits = file.size_bytes.bit_length()
         short = eligible.short_of[digits]
         key = held, file.channels, digits if short else 0, wanted, secure
@@ -125,9 +125,10 @@ class Questions:
         mirrors = max(len(self._eligible.weights.of), pool.bit_length())
         return pool.to_bytes(mirrors // 8 + 1, "little") if pool.bit_count() * DENSE_SHARE >= mirrors else b""
 
-    def _few(self, pools: tuple[int, ...], neighbours: int) -> tuple[tuple[int, ...], ...]:
+    def _few(self, pools: tuple[int, ...], neighbours: int) -> tuple[Few, ...]:
         """Give the mirrors of each pool by name, if they are so few that it is quicker to look at each."""
         if neighbours or sum(map(int.bit_count, pools)) > FEW:
             return ()
         weights = self._eligible.weights
-        return tuple(tuple(sorted(weights.numbers_in(pool), key=weights.order.__getitem__)) for pool in pools if pool)
+        by_name = weights.order.__getitem__
+        return tuple(Few.of(tuple(sorted(weights.numbers_in(pool), key=by_name))) for pool in pools if pool)

@@ -19,7 +19,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple
 
 from selection.places.place import KEY_WITHOUT_ASN, Place
-from selection.policy.answers import Answer, Group, Question, answer_bytes
+from selection.policy.answers import Answer, Few, Group, Question, answer_bytes
 from selection.policy.atlas import OUT_OF_REACH, OWN_NETWORK, Atlas, Locale, locale_of
 from selection.policy.drawing import FEW, DrawTable
 
@@ -29,17 +29,16 @@ RANKING_BYTES: Final = 2000  # of one, beside its bit sets: what was asked latel
 MOVES_MAX: Final = 64  # put right one by one; past that it is as quick to make a ranking anew
 SLICE_MIRRORS: Final = 1000  # a third of a millisecond: a redirect takes about as long to come through
 WANTED_MAX: Final = 1000  # places whose rankings are yet to be made
-ASKED_KEPT: Final = 4  # questions at a place: where each visitor asks another one, answers are not worth their making
 FIRST_LOOK: Final = 3  # groups: what many mirrors hold is held by one of the first few
 TURNS: Final = 1_000_003  # a prime: keys differ in few of their digits
 _BITS_PER_BYTE: Final = 7.5  # CPython keeps 30 bits in 4 bytes
 _SET_BYTES: Final = 36
-_LEVELS: Final = 256
+LEVELS: Final = 256
 _NO_LEVEL: Final = bytes([OUT_OF_REACH])
 
 # For each level a table that makes "1" of it and of those below, and "0" of those above.
 _UP_TO: Final = tuple(
-    bytes(ord("1") if other <= level else ord("0") for other in range(_LEVELS)) for level in range(_LEVELS)
+    bytes(ord("1") if other <= level else ord("0") for other in range(LEVELS)) for level in range(LEVELS)
 )
 
 
@@ -53,18 +52,22 @@ class Ranking:
         version: that of the atlas that it tells of.
         tables: those of its groups that were drawn in, by the group's index.
         answers: what was found in it, by question.
-        head: the first few of all, in their order, once somebody has looked for them.
+        asked: the identity of the question that was asked last, of those to which no answer is kept.
+        head: the first few of all, in their order, once somebody has looked for them: the number of each, times
+            ``LEVELS``, and its level. They lie together, and are mostly not in the processor's caches.
         turn: a number of the place's own, to begin with other mirrors here than elsewhere.
         is_whole: it has all mirrors, and not only those that one visitor may be sent to.
+        is_of_late: it was asked for since somebody looked whether it may go.
     """
 
     __slots__ = (
-        "_asked",
         "_level_by_number",
         "_levels",
         "_upto",
         "answers",
+        "asked",
         "head",
+        "is_of_late",
         "is_whole",
         "locale",
         "tables",
@@ -81,9 +84,9 @@ class Ranking:
         self.tables: dict[int, DrawTable] = {}
         self.answers: dict[Question, Answer] = {}
         self.head: Sequence[int] = ()
-        self._asked: set[int] = set()
+        self.asked = 0
         self.turn = turn
-        self.is_whole = is_whole
+        self.is_whole, self.is_of_late = is_whole, False
 
     @classmethod
     def of_all(cls, levels: bytearray, locale: Locale, *, version: int, turn: int) -> Ranking:
@@ -120,16 +123,6 @@ class Ranking:
     def in_reach(self) -> int:
         """The mirrors that take visitors from here at all."""
         return self._upto[-1] if self._upto else 0
-
-    def is_asked_again(self, question: Question) -> bool:
-        """Tell whether a question was asked lately; that only tells whether it is worth while to keep its answer."""
-        asked, identity = self._asked, id(question)
-        if identity in asked:
-            return True
-        if len(asked) >= ASKED_KEPT:
-            asked.clear()
-        asked.add(identity)
-        return False
 
     def nearest(self, candidates: int, neighbours: int) -> Group:
         """Find the best group with a candidate; without candidates where none has any.
@@ -175,16 +168,15 @@ class Ranking:
         """Give the level of one mirror."""
         return self._level_by_number[number]
 
-    def nearest_of(self, numbers: Sequence[int]) -> tuple[int, ...]:
+    def nearest_of(self, few: Few) -> tuple[int, ...]:
         """Give those of a few mirrors that are nearest, in their order; nobody, where none is in reach."""
-        levels = self._level_by_number
-        found = [levels[number] for number in numbers]
-        best = min(found)
+        numbers, levels = few.numbers, few.values(self._level_by_number)
+        best = min(levels)
         if best == OUT_OF_REACH:
             return ()
-        if found.count(best) == 1:
-            return (numbers[found.index(best)],)
-        return tuple([number for number, level in zip(numbers, found, strict=True) if level == best])
+        if levels.count(best) == 1:
+            return (numbers[levels.index(best)],)
+        return tuple([number for number, level in zip(numbers, levels, strict=True) if level == best])
 
     def first_of(self, ordered: Sequence[int]) -> Sequence[int]:
         """Give those that an order of mirrors begins with and that are as near as the first; nobody, where none is."""
@@ -273,7 +265,7 @@ class Rankings:
         ranking = self._kept.get(key)
         if ranking is not None:
             if ranking.version == self._changes.version:
-                self._kept.move_to_end(key)
+                ranking.is_of_late = True
                 return ranking
             if renewed := self._current(key):
                 return renewed
@@ -308,12 +300,20 @@ class Rankings:
             self._put_right(self._outdated.pop())
         return bool(self._making or self._wanted or self._outdated or self._renewed_version != self._changes.version)
 
-    def grew(self, more_bytes: int) -> None:
-        """Take note that a ranking takes more memory, or less; those that were not asked for lately make room."""
+    def grew(self, ranking: Ranking, more_bytes: int) -> None:
+        """Take note that a ranking takes more memory, or less; those that were not asked for lately make room for it.
+
+        What was asked for since somebody looked at it here has a second chance: to keep all in the order in which they
+        are asked for would take each visitor as long as to find his.
+        """
         self.size_bytes += more_bytes
         while self.size_bytes > self._bytes_max and len(self._kept) > 1:
-            _, oldest = self._kept.popitem(last=False)
-            self.size_bytes -= oldest.size_bytes
+            key, oldest = self._kept.popitem(last=False)
+            if oldest.is_of_late or oldest is ranking:
+                oldest.is_of_late = False
+                self._kept[key] = oldest
+            else:
+                self.size_bytes -= oldest.size_bytes
 
     def _key_of(self, place: Place) -> tuple[int, int]:
         """Give the key of a place's ranking, and the visitor's network; 0 where no mirror is in it."""
@@ -328,7 +328,7 @@ class Rankings:
         if ranking is not None and ranking.version != self._changes.version:
             ranking = self._renewed(key, ranking)
         if ranking is not None:
-            self._kept.move_to_end(key)
+            ranking.is_of_late = True
         return ranking
 
     def _want(self, key: int, locale: Locale) -> None:
@@ -358,7 +358,7 @@ class Rankings:
         key, locale, version, levels = making
         ranking = self._kept[key] = Ranking.of_all(levels, locale, version=version, turn=key % TURNS)
         self._wanted.pop(key, None)
-        self.grew(ranking.size_bytes)
+        self.grew(ranking, ranking.size_bytes)
         return ranking
 
     def _renewed(self, key: int, ranking: Ranking) -> Ranking | None:
@@ -370,7 +370,7 @@ class Rankings:
             self.size_bytes -= before_bytes
             return None
         ranking.move(self._atlas, moved)
-        self.grew(ranking.size_bytes - before_bytes)
+        self.grew(ranking, ranking.size_bytes - before_bytes)
         return ranking
 
 

@@ -66,6 +66,12 @@ class Contents:
             place = (place + 1) & mask
         return 0
 
+    def holders_at(self, number: int, sha256: Digest) -> int:
+        """Give the place in ``sets`` of those who hold a content that had this number when somebody looked last."""
+        if not self.digests.startswith(sha256, number << _SHIFT):
+            number = self.find(sha256)
+        return self.held.cells[number]
+
     def need(self, sha256: Digest) -> int:
         """Give the number of a content; one that nobody spoke of yet is given its number."""
         return self._lately.get(sha256) or self._need(sha256)

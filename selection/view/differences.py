@@ -23,7 +23,7 @@ from selection.view.roster import Mirror
 
 NOTHING: Final = ""
 _NOT_COMPARED: Final = frozenset({"name", "number", "load"})
-_NAMES_OF_FILES: Final = frozenset({"number", "path"})  # its name, or a view's own name for it
+_NAMES_OF_FILES: Final = frozenset({"number", "content", "path"})  # its name, or a view's own name for it
 
 
 class Subject(Enum):
@@ -136,7 +136,7 @@ def _files(left: FleetView, right: FleetView) -> Iterator[Difference]:
 
 def _entry(view: FleetView, path: FilePath) -> _Entry | None:
     file = view.catalogue.entry(path)
-    return file and _Entry(replace(file, number=0), view.digests(file), view.pieces(file))
+    return file and _Entry(replace(file, number=0, content=0), view.digests(file), view.pieces(file))
 
 
 def _facts(entry: _Entry | None) -> dict[str, str]:

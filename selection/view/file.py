@@ -12,10 +12,12 @@ class PublishedFile(Struct, frozen=True, kw_only=True, gc=False):
     """What is published under a path, and the channels that hold exactly this content of it, by name.
 
     Made anew for each who asks: keep the path, not this. ``number`` is the view's own name for the path while anything
-    is published there; another file may have it afterwards.
+    is published there; another file may have it afterwards. ``content`` is its name for what is published, and another
+    content may have it afterwards: look there first, and believe ``sha256``.
     """
 
     number: int
+    content: int
     path: FilePath
     generation: int
     size_bytes: int

@@ -166,6 +166,7 @@ class Files:
         media_type, tags, access = self.kinds.values[self.kind.cells[number]]
         return PublishedFile(
             number=number,
+            content=content,
             path=self.paths[number],
             generation=self.generation.cells[number],
             size_bytes=self.size_bytes.cells[number],

@@ -130,7 +130,7 @@ class FleetView:
         each channel that holds it and that they follow.
         """
         contents = self._contents
-        held = contents.held.cells[contents.find(file.sha256)]
+        held = contents.holders_at(file.content, file.sha256)
         servers = self.followers(file) & contents.sets.values[held]
         if servers and file.path in self._acknowledgements.withdrawals:
             for channel in file.channels:

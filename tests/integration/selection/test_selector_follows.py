@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -9,8 +11,14 @@ import pytest
 
 from broker.memory import MemoryBroker
 from broker.port import Health, Message, PublishTimeoutError
+from events.names import SelectorName
 from events.routing import FILES, FLEET
 from events.schemas import EventUnreadable
+from selection.answering.announcer import Announcer
+from selection.following.follower import Follower, Known
+from selection.policy.reservations import Reservations
+from selection.view.fleet import FleetView
+from selection.view.statistics import Statistics
 
 if TYPE_CHECKING:
     from conftest import Site
@@ -50,6 +58,31 @@ async def test_load_of_just_before_the_start_is_known_at_once(site: Site) -> Non
     await site.said.serving("ana", "a.iso")
     async with site.selector() as selector:
         await selector.until_chosen("a.iso", "ana")  # nobody reports any more
+
+
+async def test_whoever_keeps_figures_is_told_of_each_load_report(site: Site) -> None:
+    heard: asyncio.Queue[float] = asyncio.Queue()
+    follower = Follower(
+        site.broker,
+        Announcer(site.broker, SelectorName("ears"), clock_ns=time.time_ns),
+        known=Known(FleetView(), Statistics(days_kept=1), Reservations()),
+        mark=None,
+        selector=SelectorName("ears"),
+        vhost=site.config.broker.vhost,
+        silent_after_s=10.0,
+        clock_s=time.time,
+        on_load=heard.put_nowait,
+    )
+    following = asyncio.create_task(follower.run())
+    try:
+        async with asyncio.timeout(site.deadline_s):
+            for name in ("ana", "bob"):
+                await site.said.load(name)
+                assert await heard.get() <= follower.hearing.now_s
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+    assert heard.empty()
 
 
 async def test_mirror_falls_silent_when_its_reports_end(site: Site) -> None:

@@ -39,6 +39,7 @@ def leave(number: int = 0, *, traceparent: str = "", path: str = "a.iso") -> Giv
     """What a visitor is given, as long as it can be when it is written."""
     file = PublishedFile(
         number=0,
+        content=0,
         path=FilePath(path),
         generation=1,
         size_bytes=2**63 - 1,

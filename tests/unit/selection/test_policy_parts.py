@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from ipaddress import ip_address
 from random import Random
 from typing import TYPE_CHECKING
@@ -19,16 +20,18 @@ from selection.policy.networks import NetworkTable
 from selection.policy.picking import Picker
 from selection.policy.policy import Policy
 from selection.policy.questions import Questions
-from selection.policy.ranking import Rankings
+from selection.policy.ranking import Ranking, Rankings
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.policy.shares import SAMPLE_MIN, Shares
 from selection.policy.terrain import Terrain
+from selection.policy.visitor import Visitor
 from selection.view.fleet import FleetView
 
 if TYPE_CHECKING:
     from conftest import Kit, Question, Story
 
+RULES = Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3)
 ANA, BOB = MirrorName("ana"), MirrorName("bob")
 IN_PORTO = Place(latitude=41.15, longitude=-8.61, country="PT", continent="EU")
 PORTO = Location(latitude=41.15, longitude=-8.61, country="PT")
@@ -141,6 +144,33 @@ def test_mirror_that_had_its_share_comes_after_all_that_had_not_until_a_minute_i
     assert {question.picked(policy) for question.seed in range(40)} == {ANA, BOB}
 
 
+def test_others_are_told_as_they_are_now_though_the_best_are_the_same(kit: Kit) -> None:
+    story = kit.Story()
+    story.published("a.iso")
+    for name in ("ana", "bob"):
+        serve(story, name, Profile(url=f"http://{name}.example", slots=10, location=PORTO))
+    file, view = story.file("a.iso"), story.view()
+    policy = Policy(view, Reservations(), RULES)
+    visitor = Visitor(ip_address("192.0.2.1"), IN_PORTO)
+
+    policy.expect(IN_PORTO)
+    while policy.prepare(now_s=0.0):
+        pass
+
+    def urls() -> set[str]:
+        """Ask often enough for the answer to be kept."""
+        chosen = [policy.choose(file, visitor, 2, now_s=0.0, rng=Random(seed)) for seed in range(20)]  # noqa: S311 - dice of a test
+        return {mirror.profile.url for offer in chosen for mirror in offer.others if mirror.profile}
+
+    assert urls() == {"http://ana.example", "http://bob.example"}
+    moved = Profile(url="http://elsewhere.example", slots=10, location=PORTO)
+    story.mirror("ana", MirrorCameOnline(mirror=ANA, profile=moved))
+    story.inventory("ana", ["a.iso"])
+    for envelope in story.said[-2:]:
+        view.apply(envelope, heard_s=0.0)
+    assert urls() == {"http://elsewhere.example", "http://bob.example"}
+
+
 def test_share_of_one_continent_is_not_spent_by_another() -> None:
     shares = Shares()
     shares.cap(0, 40)
@@ -206,32 +236,60 @@ def test_address_is_found_in_networks_of_either_family_whatever_their_length() -
     assert table.mirrors == 0b111
 
 
-def test_rankings_never_take_more_memory_than_they_may_and_those_asked_for_last_stay() -> None:
+PLACES = [Place(latitude=latitude, longitude=0.5) for latitude in range(-60, 61, 2)]
+FEW_RANKINGS_BYTES = 20_000
+
+
+def atlas_of_50() -> Atlas:
     atlas = Atlas(near_km=200.0)
     rng = Random(1)  # noqa: S311 - dice of a test
     for number in range(50):
         location = Location(latitude=rng.uniform(-60, 60), longitude=rng.uniform(-180, 180))
         atlas.put(number, spot_of(Profile(url="http://a.example", slots=1, location=location), EVERYBODY))
-    rankings = Rankings(atlas, bytes_max=20_000)
-    places = [Place(latitude=latitude, longitude=0.5) for latitude in range(-60, 61, 2)]
-    for place in places:
+    return atlas
+
+
+def test_rankings_never_take_more_memory_than_they_may() -> None:
+    rankings = Rankings(atlas_of_50(), bytes_max=FEW_RANKINGS_BYTES)
+    for place in PLACES:
         rankings.of(place)
-        assert rankings.size_bytes <= 20_000
-    assert 1 < len(rankings) < len(places)
-    assert rankings.of(places[-1]) is rankings.of(places[-1])
+        assert rankings.size_bytes <= FEW_RANKINGS_BYTES
+    assert 1 < len(rankings) < len(PLACES)
+    assert rankings.of(PLACES[-1]) is rankings.of(PLACES[-1])
+
+
+def for_one(rankings: Rankings, place: Place) -> Ranking:
+    return rankings.for_pools(place, [1])
+
+
+@pytest.mark.parametrize("ask", [Rankings.of, for_one])
+def test_place_that_is_asked_for_in_between_keeps_its_ranking(ask: Callable[[Rankings, Place], Ranking]) -> None:
+    rankings = Rankings(atlas_of_50(), bytes_max=FEW_RANKINGS_BYTES)
+    kept = rankings.of(PLACES[0])
+    for place in PLACES[1:]:
+        rankings.of(place)
+        assert ask(rankings, PLACES[0]) is kept
+
+
+def test_memory_of_rankings_is_counted_right_however_many_had_a_second_chance() -> None:
+    rankings = Rankings(atlas_of_50(), bytes_max=1)
+    for place in PLACES:
+        found = rankings.of(place)
+        assert rankings.of(place) is found, "and so it has one"
+        assert rankings.size_bytes == found.size_bytes
 
 
 def test_answers_of_a_place_are_bounded_and_their_memory_is_that_of_its_ranking() -> None:
-    atlas, rules = Atlas(near_km=200.0), Rules(silent_after_s=10.0, load_threshold=1.0, near_km=200.0, hops_max=3)
+    atlas = Atlas(near_km=200.0)
     view, reservations = FleetView(), Reservations()
     rankings = Rankings(atlas)
-    terrain = Terrain(rules, Shares())
-    eligible = Eligible(view, reservations, rules, terrain)
+    terrain = Terrain(RULES, Shares())
+    eligible = Eligible(view, reservations, RULES, terrain)
     picker, questions = Picker(eligible, terrain, rankings), Questions(view, eligible, terrain)
     ranking = rankings.of(IN_PORTO)
     for wanted in range(3 * answers.ANSWERS_KEPT + 2):
         question = questions.of((0, 0), 0, wanted)
-        picker.answer(ranking, question)
+        assert picker.answer(ranking, question) is not picker.answer(ranking, question), "one may be the only one"
         assert picker.answer(ranking, question) is picker.answer(ranking, question)
         assert len(ranking.answers) <= answers.ANSWERS_KEPT
         assert rankings.size_bytes == ranking.size_bytes

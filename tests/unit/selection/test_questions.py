@@ -42,6 +42,12 @@ class Asked:
         self.eligible.catch_up(0.0)
         return self.questions.plain(self.story.file(path), wanted, secure=secure)
 
+    def file(self, path: str) -> PublishedFile:
+        self.hear()
+        found = self.view.file(FilePath(path))
+        assert found is not None
+        return found
+
     def hear(self) -> None:
         said: list[Envelope] = self.story.said[self.told :]
         self.told = len(self.story.said)
@@ -82,6 +88,21 @@ def test_question_follows_who_has_room_and_who_holds_the_file(asked: Asked) -> N
     assert asked.names(asked.plain("a.iso")) == [["ana"], []]
 
 
+def test_file_that_somebody_has_had_for_long_is_found_by_its_digest(asked: Asked) -> None:
+    asked.story.published("d.iso")
+    asked.story.ready("ana", "d.iso")
+    old = asked.file("d.iso")
+    asked.story.lost("ana", "d.iso")
+    asked.story.withdrawn("d.iso")
+    asked.story.published("e.iso")
+    asked.story.ready("bob", "e.iso")
+    new = asked.file("e.iso")
+    asked.eligible.catch_up(0.0)
+    assert new.content == old.content, "else this shows nothing"
+    assert asked.names(asked.questions.plain(old, 5)) == [[], []]
+    assert asked.names(asked.questions.plain(new, 5)) == [["bob"], []]
+
+
 def test_question_leaves_out_whose_quota_is_too_short_for_the_file(asked: Asked) -> None:
     assert asked.names(asked.plain("a.iso")) == [["ana", "bob"], []]
     asked.story.load("ana", slots=10, quota_left_bytes=1)
@@ -93,7 +114,7 @@ def test_few_are_told_by_name_and_many_are_not(asked: Asked) -> None:
         asked.story.serving(f"m{FEW - number}")
     everybody = asked.plain("a.iso")
     assert everybody.few == ()
-    names = [asked.view.by_number(number).name for number in asked.questions.of((0b1111,), 0, 5).few[0]]
+    names = [asked.view.by_number(number).name for number in asked.questions.of((0b1111,), 0, 5).few[0].numbers]
     assert names == sorted(names)
     assert asked.questions.of((0b1111,), 1, 5).few == ()
 

@@ -395,7 +395,7 @@ def seen(view: FleetView, kit: Kit) -> object:
     found.loads.clear()
     bodies = [kit.content(body) for body in (*BODIES, "kept")]
     files = [
-        (replace(file, number=0), named(view, view.servers(file)), view.digests(file))
+        (replace(file, number=0, content=0), named(view, view.servers(file)), view.digests(file))
         for file in view.catalogue.files()
     ]
     mirrors = [(mirror.profile, mirror.ruled, mirror.opening, view.copies(mirror)) for mirror in view.mirrors()]
