@@ -36,7 +36,7 @@ class Few(NamedTuple):
     @classmethod
     def of(cls, numbers: tuple[int, ...]) -> Few:
         """Make it of numbers, one at least."""
-        return cls(numbers, itemgetter(*numbers) if len(numbers) > 1 else partial(_only, min(numbers)))
+        return cls(numbers, itemgetter(*numbers) if len(numbers) > 1 else partial(_only, *numbers))
 
 
 class Question(Struct, frozen=True, eq=False, gc=False):

@@ -39,9 +39,9 @@ _MEMBER_BYTES: Final = 12
 
 
 def bounds_of(weight: int, capacity: int) -> tuple[int, int]:
-    """Give the bounds of a weight that is at most ``capacity``: it is above the lower one, and not above the upper.
+    """Give the bounds of a weight that is at most ``capacity``: the upper one stays while it is above the lower one.
 
-    The upper one is what is drawn by; it seldom changes.
+    The upper one is what is drawn by; it seldom changes, and is never below the weight.
     """
     quarter = capacity // BOUND_STEP
     if weight > quarter:
@@ -84,7 +84,7 @@ class Weights:
     def put(self, number: int, weight: int, capacity: int) -> int:
         """Note the weight of a mirror, and the most that it can be as things stand.
 
-        Gives what it may fall to, but for that itself, while its bound stays.
+        Gives the lower bound: while a weight that falls stays above it, nothing else changes.
         """
         self.of[number] = weight
         floor, bound = bounds_of(weight, capacity)

@@ -53,8 +53,7 @@ class _Entry:
         gladly: how gladly it takes visitors while it has room for any.
         digits: the binary digits of its quota left.
         factor: its weight for each free slot.
-        floor: what its weight may fall to, but for that itself, and nothing but the weight is another; none of a mirror
-            with a quota.
+        floor: while its weight stays above this a grant changes nothing but that; infinite where there is a quota.
     """
 
     name: MirrorName
@@ -232,7 +231,7 @@ class Eligible:
                 self.figured.note(entry.number)
 
     def _recount(self, entry: _Entry) -> None:
-        """Work out what is left of a mirror's slots and quota. It is done for each grant, and mostly changes no set."""
+        """Work out what is left of a mirror's slots and quota; it mostly changes no set."""
         free, number = entry.room - entry.account.grants, entry.number
         if free > 0:
             weight, attitude = free * entry.factor, entry.gladly

@@ -7,15 +7,16 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from selection.policy.answers import ANSWERS_KEPT, NO_GROUP, Answer, Group, Question, answer_bytes
-from selection.policy.atlas import OWN_NETWORK
 from selection.policy.drawing import FEW, Dice, DrawTable, draw_from, draw_ordered
 from selection.policy.eligible import NOBODY, Eligible
-from selection.policy.ranking import LEVELS, NEIGHBOURS, Ranking, Rankings
+from selection.policy.ranking import LEVEL_BITS, LEVEL_MASK, NEIGHBOURS, Ranking, Rankings
 from selection.policy.sticky import StickyKey, stuck_to
 from selection.policy.terrain import Terrain
 
 HEAD: Final = 128  # mirrors of a ranking that are at hand in their order: a dozen hold what an eighth of the fleet does
 STUCK_KEPT: Final = 4096  # an installer asks for a dozen files of metadata within seconds; some 5 MB at 10,000 mirrors
+
+_NO_LEVEL: Final = -1
 
 
 class Picker:
@@ -65,9 +66,10 @@ class Picker:
         return ranking.answers.get(question) or self.find(ranking, question)
 
     def find(self, ranking: Ranking, question: Question) -> Answer:
-        """Find what does not depend on the dice anew; keep it where two ask the same, one after the other.
+        """Find what does not depend on the dice anew; keep it where the same is asked twice, one after the other.
 
-        Where each visitor of a place asks something else answers are not worth their keeping.
+        Where each visitor of a place asks something else answers are not worth their keeping. Another question may have
+        the identity of one that is gone: nothing but that worth depends on it.
         """
         answer = self._of_few(ranking, question) if question.few else self._of_many(ranking, question)
         if ranking.asked != id(question):
@@ -93,8 +95,8 @@ class Picker:
             if not wanted:
                 near = near or ranking.nearest_of(few)
             elif len(best) <= wanted:
-                ordered = ranking.in_order(few.numbers)
-                near = near or self._near(ranking, ordered)
+                ordered, count = ranking.in_order(few)
+                near = near or self._near(ordered, count)
                 best += ordered
         return Answer(near, NO_GROUP, best[: wanted + 1])
 
@@ -103,7 +105,7 @@ class Picker:
         if question.members:
             best, near = self._in_head(ranking, question)
             if 0 < near <= FEW:  # or the group's table is drawn from, whatever is wanted
-                return Answer(self._by_name(best[:near]) if near > 1 else best[:1], NO_GROUP, best[: wanted + 1])
+                return Answer(self._near(best, near), NO_GROUP, best[: wanted + 1])
         groups = ranking.groups(question.pools, question.neighbours)
         _, candidates = many = next(groups, NO_GROUP)
         best = self._in_turn(candidates, ranking.turn, wanted + 1)
@@ -113,18 +115,17 @@ class Picker:
             return Answer(self._by_name(self._weights.numbers_in(candidates)), NO_GROUP, best)
         return Answer((), many, best)
 
-    def _near(self, ranking: Ranking, ordered: Sequence[int]) -> Sequence[int]:
+    def _near(self, ordered: Sequence[int], count: int) -> Sequence[int]:
         """Give the near-equals that an order begins with, by name."""
-        near = ranking.first_of(ordered)
-        return self._by_name(near) if len(near) > 1 else near
+        return self._by_name(ordered[:count]) if count > 1 else ordered[:count]
 
     def _in_head(self, ranking: Ranking, question: Question) -> tuple[list[int], int]:
-        """Give the best few and how many of them are near-equals of the first; 0: they may be beyond the head."""
+        """Give the best few, and how many of them are near-equals of the first; 0: there may be more past the head."""
         head = ranking.head or self._make_head(ranking)
-        members, wanted, last, near = question.members, question.wanted, OWN_NETWORK, 0
+        members, wanted, last, near = question.members, question.wanted, _NO_LEVEL, 0
         found: list[int] = []
         for each in head:
-            number, level = each >> 8, each & 255
+            number, level = each >> LEVEL_BITS, each & LEVEL_MASK
             if level != last:
                 last = level
                 if found:
@@ -138,7 +139,7 @@ class Picker:
                         return found, near
                 elif len(found) > wanted + FEW:
                     break
-        return found, 0
+        return [], 0
 
     def _make_head(self, ranking: Ranking) -> Sequence[int]:
         head: list[int] = []
@@ -146,7 +147,7 @@ class Picker:
             head += self._in_turn(group, ranking.turn, HEAD - len(head))
             if len(head) >= HEAD:
                 break
-        ranking.head = array("Q", [number * LEVELS + ranking.level_of(number) for number in head])
+        ranking.head = array("I", [number << LEVEL_BITS | ranking.level_of(number) for number in head])
         return ranking.head
 
     def _in_turn(self, candidates: int, turn: int, count: int) -> list[int]:

@@ -144,7 +144,7 @@ class Policy:
 
     @property
     def figured(self) -> Changes:
-        """Tell whose figures may be others than before, as of the last choice, but for what ``reserve`` counted."""
+        """Tell whose figures may be others than before, as last taken up, but for what ``reserve`` counted."""
         return self._eligible.figured
 
     @property

@@ -25,7 +25,7 @@ from selection.policy.drawing import FEW, DrawTable
 
 # All places of the world for 100 mirrors (some 1 kB each), 6,000 for 1,000, 1,500 for 10,000.
 RANKINGS_BYTES_MAX: Final = 64 * 1024 * 1024
-RANKING_BYTES: Final = 2000  # of one, beside its bit sets: what was asked lately and its head are half of it
+RANKING_BYTES: Final = 1500  # of one, beside its bit sets: its head is a third of it
 MOVES_MAX: Final = 64  # put right one by one; past that it is as quick to make a ranking anew
 SLICE_MIRRORS: Final = 1000  # a third of a millisecond: a redirect takes about as long to come through
 WANTED_MAX: Final = 1000  # places whose rankings are yet to be made
@@ -33,12 +33,15 @@ FIRST_LOOK: Final = 3  # groups: what many mirrors hold is held by one of the fi
 TURNS: Final = 1_000_003  # a prime: keys differ in few of their digits
 _BITS_PER_BYTE: Final = 7.5  # CPython keeps 30 bits in 4 bytes
 _SET_BYTES: Final = 36
-LEVELS: Final = 256
+CHANCES_MAX: Final = 64  # some 10 us
+LEVEL_BITS: Final = 8
+_LEVELS: Final = 1 << LEVEL_BITS
+LEVEL_MASK: Final = _LEVELS - 1
 _NO_LEVEL: Final = bytes([OUT_OF_REACH])
 
 # For each level a table that makes "1" of it and of those below, and "0" of those above.
 _UP_TO: Final = tuple(
-    bytes(ord("1") if other <= level else ord("0") for other in range(LEVELS)) for level in range(LEVELS)
+    bytes(ord("1") if other <= level else ord("0") for other in range(_LEVELS)) for level in range(_LEVELS)
 )
 
 
@@ -52,12 +55,12 @@ class Ranking:
         version: that of the atlas that it tells of.
         tables: those of its groups that were drawn in, by the group's index.
         answers: what was found in it, by question.
-        asked: the identity of the question that was asked last, of those to which no answer is kept.
-        head: the first few of all, in their order, once somebody has looked for them: the number of each, times
-            ``LEVELS``, and its level. They lie together, and are mostly not in the processor's caches.
+        asked: the identity of the question that was asked last, of those without an answer that is kept.
+        head: the first few of all, in their order, once somebody has looked for them: the number of each, and below it
+            ``LEVEL_BITS`` of its level. They lie together, and are mostly not in the processor's caches.
         turn: a number of the place's own, to begin with other mirrors here than elsewhere.
         is_whole: it has all mirrors, and not only those that one visitor may be sent to.
-        is_of_late: it was asked for since somebody looked whether it may go.
+        was_asked: a visitor asked for it since somebody looked whether any did.
     """
 
     __slots__ = (
@@ -67,12 +70,12 @@ class Ranking:
         "answers",
         "asked",
         "head",
-        "is_of_late",
         "is_whole",
         "locale",
         "tables",
         "turn",
         "version",
+        "was_asked",
     )
 
     def __init__(self, levels: bytearray, locale: Locale, *, version: int, turn: int, is_whole: bool = True) -> None:
@@ -83,10 +86,10 @@ class Ranking:
         self.version = version
         self.tables: dict[int, DrawTable] = {}
         self.answers: dict[Question, Answer] = {}
-        self.head: Sequence[int] = ()
         self.asked = 0
+        self.head: Sequence[int] = ()
         self.turn = turn
-        self.is_whole, self.is_of_late = is_whole, False
+        self.is_whole, self.was_asked = is_whole, False
 
     @classmethod
     def of_all(cls, levels: bytearray, locale: Locale, *, version: int, turn: int) -> Ranking:
@@ -178,21 +181,19 @@ class Ranking:
             return (numbers[levels.index(best)],)
         return tuple([number for number, level in zip(numbers, levels, strict=True) if level == best])
 
-    def first_of(self, ordered: Sequence[int]) -> Sequence[int]:
-        """Give those that an order of mirrors begins with and that are as near as the first; nobody, where none is."""
-        levels, count = self._level_by_number, 1
-        while count < len(ordered) and levels[ordered[count]] == levels[ordered[0]]:
-            count += 1
-        return ordered[:count]
+    def in_order(self, few: Few) -> tuple[list[int], int]:
+        """Give those of a few mirrors that are in reach, best first, and how many are as near as the first.
 
-    def in_order(self, numbers: tuple[int, ...]) -> list[int]:
-        """Give those of a few mirrors that are in reach, best first; of equals begin where the place says."""
-        levels = self._level_by_number
+        Of equals begin where the place says.
+        """
+        numbers, levels = few.numbers, few.values(self._level_by_number)
         begin = self.turn % len(numbers)
-        ordered = sorted(numbers[begin:] + numbers[:begin], key=levels.__getitem__)
-        while ordered and levels[ordered[-1]] == OUT_OF_REACH:
-            ordered.pop()
-        return ordered
+        order = sorted((*range(begin, len(numbers)), *range(begin)), key=levels.__getitem__)
+        near = levels.count(levels[order[0]])
+        if levels[order[-1]] == OUT_OF_REACH:
+            order = [at for at in order if levels[at] != OUT_OF_REACH]
+            near = min(near, len(order))
+        return [numbers[at] for at in order], near
 
     def move(self, atlas: Atlas, numbers: Collection[int]) -> None:
         """Put some mirrors where they stand now."""
@@ -265,7 +266,7 @@ class Rankings:
         ranking = self._kept.get(key)
         if ranking is not None:
             if ranking.version == self._changes.version:
-                ranking.is_of_late = True
+                ranking.was_asked = True
                 return ranking
             if renewed := self._current(key):
                 return renewed
@@ -295,7 +296,7 @@ class Rankings:
             key = next(iter(self._wanted))
             self._making = _Making(key, self._wanted.pop(key), self._changes.version, bytearray())
         elif self._renewed_version != self._changes.version:
-            self._renewed_version, self._outdated = self._changes.version, [*self._kept]
+            self._renewed_version, self._outdated = self._changes.version, self._asked_last()
         elif self._outdated:
             self._put_right(self._outdated.pop())
         return bool(self._making or self._wanted or self._outdated or self._renewed_version != self._changes.version)
@@ -304,16 +305,28 @@ class Rankings:
         """Take note that a ranking takes more memory, or less; those that were not asked for lately make room for it.
 
         What was asked for since somebody looked at it here has a second chance: to keep all in the order in which they
-        are asked for would take each visitor as long as to find his.
+        are asked for would take each visitor as long as to find his. There are not so many such chances at once that
+        this visitor would wait for them.
         """
         self.size_bytes += more_bytes
+        chances = CHANCES_MAX
         while self.size_bytes > self._bytes_max and len(self._kept) > 1:
             key, oldest = self._kept.popitem(last=False)
-            if oldest.is_of_late or oldest is ranking:
-                oldest.is_of_late = False
+            if oldest is ranking or (oldest.was_asked and chances):
+                oldest.was_asked = False
                 self._kept[key] = oldest
+                chances -= 1
             else:
                 self.size_bytes -= oldest.size_bytes
+
+    def _asked_last(self) -> list[int]:
+        """Give the places whose rankings are kept, at the end those that visitors asked for since the last time."""
+        asked: list[int] = []
+        others: list[int] = []
+        for key, ranking in self._kept.items():
+            (asked if ranking.was_asked else others).append(key)
+            ranking.was_asked = False
+        return others + asked
 
     def _key_of(self, place: Place) -> tuple[int, int]:
         """Give the key of a place's ranking, and the visitor's network; 0 where no mirror is in it."""
@@ -328,7 +341,7 @@ class Rankings:
         if ranking is not None and ranking.version != self._changes.version:
             ranking = self._renewed(key, ranking)
         if ranking is not None:
-            ranking.is_of_late = True
+            ranking.was_asked = True
         return ranking
 
     def _want(self, key: int, locale: Locale) -> None:

@@ -67,10 +67,12 @@ class Contents:
         return 0
 
     def holders_at(self, number: int, sha256: Digest) -> int:
-        """Give the place in ``sets`` of those who hold a content that had this number when somebody looked last."""
-        if not self.digests.startswith(sha256, number << _SHIFT):
-            number = self.find(sha256)
-        return self.held.cells[number]
+        """Give the place in ``sets`` of those who hold a content that had this number when somebody looked last.
+
+        A number that is free, or goes to another, has no holders, or another digest: then the content is looked for.
+        """
+        held = self.held.cells[number] if self.digests.startswith(sha256, number << _SHIFT) else 0
+        return held or self.held.cells[self.find(sha256)]
 
     def need(self, sha256: Digest) -> int:
         """Give the number of a content; one that nobody spoke of yet is given its number."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 from ipaddress import ip_address
 
+import pytest
+
 from events.grants import bind
-from events.names import Digest, MirrorName
+from events.names import ORIGIN, Digest, MirrorName
 from selection.policy.claims import CLAIMS_PER_VISITOR_MAX, Claims
 
-ANA = MirrorName("ana")
+ANA, BOB, CAT = MirrorName("ana"), MirrorName("bob"), MirrorName("cat")
 
 
 def claim(claims: Claims, address: str, body: bytes, mirror: MirrorName = ANA, *, now_s: float = 0.0) -> bool:
@@ -31,6 +34,32 @@ def test_addresses_of_one_ipv6_network_are_one_visitor() -> None:
     assert claim(claims, "2001:db8::1", b"a")
     assert not claim(claims, "2001:db8::2", b"a")
     assert claim(claims, "2001:db8:0:1::1", b"a")
+
+
+@pytest.mark.parametrize("body", [b"a", b"\n", b"\0"])
+def test_mirrors_that_keep_a_place_are_told_with_the_oldest_first_until_each_expires(body: bytes) -> None:
+    claims, visitor, digest = Claims(), int(bind(ip_address("203.0.113.9")).address), Digest(body * 32)
+
+    def kept(now_s: float) -> list[str]:
+        return [*claims.mirrors(visitor, digest, now_s=now_s)]
+
+    assert kept(0) == []
+    for second, mirror in enumerate((BOB, ORIGIN, ANA)):
+        assert claim(claims, "203.0.113.9", body, mirror, now_s=second)
+        assert claim(claims, "203.0.113.9", b"x", mirror, now_s=second)
+        assert claim(claims, "203.0.113.10", body, CAT, now_s=second) is (second == 0)
+    assert kept(3) == [BOB, ORIGIN, ANA]
+    assert kept(90) == [ORIGIN, ANA]
+    assert kept(91) == [ANA]
+    assert kept(92) == []
+
+
+def test_collector_of_garbage_has_nothing_to_look_at_among_claims() -> None:
+    claims, digest = Claims(), Digest(bytes(32))
+    before = len(gc.get_objects())
+    for visitor in range(1000):
+        assert claims.claim(visitor, digest, ANA, now_s=0, expires_s=90)
+    assert len(gc.get_objects()) - before < 10
 
 
 def test_visitors_places_are_limited_and_free_again_when_they_expire() -> None:

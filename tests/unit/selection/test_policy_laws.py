@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from events.names import ChannelName, FilePath, MirrorName, SelectorName
 from events.schemas import (
     Availability,
+    LoadReported,
     Location,
     MirrorCameOnline,
     MirrorJoined,
@@ -128,6 +129,8 @@ class Life:
         """Let the view hear what was said since it last did."""
         for envelope in self.story.said[self.told :]:
             self.view.apply(envelope, heard_s=self.now_s)
+            if isinstance(envelope.event, LoadReported):
+                self.policy.heard(self.now_s)
         self.told = len(self.story.said)
 
     def come(self, name: str, profile: Profile) -> None:

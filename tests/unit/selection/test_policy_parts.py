@@ -291,9 +291,21 @@ def test_answers_of_a_place_are_bounded_and_their_memory_is_that_of_its_ranking(
         question = questions.of((0, 0), 0, wanted)
         assert picker.answer(ranking, question) is not picker.answer(ranking, question), "one may be the only one"
         assert picker.answer(ranking, question) is picker.answer(ranking, question)
+        assert picker.answer(ranking, question).others is not None
         assert len(ranking.answers) <= answers.ANSWERS_KEPT
         assert rankings.size_bytes == ranking.size_bytes
     assert len(ranking.answers) == 2
+
+
+def test_answers_are_not_kept_where_each_asks_something_else() -> None:
+    eligible = Eligible(FleetView(), Reservations(), RULES, terrain := Terrain(RULES, Shares()))
+    rankings = Rankings(Atlas(near_km=200.0))
+    picker, questions = Picker(eligible, terrain, rankings), Questions(FleetView(), eligible, terrain)
+    ranking = rankings.of(IN_PORTO)
+    for _ in range(3):
+        for wanted in range(2):
+            assert picker.answer(ranking, questions.of((0, 0), 0, wanted)).others is None
+    assert not ranking.answers
 
 
 def test_ranking_of_which_a_mirror_moved_is_that_of_an_atlas_where_it_always_stood_there() -> None:

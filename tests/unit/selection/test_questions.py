@@ -103,6 +103,22 @@ def test_file_that_somebody_has_had_for_long_is_found_by_its_digest(asked: Asked
     assert asked.names(asked.questions.plain(new, 5)) == [["bob"], []]
 
 
+def test_file_that_somebody_has_had_for_long_is_found_where_it_came_back_to(asked: Asked) -> None:
+    for name in ("d.iso", "e.iso"):
+        asked.story.published(name)
+        asked.story.ready("ana", name)
+    old = asked.file("d.iso")
+    for name in ("d.iso", "e.iso"):
+        asked.story.lost("ana", name)
+        asked.story.withdrawn(name)
+    asked.story.published("d.iso", generation=2)
+    asked.story.ready("bob", "d.iso")
+    asked.story.followed("bob")
+    assert asked.file("d.iso").content != old.content, "else this shows nothing"
+    asked.eligible.catch_up(0.0)
+    assert asked.names(asked.questions.plain(old, 5)) == [["bob"], []]
+
+
 def test_question_leaves_out_whose_quota_is_too_short_for_the_file(asked: Asked) -> None:
     assert asked.names(asked.plain("a.iso")) == [["ana", "bob"], []]
     asked.story.load("ana", slots=10, quota_left_bytes=1)

@@ -14,6 +14,7 @@ from selection.following.hearing import HearingClock
 from selection.places.countries import COUNTRY_CODES
 from selection.places.place import Place
 from selection.policy import ranking as rankings_module
+from selection.policy.answers import Few
 from selection.policy.atlas import OUT_OF_REACH, Atlas, Spot, spot_of
 from selection.policy.drawing import FEW
 from selection.policy.eligible import Eligible
@@ -95,7 +96,10 @@ def test_ranking_of_a_few_mirrors_decides_among_them_as_that_of_all_does(seed: i
                 break
             left ^= nearest
         assert [found for _, found in few.groups([pool], neighbours)] == repeated(whole, [pool], neighbours)
-        assert few.in_order(tuple(numbers_in(pool))) == whole.in_order(tuple(numbers_in(pool)))
+        asked = Few.of(tuple(numbers_in(pool)))
+        ordered, near = whole.in_order(asked)
+        assert (ordered, near) == few.in_order(asked)
+        assert ordered[:near] == [number for number in ordered if number in whole.nearest_of(asked)]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -206,6 +210,21 @@ def test_rankings_are_put_right_ahead_however_many_mirrors_moved(moves: int) -> 
     assert found.version == atlas.changes.version
     assert levels(found, 40) == levels(Rankings(atlas).of(where), 40)
     assert rankings.size_bytes == found.size_bytes
+
+
+def test_places_that_are_asked_for_are_put_right_before_all_others() -> None:
+    rng = Random(6)  # noqa: S311 - dice of a test
+    atlas = atlas_of(40, rng)
+    rankings = Rankings(atlas)
+    kept = [rankings.of(Place(latitude=float(latitude), longitude=0.5)) for latitude in range(0, 20, 2)]
+    for asked in (kept[3], kept[7], kept[0]):
+        atlas.put(0, spot(rng))
+        prepared(rankings)
+        rankings.of(Place(latitude=2.0 * kept.index(asked), longitude=0.5))
+        atlas.put(0, spot(rng))
+        while asked.version != atlas.changes.version:
+            assert rankings.prepare()
+        assert [ranking for ranking in kept if ranking.version == atlas.changes.version] == [asked]
 
 
 def test_places_that_are_wanted_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

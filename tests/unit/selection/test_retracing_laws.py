@@ -127,7 +127,7 @@ class World:
             start_by_s=START_BY_S,
             recorded_percent=max(1, self.percent),
         )
-        policy = Policy(self.view, self.reservations, rules)
+        policy = self.policy = Policy(self.view, self.reservations, rules)
         desk = Desk(
             selector=SELECTOR,
             view=self.view,
@@ -195,7 +195,9 @@ class World:
         for envelope in self.story.said[self.told :]:
             is_report = isinstance(envelope.event, LoadReported)
             self.view.apply(envelope, heard_s=self.hearing.heard() if is_report else 0.0)
-            if not is_report:
+            if is_report:
+                self.policy.heard(self.hearing.now_s)
+            else:
                 self.log.append(envelope)
         self.told = len(self.story.said)
 
