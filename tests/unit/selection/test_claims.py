@@ -9,7 +9,7 @@ import pytest
 
 from events.grants import bind
 from events.names import ORIGIN, Digest, MirrorName
-from selection.policy.claims import CLAIMS_PER_VISITOR_MAX, Claims
+from selection.policy.claims import CLAIMS_PER_VISITOR_MAX, EXPIRED_AT_ONCE_MAX, Claims
 
 ANA, BOB, CAT = MirrorName("ana"), MirrorName("bob"), MirrorName("cat")
 
@@ -17,7 +17,7 @@ ANA, BOB, CAT = MirrorName("ana"), MirrorName("bob"), MirrorName("cat")
 def claim(claims: Claims, address: str, body: bytes, mirror: MirrorName = ANA, *, now_s: float = 0.0) -> bool:
     digest = Digest(body * 32)
     visitor = int(bind(ip_address(address)).address)
-    return claims.claim(visitor, digest, mirror, now_s=now_s, expires_s=now_s + 90)
+    return claims.claim(visitor, digest, mirror, now_s=now_s, expires_s=int(now_s) + 90)
 
 
 def test_visitor_has_one_place_for_a_content_at_a_mirror_until_it_expires() -> None:
@@ -68,3 +68,51 @@ def test_visitors_places_are_limited_and_free_again_when_they_expire() -> None:
     assert made == [True] * CLAIMS_PER_VISITOR_MAX + [False]
     assert claim(claims, "203.0.113.10", b"a")
     assert claim(claims, "203.0.113.9", b"a", now_s=90)
+
+
+def test_what_expired_is_forgotten_a_few_at_each_look_and_claims_nothing_meanwhile() -> None:
+    claims, digest = Claims(), Digest(bytes(32))
+    crowd = 10 * EXPIRED_AT_ONCE_MAX
+    for visitor in range(crowd):
+        assert claims.claim(visitor, digest, ANA, now_s=0, expires_s=90)
+    assert len(claims) == crowd
+    assert claims.mirrors(0, digest, now_s=89.9) == [ANA]
+    assert len(claims) == crowd
+    for looks in range(1, 11):
+        assert not claims.mirrors(0, digest, now_s=90)
+        assert len(claims) == crowd - looks * EXPIRED_AT_ONCE_MAX
+    assert claims.claim(0, digest, ANA, now_s=90, expires_s=180)
+    assert len(claims) == 1
+
+
+def test_claims_that_expired_leave_room_for_others_before_they_are_forgotten() -> None:
+    claims, visitor = Claims(), 7
+    digests = [Digest(bytes([number] * 32)) for number in range(CLAIMS_PER_VISITOR_MAX)]
+    made = [claims.claim(visitor, digest, ANA, now_s=0, expires_s=90) for digest in digests]
+    assert all(made)
+    crowd = 10 * EXPIRED_AT_ONCE_MAX  # who came behind him are forgotten first
+    for other in range(100, 100 + crowd):
+        assert claims.claim(other, digests[0], ANA, now_s=0, expires_s=90)
+    assert not claims.claim(visitor, digests[0], ANA, now_s=89, expires_s=179)
+    made = [claims.claim(visitor, digest, ANA, now_s=90, expires_s=180) for digest in digests]
+    assert all(made)
+    assert not claims.claim(visitor, digests[0], BOB, now_s=90, expires_s=180)
+    assert len(claims) > CLAIMS_PER_VISITOR_MAX
+    assert claims.mirrors(visitor, digests[0], now_s=90) == [ANA]
+    for _ in range(crowd):
+        claims.mirrors(visitor, digests[0], now_s=91)
+    assert len(claims) == CLAIMS_PER_VISITOR_MAX
+    assert claims.mirrors(visitor, digests[0], now_s=91) == [ANA]
+
+
+def test_claims_of_all_seconds_are_forgotten_in_their_time() -> None:
+    claims, digest = Claims(), Digest(bytes(32))
+    for second in range(5):
+        for visitor in (second, 100 + second):
+            assert claims.claim(visitor, digest, ANA, now_s=second, expires_s=second + 90)
+    for second in range(5):
+        claims.mirrors(0, digest, now_s=second + 90)
+        assert len(claims) == 2 * (4 - second)
+    assert claims.claim(0, digest, ANA, now_s=95, expires_s=185)
+    claims.mirrors(1, digest, now_s=185)
+    assert len(claims) == 0
