@@ -149,7 +149,7 @@ class MadeLog:
             place=Whereabouts(latitude=38.7, longitude=-9.1, country="PT", continent="EU"),
             outcome=DecisionOutcome.SENT,
             mirror=mirror,
-            is_announced=True,
+            is_reserved=True,
             figures=(figures,),
         )
 

@@ -185,7 +185,7 @@ class Site:
                 place=Whereabouts(latitude=51.3, longitude=9.6, country="DE", continent="EU", is_precise=False),
                 outcome=DecisionOutcome.SENT,
                 mirror=self.rng.choice(self.names),
-                is_announced=True,
+                is_reserved=True,
             )
             for grant in granted
         )

@@ -268,7 +268,7 @@ _EVENTS: tuple[Event, ...] = (
                 place=Whereabouts(latitude=38.7, longitude=-9.1, country="PT", continent="EU"),
                 outcome=DecisionOutcome.SENT,
                 mirror=_ANA,
-                is_announced=True,
+                is_reserved=True,
             ),
             Decision(
                 grant_id=_GRANT_ID[::-1],

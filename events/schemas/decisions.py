@@ -4,7 +4,7 @@ A decision follows from the view (the log up to ``Seen``), from how the mirrors 
 load reports are telemetry), from the rules, the visitor and the dice. The dice are the grant's own id.
 
 ``StandingRecorded`` gives rules and figures whole. Each later decision names the figures that differ from what follows
-from the decisions before it: a visitor who is announced adds one grant, and the file's size, to his mirror's. A
+from the decisions before it: a visitor whose place is reserved adds one grant, and the file's size, to his mirror's. A
 selector's records are read in the order of their numbers. Where a number is missing, nothing can be told of the
 decisions behind it until the next ``StandingRecorded``.
 """
@@ -139,7 +139,7 @@ class Decision(Struct, frozen=True, kw_only=True, array_like=True):
         place: where mirrors were to be near to.
         outcome: what was decided.
         mirror: whom he was sent to; None: to nobody, or to the master.
-        is_announced: the mirror was told of him, and one place is his; a link beyond his claims is not announced.
+        is_reserved: a new place there is his, and counted; a link beyond his claims reserves none.
         seen: how far the log was read, where that is not as at the decision before in the same record.
         figures: how mirrors stood, where that is not what follows from the decisions before.
         asked_not: who has just sent him back, in that order; the master among them is ``origin``.
@@ -157,7 +157,7 @@ class Decision(Struct, frozen=True, kw_only=True, array_like=True):
     place: Whereabouts
     outcome: DecisionOutcome
     mirror: Mirror | None = None
-    is_announced: bool = False
+    is_reserved: bool = False
     seen: Seen | None = None
     figures: Annotated[tuple[Figures, ...], Meta(max_length=MIRRORS_MAX)] = ()
     asked_not: Annotated[tuple[Mirror, ...], Meta(max_length=DETOURS_MAX)] = ()

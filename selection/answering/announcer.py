@@ -70,11 +70,6 @@ class Announcer:
         """Tell why nothing can be published; empty while it can."""
         return self._relay.problem
 
-    @property
-    def has_room(self) -> bool:
-        """Tell whether the next grant will be said, and not dropped."""
-        return self._waiting.length < WAITING_MAX
-
     def has_room_for(self, decisions: int) -> bool:
         """Tell whether a record of so many decisions will be said. Grants that gather take none of that room."""
         return self._waiting.recorded + decisions <= RECORDS_WAITING_MAX

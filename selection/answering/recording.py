@@ -69,7 +69,7 @@ class _Report(NamedTuple):
 class _Told:
     """What readers take for true of one mirror.
 
-    ``load`` is what ``report`` was read from. ``figures`` are those that were told last; a visitor who was announced
+    ``load`` is what ``report`` was read from. ``figures`` are those that were told last; whose place was reserved
     since is not among them.
     """
 
@@ -143,7 +143,6 @@ class Recorder:
         mirror: Mirror | None = None,
         *,
         is_reserved: bool = False,
-        is_announced: bool = False,
     ) -> None:
         """Record a decision that was made just now, before anything follows from it.
 
@@ -151,8 +150,7 @@ class Recorder:
             visit: what was decided about.
             outcome: what was decided.
             mirror: whom the visitor was sent to.
-            is_reserved: his place there will be reserved by ``Policy.reserve``.
-            is_announced: the mirror will be told of him: readers count his place.
+            is_reserved: a new place there is his, which ``Policy.reserve`` will count, and readers do.
         """
         if not (self._is_whole or int.from_bytes(visit.grant_id[_SAMPLE_FROM:]) < self._sampled_below):
             if is_reserved and mirror is not None:
@@ -176,7 +174,7 @@ class Recorder:
             self._whereabouts(place),
             outcome,
             None if mirror is None else mirror.name,
-            is_announced,
+            is_reserved,
             seen_anew,
             figures,
             visit.asked_not,
@@ -186,13 +184,10 @@ class Recorder:
             spent,
         )
         self._decisions.append(decision)
-        if mirror is not None:
-            if is_announced:  # as readers do
-                told = self._told[mirror.number]
-                told.granted += 1
-                told.granted_bytes += file.size_bytes
-            elif is_reserved:
-                self._figured.note(mirror.number)
+        if is_reserved and mirror is not None:  # as readers do
+            told = self._told[mirror.number]
+            told.granted += 1
+            told.granted_bytes += file.size_bytes
         if figures or spent:
             self._extras += 2 * len(figures) + len(spent)
         if len(self._decisions) >= DECISIONS_PER_RECORD_MAX or self._extras >= EXTRAS_PER_RECORD_MAX:

@@ -198,8 +198,7 @@ class Redirector:
         _, start_by_s, _, _ = given
         name, expires_s = ORIGIN if mirror is None else mirror.name, start_by_s + CLOCK_SKEW_S
         is_claimed = self._claims.claim(guest.claimant, file.sha256, name, now_s=visit.now_s, expires_s=expires_s)
-        is_announced = is_claimed and announcer.has_room
-        self._recorder.decided(visit, outcome, mirror, is_reserved=is_claimed, is_announced=is_announced)
+        self._recorder.decided(visit, outcome, mirror, is_reserved=is_claimed)
         if not is_claimed:
             return
         sequence = announcer.granted(name, given)

@@ -24,7 +24,6 @@ class KeptPlaces:
         self._claims = Claims()
         self._is_missing = True
         self._whole_from_s = 0.0
-        self._doubtful: dict[int, float] = {}
 
     def begin(self) -> None:
         """Take note that the selector has kept no place so far."""
@@ -39,16 +38,9 @@ class KeptPlaces:
         if self._is_missing:
             self._is_missing, self._whole_from_s = False, start_by_s + CLOCK_SKEW_S
 
-    def doubt(self, visitor: int, *, now_s: float, start_by_s: int) -> None:
-        """Take note that a visitor may have a place and may not."""
-        self._doubtful.pop(visitor, None)  # they are in the order of their moments
-        self._doubtful[visitor] = start_by_s + CLOCK_SKEW_S
-        while (oldest := next(iter(self._doubtful))) != visitor and self._doubtful[oldest] <= now_s:
-            del self._doubtful[oldest]
-
-    def are_known(self, visitor: int, *, now_s: float) -> bool:
-        """Tell whether a visitor has no place but those that are known."""
-        return not self._is_missing and now_s >= max(self._whole_from_s, self._doubtful.get(visitor, 0.0))
+    def are_known(self, *, now_s: float) -> bool:
+        """Tell whether nobody has a place but those that are known."""
+        return not self._is_missing and now_s >= self._whole_from_s
 
     def mirrors(self, visitor: int, sha256: Digest, *, now_s: float) -> Sequence[MirrorName]:
         """Give the mirrors that are known to keep a place for a visitor's download, the oldest first."""

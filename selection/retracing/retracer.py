@@ -26,7 +26,7 @@ _NOT_STOOD: Final = "how the mirrors stood is not known: a record before it is m
 _NEWER: Final = "a newer version decided it in a way that is not known here"
 _CUT: Final = "the visitor's address is not kept any more, and the decision depends on it"
 _KEPT_BEFORE: Final = "the decision that kept a place for him is not among those that were read"
-_TWICE: Final = "a mirror is told of him for whom nobody kept a new place"
+_TWICE: Final = "the record says that a new place was reserved for him, and he could have none"
 
 
 class Retracer:
@@ -111,9 +111,9 @@ class Retracer:
         return not self._are_places_known(asked, decider) and decider.may_return(asked, decision.mirror)
 
     def _are_places_known(self, asked: Asked, decider: Decider) -> bool:
-        """Tell whether no place is kept for a visitor but those that are known."""
+        """Tell whether no place is kept but those that are known."""
         is_whole = decider.rules.recorded_percent == PERCENT
-        return is_whole and self._kept.are_known(asked.claimant, now_s=asked.now_s)
+        return is_whole and self._kept.are_known(now_s=asked.now_s)
 
     def _follow_up(self, asked: Asked, decider: Decider) -> None:
         """Let happen what followed from a decision: a place is kept, and counted at the mirror."""
@@ -121,25 +121,19 @@ class Retracer:
         if decision.outcome not in _LINKS:
             return
         self._keep_place(asked, decider)
-        if decision.is_announced and decision.mirror is not None:
+        if decision.is_reserved and decision.mirror is not None:
             self._stood.reserve(decision.mirror, asked.file.size_bytes)
 
     def _keep_place(self, asked: Asked, decider: Decider) -> None:
-        """Keep a visitor's place as the selector did, where that is certain.
-
-        Who is not announced had his place before, or all that one visitor may have, or there was no room for the
-        notice, and then he has a place all the same. With all places known it follows which it was.
-        """
+        """Keep a visitor's new place as the selector did; of whose address was cut nobody knows for whom it is."""
         decision, kept, now_s = asked.decision, self._kept, asked.now_s
         start_by_s = max(int(now_s) + decider.rules.start_by_s, self._view.revoked_start_by_s + 1)
         kept.go_on(start_by_s=start_by_s)
-        if asked.is_cut:
+        if decision.is_reserved and asked.is_cut:
             kept.miss()
-        elif decision.is_announced or self._are_places_known(asked, decider):
+        elif decision.is_reserved:
             name = decision.mirror or ORIGIN
             kept.keep(asked.claimant, asked.file.sha256, name, now_s=now_s, start_by_s=start_by_s)
-        else:
-            kept.doubt(asked.claimant, now_s=now_s, start_by_s=start_by_s)
 
 
 def _fault(asked: Asked, made: Made, said: Made, decider: Decider) -> str:
@@ -149,7 +143,7 @@ def _fault(asked: Asked, made: Made, said: Made, decider: Decider) -> str:
         return f"generation {generation} of the file was published, and the record says {decision.generation}"
     if made != said:
         return f"{made}, and the record says that {said}"
-    return _TWICE if decision.is_announced and not decider.may_be_announced(asked) else ""
+    return _TWICE if decision.is_reserved and not decider.may_be_reserved(asked) else ""
 
 
 def _differs(made: Made, why_not: str) -> Retraced:

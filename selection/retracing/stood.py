@@ -143,7 +143,7 @@ class Stood:
         self.reservations.put(figures.mirror, grants=figures.granted, size_bytes=figures.granted_bytes)
 
     def reserve(self, mirror: MirrorName, size_bytes: int) -> None:
-        """Count a visitor who was announced."""
+        """Count a visitor whose place was reserved."""
         account = self.reservations.account(mirror)
         grants, total_bytes = account.grants + 1, account.size_bytes + size_bytes
         self.reservations.put(mirror, grants=grants, size_bytes=total_bytes)

@@ -110,7 +110,7 @@ async def until_recorded(selector: Selector, log: Log, name: SelectorName, count
 
     async def are_recorded() -> bool:
         decisions = log.decisions(name)
-        leading = {decision.grant_id for decision in decisions if decision.is_announced}
+        leading = {decision.grant_id for decision in decisions if decision.is_reserved}
         return len(decisions) >= count and leading <= announced(log, name)
 
     await selector.until(are_recorded)
@@ -171,7 +171,7 @@ async def test_all_decisions_are_recorded_and_made_again_from_the_log_they_are_t
     assert [again.why_not for _, again in made if not again.agrees] == []
     outcomes = Counter(decision.outcome for decision, _ in made)
     assert set(outcomes) == set(DecisionOutcome) - {DecisionOutcome.OTHER}
-    assert announced(log, name) == {decision.grant_id for decision, _ in made if decision.is_announced}
+    assert announced(log, name) == {decision.grant_id for decision, _ in made if decision.is_reserved}
 
 
 async def test_decisions_of_two_selectors_that_count_each_others_grants_are_made_again(site: Site) -> None:

@@ -54,7 +54,7 @@ def decided(log: Log, number: int, by: Seen, outcome: DecisionOutcome = Decision
         address=f"198.51.{number // 250}.{number % 250 + 1}",
         place=Whereabouts(),
         outcome=outcome,
-        is_announced=outcome is DecisionOutcome.ORIGIN,
+        is_reserved=outcome is DecisionOutcome.ORIGIN,
     )
     log.selector("one", DecisionsRecorded(selector=ONE, seen=by, decisions=(decision,)))
 

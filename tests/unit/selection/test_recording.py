@@ -99,14 +99,14 @@ class Bench:
             self.said.append(event)
         return self.is_room
 
-    def decide(self, mirror: str | None = None, *, is_announced: bool = False, number: int = 1) -> None:
+    def decide(self, mirror: str | None = None, *, is_reserved: bool = False, number: int = 1) -> None:
         visitor = Visitor(ip_address("2001:db8::1"))
         self.policy.choose(self.file, visitor, 0, now_s=0.0, rng=_Rng())
         sent_to = None if mirror is None else self.view.mirror(MirrorName(mirror))
         visit = Visit(self.file, guest_of(visitor), (), number.to_bytes(16), self.at_ns, now_s=0.0, heard_s=0.0)
         outcome = SENT if mirror else DecisionOutcome.ORIGIN
-        self.recorder.decided(visit, outcome, sent_to, is_reserved=is_announced, is_announced=is_announced)
-        if sent_to is not None and is_announced:
+        self.recorder.decided(visit, outcome, sent_to, is_reserved=is_reserved)
+        if sent_to is not None and is_reserved:
             size_bytes = self.file.size_bytes
             self.policy.reserve(sent_to, selector=SELECTOR, sequence=1, size_bytes=size_bytes, expires_s=1e12)
 
@@ -150,7 +150,7 @@ def test_first_decision_comes_after_how_all_mirrors_stood(story: Story) -> None:
 def test_what_follows_from_the_decisions_before_is_not_told_and_what_differs_is(story: Story) -> None:
     site = bench(story, "ana", "bob")
     for number in range(3):
-        site.decide("ana", is_announced=True, number=number)
+        site.decide("ana", is_reserved=True, number=number)
     site.load("bob", active=4)
     site.load("ana")
     site.decide("bob")
@@ -163,7 +163,7 @@ def test_what_follows_from_the_decisions_before_is_not_told_and_what_differs_is(
 def test_grant_that_a_report_counted_before_it_was_told_of_is_told_as_a_figure(story: Story) -> None:
     site = bench(story, "ana")
     site.reservations.counted(MirrorName("ana"), selector=SELECTOR, up_to_sequence=99)
-    site.decide("ana", is_announced=True)
+    site.decide("ana", is_reserved=True)
     site.decide("ana")
     site.recorder.flush()
     (record,) = site.records()
@@ -177,7 +177,7 @@ def test_visitors_of_whom_nothing_is_recorded_show_in_the_next_record(story: Sto
     left_out = 0xFFFF  # the last two bytes of the grant's id, which a sample goes by
     site.decide("ana")
     for name in ("ana", "bob", "ana"):
-        site.decide(name, is_announced=True, number=left_out)
+        site.decide(name, is_reserved=True, number=left_out)
     site.decide("ana")
     site.decide("ana")
     site.recorder.flush()
@@ -222,7 +222,7 @@ def test_record_is_full_at_its_most_decisions_and_fits_into_an_event(story: Stor
     site = bench(story, "ana", path=path, size_bytes=INTEGER_MAX)
     for number in range(DECISIONS_PER_RECORD_MAX):
         assert site.records() == []
-        site.decide("ana", is_announced=True, number=number)
+        site.decide("ana", is_reserved=True, number=number)
     assert [len(record.decisions) for record in site.records()] == [DECISIONS_PER_RECORD_MAX]
 
 
@@ -308,10 +308,10 @@ def test_while_there_is_no_room_nobody_works_out_how_all_mirrors_stand(
     assert [standing.missed for standing in site.standings()] == [3]
 
 
-def test_each_standing_counts_the_visitors_that_were_announced_before(story: Story) -> None:
+def test_each_standing_counts_the_places_that_were_reserved_before(story: Story) -> None:
     site = bench(story, "ana", "bob")
     for number in range(3):
-        site.decide("ana", is_announced=True, number=number)
+        site.decide("ana", is_reserved=True, number=number)
     site.at_ns = 60 * NS_PER_S
     site.decide("bob")
     first, second = (
@@ -324,10 +324,10 @@ def test_each_standing_counts_the_visitors_that_were_announced_before(story: Sto
 
 def test_what_was_decided_without_room_shows_in_the_next_standing(story: Story) -> None:
     site = bench(story, "ana", "bob")
-    site.decide("ana", is_announced=True)
+    site.decide("ana", is_reserved=True)
     site.is_room = False
     site.recorder.flush()
-    site.decide("bob", is_announced=True)
+    site.decide("bob", is_reserved=True)
     site.load("ana", active=4)
     site.is_room = True
     site.decide()
@@ -375,7 +375,6 @@ def test_records_leave_room_for_notices(story: Story, monkeypatch: pytest.Monkey
     assert announcer.record(standing, 1)
     assert announcer.record(record, 2)
     assert not announcer.record(record, 2)
-    assert announcer.has_room
     assert announcer.waiting == 3
     announcer.say(SelectorCameOnline(selector=SELECTOR))
     assert (announcer.waiting, announcer.dropped) == (4, 0)

@@ -49,6 +49,7 @@ from selection.answering.visit import guest_of
 from selection.following.hearing import HearingClock
 from selection.places.geo import Places
 from selection.places.place import NOWHERE, Place
+from selection.policy import claims
 from selection.policy.claims import Claims
 from selection.policy.policy import Policy
 from selection.policy.reservations import Reservations
@@ -80,6 +81,13 @@ LOCATIONS = (
 )
 NETWORKS = ((), (), (), (), ("203.0.113.0/24",), ("2001:db8::/32", "198.51.100.0/25"))
 START_BY_S = 60
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_claims() -> Iterator[None]:
+    """Let visitors have two places at most, so that some of these worlds' have all that they may."""
+    with patch.object(claims, "CLAIMS_PER_VISITOR_MAX", 2):
+        yield
 
 
 @dataclass
@@ -407,8 +415,8 @@ def test_worlds_of_these_laws_see_all_outcomes_and_all_that_is_recorded(kit: Kit
                 name for name in ("figures", "spent", "asked_not", "only", "home", "seen") if getattr(decision, name)
             )
             kinds["silent"] += any(figures.is_silent for figures in decision.figures)
-            kinds["announced"] += decision.is_announced
-            kinds["not announced"] += decision.outcome is DecisionOutcome.SENT and not decision.is_announced
+            kinds["reserved"] += decision.is_reserved
+            kinds["not reserved"] += decision.outcome is DecisionOutcome.SENT and not decision.is_reserved
         kinds["lost"] += world.lost
         kinds["standings"] += sum(isinstance(record, StandingRecorded) for record in world.records)
     assert set(outcomes) == set(DecisionOutcome) - {DecisionOutcome.OTHER}
@@ -474,6 +482,20 @@ def _with(record: Record, decision: Decision, forged: Decision) -> Record:
     if isinstance(record, StandingRecorded):
         return record
     return replace(record, decisions=tuple(forged if one is decision else one for one in record.decisions))
+
+
+def test_place_that_is_said_to_be_new_and_was_kept_before_is_found(kit: Kit) -> None:
+    found: Counter[Verdict] = Counter()
+    for seed in range(10):
+        world = lived(kit, seed)
+        kept = next((one for one in decisions_of(world) if one.outcome is DecisionOutcome.KEPT), None)
+        if kept is None or world.lost:
+            continue
+        forged = replace(kept, is_reserved=True)
+        records = [_with(record, kept, forged) for record in world.records]
+        found[next(again.verdict for one, again in retraced(world, records) if one is forged)] += 1
+    assert found[Verdict.DIFFERS] > 0
+    assert set(found) == {Verdict.DIFFERS}
 
 
 FORGED = {
