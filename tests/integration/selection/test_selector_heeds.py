@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ from events.schemas import (
     MirrorCameOnline,
     Profile,
 )
+from selection.policy.policy import Policy
 
 if TYPE_CHECKING:
     from conftest import Said, Selector, Site
@@ -138,3 +140,19 @@ async def test_mirror_that_spares_its_quota_is_passed_over_and_serves_when_it_is
         }
         await said.load("bob", active=10)
         await selector.until_chosen("a.iso", "ana")
+
+
+async def test_load_report_is_taken_up_when_it_is_heard_and_no_visitor_waits_for_it(
+    memory_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: asyncio.Queue[float] = asyncio.Queue()
+
+    def note(_: Policy, now_s: float) -> None:
+        heard.put_nowait(now_s)
+
+    monkeypatch.setattr(Policy, "heard", note)
+    await memory_site.said.published("a.iso")
+    async with memory_site.selector():
+        assert heard.empty()
+        await memory_site.said.load("ana")
+        await heard.get()
