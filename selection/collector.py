@@ -2,8 +2,9 @@
 
 What a selector knows of a site, and the grants that are under way, are up to a million containers. None of them is ever
 part of a cycle, so the collector finds nothing there; by default it looks at the new ones after each 700, and from time
-to time at all, while visitors wait. What stays of each visitor for minutes (``selection.policy.claims``) is no
-container: else these would be so many each second, and to look at 50,000 takes 15 ms.
+to time at all, while visitors wait. Claims (``selection.policy.claims``), which stay for minutes, are no containers:
+else these would be so many each second, and to look at 50,000 takes 15 ms. Reservations are containers, one for all
+whom a mirror is told of together and who came in one second.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ class Decision(Struct, frozen=True, kw_only=True, array_like=True):
         place: where mirrors were to be near to.
         outcome: what was decided.
         mirror: whom he was sent to; None: to nobody, or to the master.
-        is_reserved: a new place there is his, and counted; a link beyond his claims reserves none.
+        is_reserved: a new place is his, counted at the mirror; a link beyond his claims reserves none.
         seen: how far the log was read, where that is not as at the decision before in the same record.
         figures: how mirrors stood, where that is not what follows from the decisions before.
         asked_not: who has just sent him back, in that order; the master among them is ``origin``.

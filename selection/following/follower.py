@@ -352,7 +352,10 @@ class Follower:
             for selector in self._selectors & report.grants_seen.keys():  # a mirror may invent names
                 seen = report.grants_seen[selector]
                 self._known.reservations.counted(report.mirror, selector=selector, up_to_sequence=seen)
-            self._on_load(self.hearing.now_s)
+            try:
+                self._on_load(self.hearing.now_s)
+            except Exception:  # visitors may yet be answered by what was known before
+                log.exception("load.unusable", mirror=report.mirror)
         self._report()
 
     def _read(self, delivery: Delivery, *, said: Envelope | None = None) -> Envelope | None:

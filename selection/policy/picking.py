@@ -68,13 +68,13 @@ class Picker:
     def find(self, ranking: Ranking, question: Question) -> Answer:
         """Find what does not depend on the dice anew; keep it where the same is asked twice, one after the other.
 
-        Where each visitor of a place asks something else answers are not worth their keeping. Another question may have
-        the identity of one that is gone: nothing but that worth depends on it.
+        Where each visitor of a place asks something else answers are not worth their keeping, nor where a ranking is
+        made for one look. Another question may have the identity of one that is gone: nothing else depends on it.
         """
         answer = self._of_few(ranking, question) if question.few else self._of_many(ranking, question)
         if ranking.asked != id(question):
             ranking.asked = id(question)
-        elif ranking.is_whole:
+        else:
             self._keep(answer, ranking, question)
         return answer
 

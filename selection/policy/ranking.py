@@ -23,7 +23,7 @@ from selection.policy.answers import Answer, Few, Group, Question, answer_bytes
 from selection.policy.atlas import OUT_OF_REACH, OWN_NETWORK, Atlas, Locale, locale_of
 from selection.policy.drawing import FEW, DrawTable
 
-# All places of the world for 100 mirrors (some 1 kB each), 6,000 for 1,000, 1,500 for 10,000.
+# All places of the world for 100 mirrors (some 2 kB each), 11,000 for 1,000, 1,500 for 10,000.
 RANKINGS_BYTES_MAX: Final = 64 * 1024 * 1024
 RANKING_BYTES: Final = 1500  # of one, beside its bit sets: its head is a third of it
 MOVES_MAX: Final = 64  # put right one by one; past that it is as quick to make a ranking anew
@@ -59,7 +59,6 @@ class Ranking:
         head: the first few of all, in their order, once somebody has looked for them: the number of each, and below it
             ``LEVEL_BITS`` of its level. They lie together, and are mostly not in the processor's caches.
         turn: a number of the place's own, to begin with other mirrors here than elsewhere.
-        is_whole: it has all mirrors, and not only those that one visitor may be sent to.
         was_asked: a visitor asked for it since somebody looked whether any did.
     """
 
@@ -70,7 +69,6 @@ class Ranking:
         "answers",
         "asked",
         "head",
-        "is_whole",
         "locale",
         "tables",
         "turn",
@@ -78,7 +76,7 @@ class Ranking:
         "was_asked",
     )
 
-    def __init__(self, levels: bytearray, locale: Locale, *, version: int, turn: int, is_whole: bool = True) -> None:
+    def __init__(self, levels: bytearray, locale: Locale, *, version: int, turn: int) -> None:
         self.locale = locale
         self._level_by_number = levels  # it is ours from now on
         self._levels: list[int] = []
@@ -89,7 +87,7 @@ class Ranking:
         self.asked = 0
         self.head: Sequence[int] = ()
         self.turn = turn
-        self.is_whole, self.was_asked = is_whole, False
+        self.was_asked = False
 
     @classmethod
     def of_all(cls, levels: bytearray, locale: Locale, *, version: int, turn: int) -> Ranking:
@@ -109,7 +107,7 @@ class Ranking:
             levels[number] = level
             groups[level] = groups.get(level, 0) | 1 << number
         groups.pop(OUT_OF_REACH, None)
-        made = cls(levels, locale, version=atlas.changes.version, turn=turn, is_whole=False)
+        made = cls(levels, locale, version=atlas.changes.version, turn=turn)
         made._levels = sorted(groups)
         made._upto = [*accumulate([groups[level] for level in made._levels], int.__or__)]
         return made
@@ -192,7 +190,6 @@ class Ranking:
         near = levels.count(levels[order[0]])
         if levels[order[-1]] == OUT_OF_REACH:
             order = [at for at in order if levels[at] != OUT_OF_REACH]
-            near = min(near, len(order))
         return [numbers[at] for at in order], near
 
     def move(self, atlas: Atlas, numbers: Collection[int]) -> None:
@@ -312,7 +309,7 @@ class Rankings:
         chances = CHANCES_MAX
         while self.size_bytes > self._bytes_max and len(self._kept) > 1:
             key, oldest = self._kept.popitem(last=False)
-            if oldest is ranking or (oldest.was_asked and chances):
+            if oldest is ranking or (oldest.was_asked and chances > 0):
                 oldest.was_asked = False
                 self._kept[key] = oldest
                 chances -= 1

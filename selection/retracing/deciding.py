@@ -93,12 +93,6 @@ class Decider:
         """Tell whether a mirror that keeps a place for a visitor can serve him."""
         return self._policy.may_return(asked.file, asked.visitor, mirror, now_s=NOW_S) is not None
 
-    def may_be_reserved(self, asked: Asked) -> bool:
-        """Tell whether a decision may have led to a new place that is kept."""
-        decision = asked.decision
-        is_leading = decision.outcome in (DecisionOutcome.SENT, DecisionOutcome.ORIGIN)
-        return is_leading and (decision.mirror or ORIGIN) not in self._keepers(asked)
-
     def needs_address(self, asked: Asked) -> bool:
         """Tell whether a decision depends on an address, and not only on where it is."""
         is_kept = asked.decision.outcome is DecisionOutcome.KEPT

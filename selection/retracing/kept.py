@@ -46,6 +46,6 @@ class KeptPlaces:
         """Give the mirrors that are known to keep a place for a visitor's download, the oldest first."""
         return self._claims.mirrors(visitor, sha256, now_s=now_s)
 
-    def keep(self, visitor: int, sha256: Digest, mirror: MirrorName, *, now_s: float, start_by_s: int) -> None:
-        """Keep a place, as the selector would."""
-        self._claims.claim(visitor, sha256, mirror, now_s=now_s, expires_s=start_by_s + CLOCK_SKEW_S)
+    def keep(self, visitor: int, sha256: Digest, mirror: MirrorName, *, now_s: float, start_by_s: int) -> bool:
+        """Keep a place, as the selector would; tell whether it is new and he may have it."""
+        return self._claims.claim(visitor, sha256, mirror, now_s=now_s, expires_s=start_by_s + CLOCK_SKEW_S)

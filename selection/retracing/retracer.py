@@ -26,7 +26,8 @@ _NOT_STOOD: Final = "how the mirrors stood is not known: a record before it is m
 _NEWER: Final = "a newer version decided it in a way that is not known here"
 _CUT: Final = "the visitor's address is not kept any more, and the decision depends on it"
 _KEPT_BEFORE: Final = "the decision that kept a place for him is not among those that were read"
-_TWICE: Final = "the record says that a new place was reserved for him, and he could have none"
+_TOO_MANY: Final = "the record says that a new place was reserved for him, and he could have none"
+_TOO_FEW: Final = "a new place was reserved for him, and the record does not say so"
 
 
 class Retracer:
@@ -74,8 +75,8 @@ class Retracer:
         retraced = self._compared(asked, decider)
         if explained:
             retraced = replace(retraced, choice=decider.explain(asked, retraced.mirror))
-        self._follow_up(asked, decider)
-        return retraced
+        why_not = self._follow_up(asked, decider)
+        return replace(retraced, verdict=Verdict.DIFFERS, why_not=why_not) if why_not and retraced.agrees else retraced
 
     @property
     def _standing_decider(self) -> Decider | None:
@@ -99,8 +100,11 @@ class Retracer:
         made, said = decider.made(asked), Made(decision.outcome, decision.mirror)
         if made != said and self._may_be_kept(asked, decider):
             return _unverifiable(decision, _KEPT_BEFORE)
-        if why_not := _fault(asked, made, said, decider):
-            return _differs(made, why_not)
+        generation = asked.file.generation
+        if generation != decision.generation:
+            return _differs(made, f"generation {generation} was published, and the record says {decision.generation}")
+        if made != said:
+            return _differs(made, f"{made}, and the record says that {said}")
         return Retraced(verdict=Verdict.AGREES, outcome=made.outcome, mirror=made.mirror)
 
     def _may_be_kept(self, asked: Asked, decider: Decider) -> bool:
@@ -115,35 +119,34 @@ class Retracer:
         is_whole = decider.rules.recorded_percent == PERCENT
         return is_whole and self._kept.are_known(now_s=asked.now_s)
 
-    def _follow_up(self, asked: Asked, decider: Decider) -> None:
-        """Let happen what followed from a decision: a place is kept, and counted at the mirror."""
+    def _follow_up(self, asked: Asked, decider: Decider) -> str:
+        """Let happen what had to follow: a place is kept, and counted at the mirror. Say what the record has wrong."""
         decision = asked.decision
         if decision.outcome not in _LINKS:
-            return
-        self._keep_place(asked, decider)
-        if decision.is_reserved and decision.mirror is not None:
+            return _TOO_MANY if decision.is_reserved else ""
+        is_new = self._keep_place(asked, decider)
+        if is_new and decision.mirror is not None:
             self._stood.reserve(decision.mirror, asked.file.size_bytes)
+        if is_new is decision.is_reserved:
+            return ""
+        return _TOO_FEW if is_new else _TOO_MANY
 
-    def _keep_place(self, asked: Asked, decider: Decider) -> None:
-        """Keep a visitor's new place as the selector did; of whose address was cut nobody knows for whom it is."""
+    def _keep_place(self, asked: Asked, decider: Decider) -> bool:
+        """Keep a visitor's place as the selector did; tell whether that is a new one.
+
+        The record is believed where the address was cut, and in what may follow from places that are not known.
+        """
         decision, kept, now_s = asked.decision, self._kept, asked.now_s
         start_by_s = max(int(now_s) + decider.rules.start_by_s, self._view.revoked_start_by_s + 1)
         kept.go_on(start_by_s=start_by_s)
-        if decision.is_reserved and asked.is_cut:
-            kept.miss()
-        elif decision.is_reserved:
-            name = decision.mirror or ORIGIN
-            kept.keep(asked.claimant, asked.file.sha256, name, now_s=now_s, start_by_s=start_by_s)
-
-
-def _fault(asked: Asked, made: Made, said: Made, decider: Decider) -> str:
-    """Say what is wrong with a record; empty where nothing is."""
-    decision, generation = asked.decision, asked.file.generation
-    if generation != decision.generation:
-        return f"generation {generation} of the file was published, and the record says {decision.generation}"
-    if made != said:
-        return f"{made}, and the record says that {said}"
-    return _TWICE if decision.is_reserved and not decider.may_be_reserved(asked) else ""
+        if asked.is_cut:
+            if decision.is_reserved:
+                kept.miss()
+            return decision.is_reserved
+        if not decision.is_reserved and not self._are_places_known(asked, decider):
+            return False
+        name = decision.mirror or ORIGIN
+        return kept.keep(asked.claimant, asked.file.sha256, name, now_s=now_s, start_by_s=start_by_s)
 
 
 def _differs(made: Made, why_not: str) -> Retraced:

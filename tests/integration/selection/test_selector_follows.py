@@ -62,6 +62,11 @@ async def test_load_of_just_before_the_start_is_known_at_once(site: Site) -> Non
 
 async def test_whoever_keeps_figures_is_told_of_each_load_report(site: Site) -> None:
     heard: asyncio.Queue[float] = asyncio.Queue()
+
+    def hear(now_s: float) -> None:
+        heard.put_nowait(now_s)
+        raise RuntimeError("a defect is no reason to go deaf")
+
     follower = Follower(
         site.broker,
         Announcer(site.broker, SelectorName("ears"), clock_ns=time.time_ns),
@@ -71,7 +76,7 @@ async def test_whoever_keeps_figures_is_told_of_each_load_report(site: Site) -> 
         vhost=site.config.broker.vhost,
         silent_after_s=10.0,
         clock_s=time.time,
-        on_load=heard.put_nowait,
+        on_load=hear,
     )
     following = asyncio.create_task(follower.run())
     try:

@@ -9,7 +9,7 @@ import pytest
 
 from events.grants import bind
 from events.names import ORIGIN, Digest, MirrorName
-from selection.policy.claims import CLAIMS_PER_VISITOR_MAX, EXPIRED_AT_ONCE_MAX, Claims
+from selection.policy.claims import CLAIMS_PER_VISITOR_MAX, FORGOTTEN_AT_ONCE_MAX, Claims
 
 ANA, BOB, CAT = MirrorName("ana"), MirrorName("bob"), MirrorName("cat")
 
@@ -70,19 +70,19 @@ def test_visitors_places_are_limited_and_free_again_when_they_expire() -> None:
     assert claim(claims, "203.0.113.9", b"a", now_s=90)
 
 
-def test_what_expired_is_forgotten_a_few_at_each_look_and_claims_nothing_meanwhile() -> None:
+def test_what_expired_claims_nothing_and_is_forgotten_a_few_with_each_claim() -> None:
     claims, digest = Claims(), Digest(bytes(32))
-    crowd = 10 * EXPIRED_AT_ONCE_MAX
+    crowd = 10 * FORGOTTEN_AT_ONCE_MAX
     for visitor in range(crowd):
         assert claims.claim(visitor, digest, ANA, now_s=0, expires_s=90)
-    assert len(claims) == crowd
     assert claims.mirrors(0, digest, now_s=89.9) == [ANA]
+    assert not claims.mirrors(0, digest, now_s=90)
     assert len(claims) == crowd
-    for looks in range(1, 11):
-        assert not claims.mirrors(0, digest, now_s=90)
-        assert len(claims) == crowd - looks * EXPIRED_AT_ONCE_MAX
+    for newcomer in range(1, 11):
+        assert claims.claim(crowd + newcomer, digest, ANA, now_s=90, expires_s=180)
+        assert len(claims) == crowd - newcomer * FORGOTTEN_AT_ONCE_MAX + newcomer
     assert claims.claim(0, digest, ANA, now_s=90, expires_s=180)
-    assert len(claims) == 1
+    assert len(claims) == 11
 
 
 def test_claims_that_expired_leave_room_for_others_before_they_are_forgotten() -> None:
@@ -90,17 +90,15 @@ def test_claims_that_expired_leave_room_for_others_before_they_are_forgotten() -
     digests = [Digest(bytes([number] * 32)) for number in range(CLAIMS_PER_VISITOR_MAX)]
     made = [claims.claim(visitor, digest, ANA, now_s=0, expires_s=90) for digest in digests]
     assert all(made)
-    crowd = 10 * EXPIRED_AT_ONCE_MAX  # who came behind him are forgotten first
+    crowd = 10 * FORGOTTEN_AT_ONCE_MAX  # who came behind him are forgotten first
     for other in range(100, 100 + crowd):
         assert claims.claim(other, digests[0], ANA, now_s=0, expires_s=90)
     assert not claims.claim(visitor, digests[0], ANA, now_s=89, expires_s=179)
     made = [claims.claim(visitor, digest, ANA, now_s=90, expires_s=180) for digest in digests]
     assert all(made)
-    assert not claims.claim(visitor, digests[0], BOB, now_s=90, expires_s=180)
-    assert len(claims) > CLAIMS_PER_VISITOR_MAX
-    assert claims.mirrors(visitor, digests[0], now_s=90) == [ANA]
+    assert len(claims) > 2 * CLAIMS_PER_VISITOR_MAX
     for _ in range(crowd):
-        claims.mirrors(visitor, digests[0], now_s=91)
+        assert not claims.claim(visitor, digests[0], BOB, now_s=91, expires_s=181)
     assert len(claims) == CLAIMS_PER_VISITOR_MAX
     assert claims.mirrors(visitor, digests[0], now_s=91) == [ANA]
 
@@ -111,8 +109,25 @@ def test_claims_of_all_seconds_are_forgotten_in_their_time() -> None:
         for visitor in (second, 100 + second):
             assert claims.claim(visitor, digest, ANA, now_s=second, expires_s=second + 90)
     for second in range(5):
-        claims.mirrors(0, digest, now_s=second + 90)
-        assert len(claims) == 2 * (4 - second)
-    assert claims.claim(0, digest, ANA, now_s=95, expires_s=185)
-    claims.mirrors(1, digest, now_s=185)
-    assert len(claims) == 0
+        assert claims.claim(1000 + second, digest, ANA, now_s=second + 90, expires_s=second + 180)
+        assert len(claims) == 2 * (4 - second) + second + 1
+
+
+def test_claim_that_expired_never_holds_again_though_the_clock_is_set_back() -> None:
+    claims, digest = Claims(), Digest(bytes(32))
+    for visitor in range(2 * FORGOTTEN_AT_ONCE_MAX):
+        assert claims.claim(visitor, digest, ANA, now_s=0, expires_s=90)
+    assert claims.claim(1000, digest, ANA, now_s=90.2, expires_s=180)
+    assert len(claims) > 1
+    for visitor in range(2 * FORGOTTEN_AT_ONCE_MAX):
+        assert not claims.mirrors(visitor, digest, now_s=89.7)
+    assert claims.claim(0, digest, BOB, now_s=89.7, expires_s=179)
+    assert claims.mirrors(0, digest, now_s=179.9) == [BOB]  # with those that were made before it
+    assert not claims.mirrors(0, digest, now_s=180)
+
+
+def test_no_more_claims_hold_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selection.policy.claims.CLAIMS_MAX", 2)
+    claims, digest = Claims(), Digest(bytes(32))
+    assert [claims.claim(visitor, digest, ANA, now_s=0, expires_s=90) for visitor in range(3)] == [True, True, False]
+    assert claims.claim(3, digest, ANA, now_s=90, expires_s=180)

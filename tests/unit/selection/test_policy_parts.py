@@ -14,13 +14,14 @@ from events.names import MirrorName
 from events.schemas import EVERYBODY, Location, MirrorCameOnline, MirrorRuled, Profile, Reach
 from selection.places.place import Place
 from selection.policy import answers
+from selection.policy import ranking as ranking_module
 from selection.policy.atlas import Atlas, spot_of
 from selection.policy.eligible import Eligible
 from selection.policy.networks import NetworkTable
 from selection.policy.picking import Picker
 from selection.policy.policy import Policy
 from selection.policy.questions import Questions
-from selection.policy.ranking import Ranking, Rankings
+from selection.policy.ranking import RANKINGS_BYTES_MAX, Ranking, Rankings
 from selection.policy.reservations import Reservations
 from selection.policy.rules import Rules
 from selection.policy.shares import SAMPLE_MIN, Shares
@@ -277,6 +278,17 @@ def test_memory_of_rankings_is_counted_right_however_many_had_a_second_chance() 
         found = rankings.of(place)
         assert rankings.of(place) is found, "and so it has one"
         assert rankings.size_bytes == found.size_bytes
+
+
+def test_so_many_places_have_a_second_chance_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranking_module, "CHANCES_MAX", 3)
+    rankings = Rankings(atlas_of_50())
+    kept = [rankings.of(place) for place in PLACES]
+    for place in PLACES:
+        rankings.of(place)
+    rankings.grew(kept[3], RANKINGS_BYTES_MAX)  # the oldest but three: all are too much beside it
+    assert len(rankings) == 1
+    assert [ranking.was_asked for ranking in kept[:6]] == [False] * 4 + [True] * 2
 
 
 def test_answers_of_a_place_are_bounded_and_their_memory_is_that_of_its_ranking() -> None:

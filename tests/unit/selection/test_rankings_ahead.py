@@ -87,7 +87,7 @@ def test_ranking_of_a_few_mirrors_decides_among_them_as_that_of_all_does(seed: i
         pool = sum(1 << number for number in rng.sample(range(40), rng.randrange(1, FEW + 1)))
         neighbours = rng.choice((0, 0, rng.getrandbits(40)))
         whole, few = Rankings(atlas).of(where), Rankings(atlas).for_pools(where, [pool])
-        assert (whole.is_whole, few.is_whole, whole.turn) == (True, False, few.turn)
+        assert whole.turn == few.turn
         left = pool
         while left:
             _, nearest = whole.nearest(left, neighbours)
@@ -166,11 +166,10 @@ def test_place_that_was_asked_for_is_ranked_before_anybody_asks_again() -> None:
     rng = Random(1)  # noqa: S311 - dice of a test
     atlas, where = atlas_of(40, rng), place(rng)
     rankings = Rankings(atlas)
-    assert not rankings.for_pools(where, [0b111]).is_whole
+    rankings.for_pools(where, [0b111])
     assert len(rankings) == 0
     prepared(rankings)
     found = rankings.for_pools(where, [0b111])
-    assert found.is_whole
     assert levels(found, 40) == levels(Rankings(atlas).of(where), 40)
     assert rankings.size_bytes == found.size_bytes
 
@@ -178,7 +177,8 @@ def test_place_that_was_asked_for_is_ranked_before_anybody_asks_again() -> None:
 def test_who_may_be_sent_to_many_mirrors_waits_for_the_ranking() -> None:
     rng = Random(2)  # noqa: S311 - dice of a test
     rankings = Rankings(atlas_of(40, rng))
-    assert rankings.for_pools(place(rng), [0, ALL_OF_40]).is_whole
+    rankings.for_pools(place(rng), [0, ALL_OF_40])
+    assert len(rankings) == 1
 
 
 def test_ranking_is_made_in_slices_while_mirrors_go_on_moving(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,6 @@ def test_rankings_are_put_right_ahead_however_many_mirrors_moved(moves: int) -> 
     prepared(rankings)
     assert not rankings.prepare()
     found = rankings.for_pools(where, [1])
-    assert found.is_whole
     assert found.version == atlas.changes.version
     assert levels(found, 40) == levels(Rankings(atlas).of(where), 40)
     assert rankings.size_bytes == found.size_bytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from random import Random
@@ -39,6 +39,7 @@ from events.schemas import (
     SelectionRules,
     StandingRecorded,
 )
+from events.schemas.fields import INTEGER_MAX
 from selection.answering import announcer as announcing
 from selection.answering.announcer import WAITING_MAX, Announcer
 from selection.answering.granting import Keys, Terms
@@ -452,10 +453,15 @@ def test_decision_whose_address_is_gone_agrees_or_is_said_to_be_untellable(kit: 
         assert again.verdict is (Verdict.UNVERIFIABLE if needs_address else Verdict.AGREES), (again.why_not, decision)
 
 
-def _without_addresses(record: Record) -> Record:
+def _without_addresses(record: Record, *, of: Container[bytes] | None = None) -> Record:
+    """Cut the addresses of all decisions, or ``of`` some grants."""
     if isinstance(record, StandingRecorded):
         return record
-    return replace(record, decisions=tuple(replace(decision, address="") for decision in record.decisions))
+    decisions = tuple(
+        replace(decision, address="") if of is None or decision.grant_id in of else decision
+        for decision in record.decisions
+    )
+    return replace(record, decisions=decisions)
 
 
 @settings(max_examples=25, deadline=None)
@@ -484,18 +490,74 @@ def _with(record: Record, decision: Decision, forged: Decision) -> Record:
     return replace(record, decisions=tuple(forged if one is decision else one for one in record.decisions))
 
 
-def test_place_that_is_said_to_be_new_and_was_kept_before_is_found(kit: Kit) -> None:
-    found: Counter[Verdict] = Counter()
-    for seed in range(10):
-        world = lived(kit, seed)
-        kept = next((one for one in decisions_of(world) if one.outcome is DecisionOutcome.KEPT), None)
-        if kept is None or world.lost:
-            continue
-        forged = replace(kept, is_reserved=True)
-        records = [_with(record, kept, forged) for record in world.records]
-        found[next(again.verdict for one, again in retraced(world, records) if one is forged)] += 1
-    assert found[Verdict.DIFFERS] > 0
-    assert set(found) == {Verdict.DIFFERS}
+@settings(max_examples=60, deadline=None)
+@given(seed=SEEDS)
+def test_false_word_of_a_new_place_is_found_at_the_very_decision_and_nothing_behind_it(kit: Kit, seed: int) -> None:
+    world = lived(kit, seed)
+    if world.lost:
+        return
+    decisions = decisions_of(world)
+    place = world.rng.randrange(len(decisions))
+    one = decisions[place]
+    forged = replace(one, is_reserved=not one.is_reserved)
+    records = [_with(record, one, forged) for record in world.records]
+    found = [again.verdict for _, again in retraced(world, records)]
+    assert found[place] is Verdict.DIFFERS
+    assert set(found[:place] + found[place + 1 :]) <= {Verdict.AGREES}
+
+
+def test_places_of_visitors_whose_addresses_were_cut_are_in_doubt_until_they_expire(kit: Kit) -> None:
+    doubted = 0
+    for seed in range(25):
+        world = lived(kit, seed, is_even=True)
+        decisions = decisions_of(world)
+        cut = {one.grant_id for one in decisions[: len(decisions) // 2]}
+        for decision, again in retraced(world, [_without_addresses(record, of=cut) for record in world.records]):
+            assert again.verdict is not Verdict.DIFFERS, (again.why_not, decision)
+            doubted += decision.grant_id not in cut and again.verdict is Verdict.UNVERIFIABLE
+    assert doubted > 0
+
+
+def test_decisions_agree_though_the_clock_was_set_back_over_the_end_of_places(kit: Kit) -> None:
+    world = World(kit.Story(), Random(1), ("m00", "m01"), is_even=True)  # noqa: S311 - dice of a test
+    for name in world.names:
+        world.story.load(name, slots=1000)
+    world.hear()
+    file = world.view.file(FilePath("a.iso"))
+    assert file is not None
+    crowd = [Visitor(ip_address(f"198.51.100.{number}")) for number in range(100)]
+
+    def come(visitors: list[Visitor]) -> None:
+        for visitor in visitors:
+            world.redirector.redirect(world.heads.sheet(file), guest_of(visitor))
+
+    come(crowd)
+    world.clock.now_s += 91
+    come([Visitor(ip_address("203.0.113.1"))])
+    world.clock.now_s -= 1.5
+    come(crowd)
+    world.recorder.flush()
+    found = [again.why_not for _, again in retraced(world, world.records) if not again.agrees]
+    assert (len(decisions_of(world)), found) == (201, [])
+
+
+def test_outcome_that_a_newer_version_knows_is_untellable_whatever_else_its_record_says(kit: Kit) -> None:
+    world = lived(kit, 3)
+    one = decisions_of(world)[0]
+    forged = replace(one, outcome=DecisionOutcome.OTHER, is_reserved=True)
+    records = [_with(record, one, forged) for record in world.records]
+    assert next(again.verdict for one, again in retraced(world, records) if one is forged) is Verdict.UNVERIFIABLE
+
+
+def test_rules_that_nobody_can_have_are_no_reason_to_stop(kit: Kit) -> None:
+    world = lived(kit, 3)
+    records = [
+        replace(record, rules=replace(record.rules, start_by_s=INTEGER_MAX))
+        if isinstance(record, StandingRecorded)
+        else record
+        for record in world.records
+    ]
+    assert [again.verdict for _, again in retraced(world, records)]
 
 
 FORGED = {
