@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,6 +15,7 @@ from distributary.cli.command import Command
 from distributary.cli.invocation import current
 from distributary.cli.printable import printable
 from distributary.cli.progress import progress
+from distributary.cli.types import Duration
 from distributary.cli.waiting import wait_for_release
 from distributary.client import Api, JsonObject
 from distributary.errors import CommandError, UsageError
@@ -73,6 +76,7 @@ class Tally:
     metavar="3|50%|all",
     help="Hold it until so many mirrors, or so many of those that follow its channels, have all of it.",
 )
+@click.option("--within", "within_s", type=Duration(), help="With --wait: wait no longer than this; the master does.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 def command(
     paths: Sequence[Path],
@@ -82,8 +86,9 @@ def command(
     networks: Sequence[str],
     access: str,
     media_type: str | None,
-    wait: str | None,
     *,
+    wait: str | None,
+    within_s: float | None,
     hold: bool,
     dry_run: bool,
 ) -> ExitCode:
@@ -94,6 +99,8 @@ def command(
     """
     if name is not None and len(paths) > 1:
         raise UsageError("usage", "--as names one PATH; publish several one by one")
+    if within_s is not None and wait is None:
+        raise UsageError("usage", "--within says how long to --wait, and nothing is waited for")
     master = current().master()
     tally = Tally()
     for path in paths:
@@ -110,8 +117,9 @@ def command(
             "dry_run": dry_run,
         }
         tally.add(_publish(master, path, request))
+    deadline_s = math.inf if within_s is None else time.monotonic() + within_s
     for number_of_hold in tally.holds if wait is not None else ():
-        wait_for_release(master, number_of_hold, current().output)
+        wait_for_release(master, number_of_hold, current().output, deadline_s=deadline_s)
     _report(tally, dry_run=dry_run, waited=wait is not None)
     return tally.exit_code
 

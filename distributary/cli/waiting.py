@@ -10,23 +10,27 @@ from distributary.answers import number, text, words
 from distributary.cli.hold import progress_of
 from distributary.cli.output import WARNING, Output
 from distributary.client import Api, JsonObject
-from distributary.errors import CommandError, UnavailableError
+from distributary.errors import CommandError, DeadlineError, UnavailableError
 
 ASK_EVERY_S: Final = 0.5  # mirrors take seconds at least; a release is seen soon after it
 REST: Final = 4  # times as long as an answer took: counting who has all of a large tree is work
+_LOOK: Final = "`distributary hold ls` tells how far it is, `distributary release` does not wait"
 _WAITING: Final = frozenset({"open", "held"})
 
 
-def wait_for_release(master: Api, hold: int, output: Output, *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Wait until a hold is released, telling how far mirrors are.
+def wait_for_release(
+    master: Api, hold: int, output: Output, *, deadline_s: float, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Wait until a hold is released, telling how far mirrors are. ``deadline_s`` is on the monotonic clock.
 
     Raises:
+        DeadlineError: it is not yet.
         CommandError: it ended otherwise.
     """
     try:
-        ended = _watch(master, hold, output, sleep)
+        ended = _watch(master, hold, output, deadline_s, sleep)
     except KeyboardInterrupt:
-        output.note("\nThe master releases it by itself; `distributary hold ls` tells how far it is.")
+        output.note(f"\nThe master goes on without us; {_LOOK}.")
         raise
     if text(ended, "state") != "released":
         raise CommandError(
@@ -40,7 +44,7 @@ def wait_for_release(master: Api, hold: int, output: Output, *, sleep: Callable[
         output.text(f"released   hold {hold}")
 
 
-def _watch(master: Api, hold: int, output: Output, sleep: Callable[[float], None]) -> JsonObject:
+def _watch(master: Api, hold: int, output: Output, deadline_s: float, sleep: Callable[[float], None]) -> JsonObject:
     told: object = None
     while True:
         asked_s = time.monotonic()
@@ -56,7 +60,12 @@ def _watch(master: Api, hold: int, output: Output, sleep: Callable[[float], None
             if told != (now := (words(answer, "complete"), words(answer, "followers"))):
                 _tell(answer, output)
             told = now
-        sleep(max(ASK_EVERY_S, REST * (time.monotonic() - asked_s)))
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise DeadlineError(
+                "hold_unreleased", f"hold {hold} is not released yet", hint=f"the master goes on; {_LOOK}"
+            )
+        sleep(min(max(ASK_EVERY_S, REST * (time.monotonic() - asked_s)), left_s))
 
 
 def _tell(answer: JsonObject, output: Output) -> None:

@@ -307,6 +307,7 @@ class Follower:
         identity = parse_id(delivery.message_id)
         if identity is None:
             return False
+        self._known.view.pass_over(*identity)
         self._known.statistics.pass_over(*identity)
         self._news_at_s = self._clock_s()
         return True

@@ -102,6 +102,10 @@ class FleetView:
         """Fold one event. ``heard_s`` is when it arrived, on the listener's clock; it counts for load reports alone."""
         self._folding.apply(envelope, heard_s)
 
+    def pass_over(self, source: str, epoch: int, sequence: int) -> None:
+        """Take note of an event of the log that tells a view nothing and was not read: it is missing no more."""
+        self._folding.pass_over(source, epoch, sequence)
+
     def apply_all(self, envelopes: Iterable[Envelope], *, heard_s: float = 0.0) -> None:
         """Fold many events: the same as folding one after the other, for less."""
         self._folding.apply_all(envelopes, heard_s)

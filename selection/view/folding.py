@@ -156,7 +156,7 @@ class Folding:
         sequence = envelope.sequence
         track = self.tracks.get(envelope.source)
         if track is None or track.epoch != envelope.epoch:
-            track = self._begin_epoch(envelope, track)
+            track = self._begin_epoch(envelope.source, envelope.epoch, sequence, track)
             if track is None:
                 return
         elif sequence == track.last + 1:
@@ -165,6 +165,14 @@ class Folding:
             return
         if sequence >= self.floor or not self._is_void(envelope.source, sequence, event):
             fold(event, sequence, track)
+
+    def pass_over(self, source: str, epoch: int, sequence: int) -> None:
+        """Note the number of an event of which nothing is folded."""
+        track = self.tracks.get(source)
+        if track is None or track.epoch != epoch:
+            self._begin_epoch(source, epoch, sequence, track)
+        else:
+            track.note(sequence)
 
     def apply_all(self, envelopes: Iterable[Envelope], heard_s: float) -> None:
         """Fold many events."""
@@ -321,13 +329,13 @@ class Folding:
         """Tell whether all that the master said since its last restatement was heard."""
         return track.is_whole_after(self.floor - 1 if self.floor else 0)
 
-    def _begin_epoch(self, envelope: Envelope, track: SequenceTrack | None) -> SequenceTrack | None:
+    def _begin_epoch(self, source: str, epoch: int, sequence: int, track: SequenceTrack | None) -> SequenceTrack | None:
         """Let a source's new epoch end its older ones; None: this is one of those."""
         if track is not None:
-            if envelope.epoch < track.epoch:
+            if epoch < track.epoch:
                 return None
-            self._forget(envelope.source)
-        begun = self.tracks[envelope.source] = SequenceTrack(envelope.epoch, envelope.sequence, envelope.sequence)
+            self._forget(source)
+        begun = self.tracks[source] = SequenceTrack(epoch, sequence, sequence)
         return begun
 
     def _is_void(self, source: str, sequence: int, event: Event) -> bool:

@@ -133,7 +133,25 @@ def test_an_interrupt_leaves_it_to_the_master_and_says_so(run: Run, master: Mast
     master.answers = [told(), KeyboardInterrupt()]
     result = run("publish", "a.iso", "--wait", "2")
     assert result.exit_code == ExitCode.INTERRUPTED
-    assert "The master releases it by itself" in result.stderr
+    assert "The master goes on without us" in result.stderr
+
+
+def test_who_waits_no_longer_than_so_leaves_it_to_the_master(run: Run, master: Master) -> None:
+    master.answers = [told()]
+    result = run("publish", "a.iso", "--wait", "2", "--within", "0s", "--json")
+    assert result.exit_code == ExitCode.TIMED_OUT
+    assert json.loads(result.stderr)["error"]["code"] == "hold_unreleased"
+    assert master.answers == []
+
+
+def test_release_in_time_is_seen(run: Run, master: Master) -> None:
+    master.answers = [told(), told("held", "ana"), told("released")]
+    assert run("publish", "a.iso", "--wait", "2", "--within", "1m").exit_code == ExitCode.OK
+
+
+def test_nothing_is_waited_for_within_a_time(run: Run, master: Master) -> None:
+    assert run("publish", "a.iso", "--hold", "--within", "1m").exit_code == ExitCode.USAGE
+    assert master.asked == []
 
 
 def test_releasing_names_files_or_folders_or_all(run: Run, master: Master) -> None:

@@ -57,7 +57,8 @@ def refusal(request: web.Request, error: ApiError) -> web.Response:
     if accepts(accept, HTML):
         return page_reply(problem_page(error.message), error.status, error.headers)
     headers = {**NO_STORE, **_VARIES, **error.headers}
-    return web.Response(status=error.status, text=f"{error.message}\n", headers=headers)
+    text = f"{error.message}: {error.hint}\n" if error.hint else f"{error.message}\n"
+    return web.Response(status=error.status, text=text, headers=headers)
 
 
 def turned_away(request: web.Request, verdict: Verdict) -> web.Response:

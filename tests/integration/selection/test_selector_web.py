@@ -15,7 +15,7 @@ from yarl import URL
 
 from events.grants import Grant, check, derive_key, read
 from events.names import ORIGIN, MirrorName
-from events.schemas import PUBLIC, Access, Location
+from events.schemas import PUBLIC, Access, DecisionsRecorded, DownloadsGranted, Location
 from selection.places.files import open_places
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ async def test_unknown_file_is_404_as_a_sentence_or_as_json(site: Site) -> None:
         async with selector.http.get(f"{selector.url}/nothing.iso") as plain:
             assert plain.status == 404
             assert plain.content_type == "text/plain"
-            assert await plain.text() == "there is no such file here\n"
+            assert await plain.text() == "there is no such file here: see /-/api/v1/files\n"
         headers = {"Accept": "application/json"}
         async with selector.http.get(f"{selector.url}/nothing.iso", headers=headers) as structured:
             assert structured.status == 404
@@ -301,6 +301,28 @@ async def test_files_and_mirrors_are_listed(site: Site) -> None:
     assert (status["files"], status["mirrors"], status["missing_events"]) == (2, 1, {})
     assert status["broker"]["connected"]
     assert status["log"]["generation"] == 1
+
+
+async def test_what_a_selector_says_of_its_decisions_is_not_missing(memory_site: Site) -> None:
+    await memory_site.said.published("a.iso")
+    await memory_site.said.serving("ana", "a.iso")
+    async with (
+        memory_site.logged(DecisionsRecorded) as records,
+        memory_site.logged(DownloadsGranted) as notices,
+        memory_site.selector() as selector,
+    ):
+        await selector.until_chosen("a.iso", "ana")
+        for visits in range(1, 4):
+            await selector.sent_to("/a.iso", f"203.0.113.{visits}")
+
+            async def is_all_said(visits: int = visits) -> bool:
+                decisions = sum(len(record.decisions) for record in records)
+                return decisions == visits == sum(len(notice.grants) for notice in notices)
+
+            await selector.until(is_all_said)
+        await memory_site.said.published("last.iso")
+        await selector.until_chosen("last.iso", None)  # so all before it was read
+        assert (await selector.ask("/-/api/v1/status"))["missing_events"] == {}
 
 
 async def test_files_come_in_pages_with_those_left_out_that_the_asker_may_not_download(memory_site: Site) -> None:

@@ -117,3 +117,21 @@ def test_missing_events_are_counted_until_they_arrive(kit: Kit, story: Story) ->
     assert kit.view_of(in_time).missing_events() == {"mirror/ana": 2}
     assert kit.view_of([*in_time, late[0]]).missing_events() == {"mirror/ana": 1}
     assert kit.view_of([*in_time, *late]).missing_events() == {}
+
+
+def test_event_that_is_passed_over_is_missing_no_more(kit: Kit, story: Story) -> None:
+    story.joined("ana")
+    for body in ("one", "two", "three"):
+        story.ready("ana", body)
+    second, third = [envelope for envelope in story.said if envelope.source == "mirror/ana"][-2:]
+    view = kit.view_of([envelope for envelope in story.said if envelope is not second])
+    assert view.missing_events() == {"mirror/ana": 1}
+    view.pass_over("mirror/ana", second.epoch - 1, second.sequence)
+    assert view.missing_events() == {"mirror/ana": 1}
+    view.pass_over("mirror/ana", second.epoch, second.sequence)
+    assert view.missing_events() == {}
+    view.pass_over("mirror/ana", third.epoch, third.sequence + 2)
+    assert view.missing_events() == {"mirror/ana": 1}
+    view.pass_over("mirror/ana", third.epoch + 1, 7)
+    assert view.missing_events() == {}
+    assert not view.holders(kit.content("one"))
