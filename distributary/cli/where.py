@@ -19,6 +19,10 @@ from distributary.units import format_size
 
 NS_PER_S: Final = 1_000_000_000
 RULE = "access > has file > online > free slot > quota left > shortest distance"
+_ALSO_NEEDED: Final = {
+    "ticket": "a ticket, too, which is not asked for here: `distributary ticket` signs one",
+    "site": "the site's yes, too, which is not asked for here",
+}
 
 
 @click.command(cls=Command, name="where")
@@ -61,6 +65,8 @@ def print_where(output: Output, answer: JsonObject) -> None:
         f"sha256 {text(answer, 'sha256')[:12]}…, generation {text(answer, 'generation')})"
     )
     output.text(f"visitor  {_visitor(inside(answer, 'visitor'))}")
+    if also := _ALSO_NEEDED.get(text(answer, "access_mode")):
+        output.text(f"access   {also}")
     if then := inside(answer, "then"):
         _print_then(output, then)
     ranked = objects(answer, "ranked")

@@ -37,6 +37,7 @@ def explanation(explained: Explanation, *, names_networks: bool) -> ChoiceTold:
         generation=file.generation,
         visitor=_visitor(explained.visitor),
         access=choice.access,
+        access_mode=file.access.mode.value,
         chosen=choice.best.mirror if choice.best else None,
         fallback=choice.fallback,
         ranked=[_candidate(candidate) for candidate in choice.ranked],

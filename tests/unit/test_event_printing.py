@@ -108,3 +108,14 @@ def test_choice_of_the_past_says_how_it_is_known(capsys: pytest.CaptureFixture[s
     printed = capsys.readouterr().out
     assert "sent to ana, recorded by lisbon at 2026-11-22 10:41:07 UTC, with the log read up to g1:7" in printed
     assert "again    agrees" in printed
+    assert "access   " not in printed
+
+
+@pytest.mark.parametrize(("mode", "needed"), [("ticket", "a ticket, too"), ("site", "the site's yes, too")])
+def test_choice_says_what_a_visitor_needs_besides(capsys: pytest.CaptureFixture[str], mode: str, needed: str) -> None:
+    answer: JsonObject = {
+        "path": "a.iso", "size_bytes": 1, "sha256": "0" * 64, "generation": 1, "visitor": {"ip": "203.0.113.9"},
+        "access": True, "access_mode": mode, "chosen": None, "fallback": True, "ranked": [], "rejected": [],
+    }  # fmt: skip
+    print_where(output(as_json=False), answer)
+    assert f"access   {needed}" in capsys.readouterr().out

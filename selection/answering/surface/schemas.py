@@ -44,7 +44,10 @@ class RejectionTold(Struct, frozen=True, kw_only=True):
 
 
 class ChoiceTold(Struct, frozen=True, kw_only=True):
-    """The choice for one file and visitor. ``fallback``: the master serves; ``chosen`` is null then."""
+    """The choice for one file and visitor. ``fallback``: the master serves; ``chosen`` is null then.
+
+    ``access`` is what his address decides; by ``access_mode`` the file may need a ticket, or the site's yes, as well.
+    """
 
     path: str
     size_bytes: int
@@ -52,6 +55,7 @@ class ChoiceTold(Struct, frozen=True, kw_only=True):
     generation: int
     visitor: VisitorTold
     access: bool
+    access_mode: str
     chosen: str | None
     fallback: bool
     ranked: list[CandidateTold]

@@ -217,6 +217,7 @@ async def test_where_gives_the_choice_with_the_reason_for_each_mirror(site: Site
         "generation": 1,
         "visitor": {"ip": "203.0.113.9", "country": "PT", "latitude": 41.1, "longitude": -8.6},
         "access": True,
+        "access_mode": "public",
         "chosen": "ana",
         "fallback": False,
         "ranked": [
