@@ -51,6 +51,10 @@ class AccessRefusedError(BrokerError):
     """The broker does not let this user do that. Trying again cannot help; the message says what was refused."""
 
 
+class ForeignLogError(AccessRefusedError):
+    """The virtual host has another site's log."""
+
+
 class TopologyError(BrokerError):
     """A queue, exchange or stream is missing, or is not what the topology says. The master's provisioning mends it."""
 

@@ -25,6 +25,7 @@ RETENTIONS_DEFAULT: Final = Retentions()
 _LOG_PREFIX: Final = "log.g"
 _IMPORT_MARK: Final = "log.imported"
 _LOAD_PREFIX: Final = "load.g"
+_SITE_PREFIX: Final = "site."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,14 @@ def import_mark() -> Queue:
     master begins another generation.
     """
     return Queue(name=_IMPORT_MARK, arguments={}, bindings=())
+
+
+def site_mark(site: str) -> Queue:
+    """Give the queue that tells whose the log of a virtual host is. It holds nothing.
+
+    ``site`` names a site, and does not tell its secret.
+    """
+    return Queue(name=f"{_SITE_PREFIX}{site}", arguments={}, bindings=())
 
 
 def mirror_queue(mirror: MirrorName) -> str:

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias, cast
 
 import structlog
 
-from broker.port import AccessRefusedError
+from broker.port import AccessRefusedError, ForeignLogError
 from distributary.errors import CommandError, UnavailableError, UsageError
 from distributary.exits import ExitCode
 from distributary.site_folder import unwritable
@@ -101,12 +101,17 @@ async def _run_one(service: Service, announce: Announce) -> None:
         refusal = _first(error)
         if not isinstance(refusal, AccessRefusedError):
             raise
-        raise CommandError(
-            "broker_refused",
-            f"the broker refuses us: {refusal}",
-            exit_code=ExitCode.REFUSED,
-            hint=f"user and password are from {service.broker_from}" if service.broker_from else "",
-        ) from error
+        raise _refused_by_broker(refusal, service) from error
+
+
+def _refused_by_broker(refusal: AccessRefusedError, service: Service) -> CommandError:
+    source = service.broker_from
+    if isinstance(refusal, ForeignLogError):
+        hint = f"give this site a virtual host of its own{f' ({source})' if source else ''}; or delete the one that is "
+        hint += "there, if its site is no more"
+        return CommandError("log_foreign", str(refusal), exit_code=ExitCode.REFUSED, hint=hint)
+    hint = f"user and password are from {source}" if source else ""
+    return CommandError("broker_refused", f"the broker refuses us: {refusal}", exit_code=ExitCode.REFUSED, hint=hint)
 
 
 def _first(error: BaseException) -> BaseException:

@@ -28,7 +28,7 @@ url = {broker_url}
 {management}
 # Without management_url, mirrors can be invited only if each may have the user above, and with it the whole site:
 # shared_user = true
-# The virtual host must be this site's alone: a second site in it takes the log over.
+# The virtual host must be this site's alone.
 
 [master]
 listen = {master_listen}

@@ -18,7 +18,7 @@ import structlog
 
 from broker.accounts import importer_user, mirror_user
 from broker.discovery import GENERATIONS_AHEAD_MAX, generations, newest_generation
-from broker.port import Admin, BrokerError
+from broker.port import Admin, BrokerError, ForeignLogError
 from broker.provision import (
     LogBrokenError,
     Provisioned,
@@ -29,7 +29,7 @@ from broker.provision import (
     retire_generation,
 )
 from broker.retention import Retentions
-from broker.topology import import_mark
+from broker.topology import import_mark, site_mark
 from events.names import ChannelName, MirrorName
 from master.errors import ConflictError, UnavailableError
 from master.mirrors import Mirror, MirrorState
@@ -38,6 +38,7 @@ from master.store.store import Store, uncut
 
 # Each try makes a stream of a new name. Two in a row have been seen ruined by kills; eight mean that the broker is ill.
 LOG_TRIES_MAX: Final = 8
+SITE_DIGITS: Final = 16  # hexadecimal: sites of one broker are few
 
 log = structlog.stdlib.get_logger()
 
@@ -52,6 +53,11 @@ class MirrorAccess:
     url: str = field(repr=False)
     secret: bytes = field(repr=False)
     shared_user: bool = False
+
+    @property
+    def site(self) -> str:
+        """Name the site by its secret, without telling it."""
+        return hmac.digest(self.secret, b"distributary site", "sha256").hex()[:SITE_DIGITS]
 
     def password(self, mirror: MirrorName, joins: int) -> str:
         """Derive a mirror's password, another one for each time it joins, so that nothing need be kept."""
@@ -235,12 +241,22 @@ class Provisioner:
         )
 
     async def _settle_log(self, admin: Admin) -> bool:
-        """Make the log; tell whether it is a new one, in which all that holds is said again."""
+        """Make the log; tell whether it is a new one, in which all that holds is said again.
+
+        Raises:
+            ForeignLogError: a master without memory would take over the log of another site.
+        """
         kept = await uncut(self._generation())
         is_imported = await admin.exists(import_mark().name)
         if is_imported and admin.keeps_accounts:
             await admin.remove_account(importer_user(admin.vhost))  # a killed import leaves it
         of_others = is_imported or not kept  # a master without memory may find the log of an earlier one
+        mark = site_mark(self._access.site)
+        if not (kept or is_imported or await admin.exists(mark.name)) and await generations(admin):
+            raise ForeignLogError(
+                f"the virtual host {admin.vhost!r} has the log of another site, which would be cut off"
+            )
+        await admin.ensure_queue(mark)
         site = self._site = await (self._log_after_others(admin, kept) if of_others else self._own_log(admin, kept))
         if site.generation == kept:
             return False

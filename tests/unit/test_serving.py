@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from broker.port import AccessRefusedError
+from broker.port import AccessRefusedError, ForeignLogError
 from distributary.cli.app import root
 from distributary.config.load import Settings, load
 from distributary.errors import CommandError
@@ -109,6 +109,17 @@ async def test_refusal_of_the_broker_says_where_the_password_is_written() -> Non
     with pytest.raises(CommandError) as failed:
         await run_until_signal((service,), lambda _role, _url: None)
     assert "broker.url (distributary.toml:14)" in failed.value.hint
+
+
+async def test_who_finds_another_sites_log_is_told_where_his_virtual_host_is_written() -> None:
+    async def fail(_: OnReady) -> None:
+        raise ForeignLogError("the virtual host '/' has the log of another site")
+
+    service = Service(Role.MASTER, fail, "broker.url (distributary.toml:14)")
+    with pytest.raises(CommandError, match="'/' has the log of another site") as failed:
+        await run_until_signal((service,), lambda _role, _url: None)
+    assert (failed.value.code, failed.value.exit_code) == ("log_foreign", ExitCode.REFUSED)
+    assert "a virtual host of its own (broker.url (distributary.toml:14))" in failed.value.hint
 
 
 @pytest.mark.parametrize("role", [Role.MASTER, Role.SELECTOR])
