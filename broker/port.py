@@ -51,6 +51,10 @@ class AccessRefusedError(BrokerError):
     """The broker does not let this user do that. Trying again cannot help; the message says what was refused."""
 
 
+class ManagementRefusedError(AccessRefusedError):
+    """RabbitMQ's management API does not let us in, or not do that."""
+
+
 class ForeignLogError(AccessRefusedError):
     """The virtual host has another site's log."""
 

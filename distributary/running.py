@@ -18,7 +18,7 @@ from typing import Final, TypeAlias, cast
 
 import structlog
 
-from broker.port import AccessRefusedError, ForeignLogError
+from broker.port import AccessRefusedError, ForeignLogError, ManagementRefusedError
 from distributary.errors import CommandError, UnavailableError, UsageError
 from distributary.exits import ExitCode
 from distributary.site_folder import unwritable
@@ -111,6 +111,8 @@ def _refused_by_broker(refusal: AccessRefusedError, service: Service) -> Command
         hint += "there, if its site is no more"
         return CommandError("log_foreign", str(refusal), exit_code=ExitCode.REFUSED, hint=hint)
     hint = f"user and password are from {source}" if source else ""
+    if isinstance(refusal, ManagementRefusedError):
+        hint = "its user and password are in broker.management_url (or $DISTRIBUTARY_MANAGEMENT_URL)"
     return CommandError("broker_refused", f"the broker refuses us: {refusal}", exit_code=ExitCode.REFUSED, hint=hint)
 
 

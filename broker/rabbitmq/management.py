@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 import aiohttp
 
 from broker.config import BrokerConfig
-from broker.port import AccessRefusedError, BrokerError, DisconnectedError
+from broker.port import BrokerError, DisconnectedError, ManagementRefusedError
 from broker.topology import Account, Policy
 from events.routing import EXCHANGES
 
@@ -118,7 +118,7 @@ class Management:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise DisconnectedError(f"{request}: {error!r}") from error
         if status in REFUSALS:
-            raise AccessRefusedError(f"{request}: {detail}")
+            raise ManagementRefusedError(f"{request}: {detail}")
         if status >= HTTPStatus.BAD_REQUEST:
             raise ManagementError(request, status, detail)
 

@@ -52,6 +52,8 @@ def command(path: str, for_s: float, ip: str | None) -> None:
         raise UsageError(
             "duration_too_long", "no ticket can be that far from its end", hint="write --for 1h or --for 7d"
         )
+    if for_s < 1:
+        raise UsageError("duration_too_short", "such a ticket is over at once", hint="write --for 1h or --for 7d")
     address = None if ip is None else normalise(ip)
     ticket = sign(file, expires_s=expires_s, key=read_ticket_key(settings), address=address)
     _warn_of_unknown(invocation, file)

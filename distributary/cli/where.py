@@ -15,10 +15,12 @@ from distributary.cli.events.options import MomentType, source_option
 from distributary.cli.invocation import Invocation, current
 from distributary.cli.output import Output
 from distributary.client import JsonObject
+from distributary.errors import CommandError
 from distributary.units import format_size
 
 NS_PER_S: Final = 1_000_000_000
 RULE = "access > has file > online > free slot > quota left > shortest distance"
+_HINTS: Final = {"file_unknown": "`distributary ls` tells what there is", "address_invalid": "write --ip 203.0.113.9"}
 _ALSO_NEEDED: Final = {
     "ticket": "a ticket, too, which is not asked for here: `distributary ticket` signs one",
     "site": "the site's yes, too, which is not asked for here",
@@ -38,15 +40,20 @@ def command(*, file: str, ip: str, at: Moment | None, source: str | None) -> Non
     if at is None and source is not None:
         raise click.UsageError("--source is where the log is read for --at")
     invocation = current()
-    if at is None:
-        answer = invocation.selector().get("/-/api/v1/where", {"path": file, "ip": ip})
-    else:
-        answer = asyncio.run(_then(invocation, file, ip, at, source))
+    answer = _now(invocation, file, ip) if at is None else asyncio.run(_then(invocation, file, ip, at, source))
     output = invocation.output
     if output.json:
         output.snapshot("where", answer)
     else:
         print_where(output, answer)
+
+
+def _now(invocation: Invocation, file: str, ip: str) -> JsonObject:
+    try:
+        return invocation.selector().get("/-/api/v1/where", {"path": file, "ip": ip})
+    except CommandError as error:  # its hint is for those who ask over HTTP
+        error.hint = _HINTS.get(error.code, error.hint)
+        raise
 
 
 async def _then(invocation: Invocation, file: str, ip: str, at: Moment, source: str | None) -> JsonObject:

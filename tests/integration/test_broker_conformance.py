@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import aio_pika
 import pamqp.encode
@@ -25,6 +25,7 @@ from broker.port import (
     Broker,
     Delivery,
     From,
+    ManagementRefusedError,
     Message,
     Outcome,
     PositionLostError,
@@ -608,6 +609,15 @@ async def test_rabbitmq_refuses_a_wrong_password_at_once(vhost: Vhost) -> None:
         with pytest.raises(AccessRefusedError):
             async with stage.open(ANA):
                 pass
+
+
+@pytest.mark.rabbitmq
+async def test_management_api_refuses_a_wrong_password_as_itself(vhost: Vhost) -> None:
+    wrong = urlsplit(vhost.management_url)
+    url = wrong._replace(netloc=f"guest:wrong@{wrong.hostname}:{wrong.port}").geturl()
+    async with RabbitAdmin(BrokerConfig(url=vhost.amqp_url, management_url=url)) as admin:
+        with pytest.raises(ManagementRefusedError):
+            await admin.remove_account("nobody")
 
 
 @pytest.mark.rabbitmq

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
 
 from broker.relay import message_of
+from distributary.cli.app import root
 from distributary.cli.events.audit import line_of_finding
 from distributary.cli.events.options import chosen
 from distributary.cli.events.printing import EnoughError, Printer
 from distributary.cli.events.progress import share
+from distributary.cli.invocation import Invocation
 from distributary.cli.output import Output
 from distributary.cli.where import print_where
 from distributary.client import JsonObject
-from distributary.errors import UsageError
+from distributary.errors import CommandError, UsageError
+from distributary.exits import ExitCode
 from events.examples import EXAMPLES
 from history.audit.findings import Finding, FindingKind
 from history.entry import Entry, Position
@@ -119,3 +123,21 @@ def test_choice_says_what_a_visitor_needs_besides(capsys: pytest.CaptureFixture[
     }  # fmt: skip
     print_where(output(as_json=False), answer)
     assert f"access   {needed}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [("file_unknown", "`distributary ls`"), ("address_invalid", "--ip 203.0.113.9"), ("else", "as it was")],
+)
+def test_where_gives_hints_for_the_command_line(monkeypatch: pytest.MonkeyPatch, code: str, hint: str) -> None:
+    class Refusing:
+        def get(self, _path: str, _query: object) -> JsonObject:
+            raise CommandError(code, "no", hint="as it was")
+
+    def give(_invocation: Invocation) -> Refusing:
+        return Refusing()
+
+    monkeypatch.setattr(Invocation, "selector", give)
+    refused = CliRunner().invoke(root, ["where", "a.iso", "--ip", "203.0.113.9"])
+    assert refused.exit_code == ExitCode.FAILED
+    assert hint in refused.stderr

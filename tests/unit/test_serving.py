@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from broker.port import AccessRefusedError, ForeignLogError
+from broker.port import AccessRefusedError, ForeignLogError, ManagementRefusedError
 from distributary.cli.app import root
 from distributary.config.load import Settings, load
 from distributary.errors import CommandError
@@ -109,6 +109,18 @@ async def test_refusal_of_the_broker_says_where_the_password_is_written() -> Non
     with pytest.raises(CommandError) as failed:
         await run_until_signal((service,), lambda _role, _url: None)
     assert "broker.url (distributary.toml:14)" in failed.value.hint
+
+
+async def test_refusal_of_the_management_api_names_its_own_url() -> None:
+    async def fail(_: OnReady) -> None:
+        raise ManagementRefusedError("PUT /api/policies: Login failed")
+
+    service = Service(Role.MASTER, fail, "broker.url (distributary.toml:14)")
+    with pytest.raises(CommandError, match="Login failed") as failed:
+        await run_until_signal((service,), lambda _role, _url: None)
+    assert failed.value.exit_code == ExitCode.REFUSED
+    assert "broker.management_url" in failed.value.hint
+    assert "broker.url" not in failed.value.hint
 
 
 async def test_who_finds_another_sites_log_is_told_where_his_virtual_host_is_written() -> None:

@@ -79,6 +79,7 @@ def test_link_for_an_address_opens_the_file_to_no_other(
         pytest.param(("a.iso", "--for", "1h", "--ip", "here"), "here", id="no address"),
         pytest.param(("../a.iso", "--for", "1h"), "path", id="no path of the catalogue"),
         pytest.param(("a.iso", "--for", "9999999999h"), "no ticket", id="beyond all time"),
+        pytest.param(("a.iso", "--for", "0s"), "over at once", id="no time at all"),
     ],
 )
 def test_what_cannot_be_signed_is_told(run: Run, arguments: tuple[str, ...], problem: str) -> None:
