@@ -13,6 +13,7 @@ import click
 from distributary.answers import number, text, words
 from distributary.cli.command import Command
 from distributary.cli.invocation import current
+from distributary.cli.output import WARNING
 from distributary.cli.printable import printable
 from distributary.cli.progress import progress
 from distributary.cli.types import Duration
@@ -101,6 +102,11 @@ def command(
         raise UsageError("usage", "--as names one PATH; publish several one by one")
     if within_s is not None and wait is None:
         raise UsageError("usage", "--within says how long to --wait, and nothing is waited for")
+    if access == "site" and current().settings.selector.site_access_url is None:
+        current().output.note(
+            "warning: selector.site_access_url is not set here; a selector without it answers 503 for these files",
+            style=WARNING,
+        )
     master = current().master()
     tally = Tally()
     for path in paths:

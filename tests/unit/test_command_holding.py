@@ -136,6 +136,16 @@ def test_an_interrupt_leaves_it_to_the_master_and_says_so(run: Run, master: Mast
     assert "The master goes on without us" in result.stderr
 
 
+@pytest.mark.usefixtures("master")
+def test_access_by_the_sites_word_is_warned_of_where_selectors_do_not_know_whom_to_ask(
+    run: Run, tmp_path: Path
+) -> None:
+    assert "selector.site_access_url is not set" in run("publish", "a.iso", "--hold", "--access", "site").stderr
+    assert "site_access_url" not in run("publish", "a.iso", "--hold", "--access", "ticket").stderr
+    (tmp_path / "distributary.toml").write_text('[selector]\nsite_access_url = "http://127.0.0.1:9/may"\n')
+    assert "site_access_url" not in run("publish", "a.iso", "--hold", "--access", "site").stderr
+
+
 def test_who_waits_no_longer_than_so_leaves_it_to_the_master(run: Run, master: Master) -> None:
     master.answers = [told()]
     result = run("publish", "a.iso", "--wait", "2", "--within", "0s", "--json")
