@@ -24,7 +24,8 @@ import structlog
 
 from edge.doors import Connection, Door
 from edge.gate import Seat
-from edge.lane import HEAD_BYTES_MAX, Arrived, Lane, Lanes
+from edge.lane import Arrived, Lane, Lanes
+from edge.simple import HEAD_BYTES_MAX
 
 TAKEN_UP_MAX: Final = 32  # in one turn: three milliseconds of redirects, until those who were here before are heard
 RETRY_S: Final = 1.0  # when the system has no descriptor or memory left for one more; as asyncio waits

@@ -19,7 +19,6 @@ as if it had come alone, where aiohttp forgets what came in one read with a wron
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,30 +30,12 @@ import structlog
 
 from edge.deadlines import Deadlines, Watch
 from edge.gate import Gate, Seat
+from edge.simple import SimpleRequest, may_be_begun, read_simple
 from edge.unsent import Unsent
 from edge.visitors import peer_address
 
-HEAD_BYTES_MAX: Final = 4096  # browsers send a kilobyte; whoever sends more is no simple visitor
-FIELDS_MAX: Final = 40  # browsers send about 20, proxies add five
 PIPELINED_MAX: Final = 32  # apt sends ten; more in one read would keep the loop from others for a millisecond
 
-# RFC 9110 §5.6.2 and RFC 3986 §3.3; of §5.5 no byte past ASCII. Whatever else is good HTTP, aiohttp knows it. No part
-# gives back what it took ("+" behind a repetition): nothing else could follow it, and to remember how takes as long.
-_SIMPLE: Final = re.compile(
-    rb"(?:GET|HEAD) (/[!$%&'()*+,./0-9:;=?@A-Z_a-z~-]*+) HTTP/1\.1\r\n"
-    rb"((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+\r\n){1," + str(FIELDS_MAX).encode() + rb"}+)\r\n"
-)
-_HEAD_BEGINS: Final = ord("H")
-# What may alter how much belongs to a request, or what becomes of the connection; and what aiohttp takes once only. All
-# first letters stand in front: most fields are passed over by them.
-_FRAMING: Final = re.compile(
-    rb"\n(?=[cehmpstu])(?:connection:(?![\t ]*(?:close|keep-alive)[\t ]*\r)"
-    rb"|content-|etag:|expect:|http2-settings:|max-forwards:|proxy-connection:|sec-websocket-|server:"
-    rb"|te:|trailer:|transfer-encoding:|upgrade:)"
-)
-_CLOSE: Final = re.compile(rb"\nconnection:[\t ]*close[\t ]*\r")
-_STARTS: Final = (b"GET /", b"HEAD /")
-_HEAD_END: Final = b"\r\n\r\n"
 _NO_BODY: Final = b"Content-Length: 0\r\n"
 _END: Final = b"\r\n"
 _LAST_END: Final = b"Connection: close\r\n\r\n"
@@ -62,79 +43,7 @@ _LAST_END: Final = b"Connection: close\r\n\r\n"
 log = structlog.stdlib.get_logger()
 
 
-class LaneRequest:
-    r"""One simple request: whole, and without a body.
-
-    Attributes:
-        is_head: whether its method is HEAD; else it is GET.
-        is_last: whether its sender wants the connection to end with the answer.
-        target: path and query as they were sent, still percent-encoded; ASCII, with its first slash.
-        peer: the address at the other end of the connection.
-        lower: the fields, each of them ``\nname:value\r``, all in lower case: to be searched for many at once.
-    """
-
-    __slots__ = ("_fields", "is_head", "is_last", "lower", "peer", "target")
-
-    def __init__(self, target: bytes, peer: str, fields: bytes, lower: bytes, is_head: bool) -> None:  # noqa: FBT001 - made for each request, where a keyword is felt
-        self.target, self.peer, self.is_head = target, peer, is_head
-        # To ask by "in" takes three times as long: Python 3.11 first makes an error, since bytes are no number.
-        self.is_last = lower.find(b"\nconnection:") >= 0 and _CLOSE.search(lower) is not None
-        self._fields, self.lower = fields, lower
-
-    def has(self, pattern: re.Pattern[bytes]) -> bool:
-        """Search the fields in lower case."""
-        return pattern.search(self.lower) is not None
-
-    def value(self, mark: bytes) -> bytes | None:
-        r"""Give the value of the one field that has this mark (``\nname:``, in lower case); None: there are more.
-
-        Where there is none it is empty.
-        """
-        lower = self.lower
-        at = lower.find(mark)
-        if at < 0:
-            return b""
-        begin = at + len(mark)
-        end = lower.index(b"\r", begin)
-        return None if lower.find(mark, end) >= 0 else self._fields[begin:end].strip(b"\t ")
-
-    def values(self, name: bytes) -> list[str]:
-        """Give the values of all fields of a name (in lower case), in their order, as aiohttp would."""
-        lower, mark = self.lower, b"\n" + name + b":"
-        found: list[str] = []
-        at = lower.find(mark)
-        while at >= 0:
-            begin = at + len(mark)
-            at = lower.index(b"\r", begin)
-            found.append(self._fields[begin:at].strip(b"\t ").decode("ascii"))
-            at = lower.find(mark, at)
-        return found
-
-
-def read_simple(data: bytes, at: int, peer: str) -> tuple[LaneRequest, int] | None:
-    """Read the simple request that begins at a place; give it, and where the next begins. None: there is none."""
-    found = _SIMPLE.match(data, at)
-    if found is None:
-        return None
-    begin, end = found.span(2)
-    next_at = end + 2
-    if next_at - at > HEAD_BYTES_MAX:
-        return None
-    fields = data[begin - 1 : end]  # from the line feed before them
-    lower = fields.lower()
-    if _FRAMING.search(lower) or lower.count(b"\nhost:") != 1 or lower.count(b"\nuser-agent:") > 1:
-        return None
-    return LaneRequest(found[1], peer, fields, lower, data[at] == _HEAD_BEGINS), next_at
-
-
-def _may_be_begun(data: bytes, at: int) -> bool:
-    """Tell whether a request that is not whole yet may become a simple one."""
-    rest = data[at : at + HEAD_BYTES_MAX + 1]
-    starts = any(rest.startswith(start) or start.startswith(rest) for start in _STARTS)
-    return starts and len(rest) <= HEAD_BYTES_MAX and _HEAD_END not in rest
-
-
-Answerer: TypeAlias = Callable[[LaneRequest], bytes | None]
+Answerer: TypeAlias = Callable[[SimpleRequest], bytes | None]
 r"""Decides a request at once. Gives an answer without a body: the status line and the fields that are its own, each
 ended by ``\r\n``. ``Content-Length`` (but for HEAD), ``Date``, ``Server`` and ``Connection`` are added. None: aiohttp
 decides.
@@ -201,7 +110,7 @@ class Lanes:
         for _ in range(PIPELINED_MAX):
             found = read_simple(data, at, peer)
             if found is None:
-                return answers, at, Verdict.BEGUN if _may_be_begun(data, at) else Verdict.STRANGE
+                return answers, at, Verdict.BEGUN if may_be_begun(data, at) else Verdict.STRANGE
             request, next_at = found
             own = self._decide(request)
             if own is None:
@@ -234,14 +143,14 @@ class Lanes:
             lane.abort()
         self.watch.end()
 
-    def _decide(self, request: LaneRequest) -> bytes | None:
+    def _decide(self, request: SimpleRequest) -> bytes | None:
         try:
             return self.answer(request)
         except Exception:  # a defect; aiohttp answers it as one, or has a way around it
             log.exception("lane.failed")
             return None
 
-    def _end_of(self, request: LaneRequest) -> bytes:
+    def _end_of(self, request: SimpleRequest) -> bytes:
         """Give the fields that end every answer to such a request; they are the same for a second."""
         now_s = int(time.time())
         if now_s != self._ends_s:

@@ -11,8 +11,8 @@ from typing import Final
 
 from edge.errors import ApiError
 from edge.files import NOTHING, Content, ContentGoneError, asked_under
-from edge.lane import LaneRequest
 from edge.ranges import Conditions, Part
+from edge.simple import SimpleRequest
 from edge.visitors import FORWARDED_FOR, ForwardedForError, Proxies
 from events.grants import TOKEN_LENGTH
 from mirror.serving.external import External
@@ -38,7 +38,7 @@ class Express:
         self._external = external
         self._proxies = Proxies(counter.proxies)
 
-    def __call__(self, request: LaneRequest) -> bytes | None:
+    def __call__(self, request: SimpleRequest) -> bytes | None:
         """Let nginx send; None where that is not all there is to it."""
         found = None if request.is_head else _TARGET.fullmatch(request.target)
         name = self._name_of(request)
@@ -53,7 +53,7 @@ class Express:
         except (ApiError, DetourError, RefusedError, ContentGoneError, ForwardedForError):
             return None
 
-    def _name_of(self, request: LaneRequest) -> str:
+    def _name_of(self, request: SimpleRequest) -> str:
         """Give nginx's name of a request; none, if it is not our nginx that asks, or for that again."""
         names = request.values(_REQUEST_NAME)
         is_one = len(names) == 1 and names[0] not in self._external and self._proxies.have(request.peer)
@@ -68,7 +68,7 @@ class Express:
             return self._counter.traffic.admit_booked(due.grant, asked=part, address=due.address)
 
 
-def _part_of(request: LaneRequest, content: Content) -> Part:
+def _part_of(request: SimpleRequest, content: Content) -> Part:
     """Give what nginx is to send; nothing, where it would judge by a tag or date that it does not know."""
     if not request.has(_CONDITION):
         return Part(0, content.size_bytes)

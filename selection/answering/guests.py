@@ -11,7 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import Final
 
-from edge.lane import LaneRequest
+from edge.simple import SimpleRequest
 from edge.visitors import Proxies, came_by_https, parse_address
 from events.grants import bound_to
 from selection.answering.visit import Guest, guest_of
@@ -32,7 +32,7 @@ class Guests:
         self._places, self._proxies = places, proxies
         self._begin()
 
-    def of(self, request: LaneRequest) -> Guest | None:
+    def of(self, request: SimpleRequest) -> Guest | None:
         """Give a visitor; None: his proxies wrote more than one field of a name.
 
         Raises:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from edge.lane import LaneRequest
+from edge.simple import SimpleRequest
 from edge.visitors import ForwardedForError, IPNetwork, Proxies
 from selection.answering.guests import Guests
 from selection.answering.heads import Heads
@@ -42,7 +42,7 @@ class RedirectLane:
         self._redirector, self._sheets, self._is_ready = redirector, Sheets(view, heads), is_ready
         self._guests = Guests(places, Proxies(proxies))
 
-    def __call__(self, request: LaneRequest) -> bytes | None:
+    def __call__(self, request: SimpleRequest) -> bytes | None:
         """Redirect a visitor, or leave him to aiohttp."""
         if not self._is_ready() or _is_altered(request.lower):
             return None
@@ -59,7 +59,7 @@ class RedirectLane:
 
 
 def _is_altered(lower: bytes) -> bool:
-    """Tell whether fields (``LaneRequest.lower``) may ask for anything but a redirect, or belong to a trace."""
+    """Tell whether fields (``SimpleRequest.lower``) may ask for anything but a redirect, or belong to a trace."""
     if _ALTERING.search(lower) is None:
         return False
     return b"metalink" in lower or b"application/json" in lower or _CERTAINLY_ALTERING.search(lower) is not None

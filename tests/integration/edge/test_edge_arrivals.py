@@ -12,8 +12,9 @@ import pytest
 from aiohttp import web
 
 from edge.gate import ConnectionLimits
-from edge.lane import PIPELINED_MAX, Lane, LaneRequest
+from edge.lane import PIPELINED_MAX, Lane
 from edge.server import new_app, serve
+from edge.simple import SimpleRequest
 
 if TYPE_CHECKING:
     from conftest import RawClient
@@ -28,7 +29,7 @@ DEADLINE_S = 20.0
 CROWD = 100
 
 
-def answer(request: LaneRequest) -> bytes | None:
+def answer(request: SimpleRequest) -> bytes | None:
     target = request.target.decode("ascii")
     return None if target.startswith("/-/") else f"HTTP/1.1 302 Found\r\nLocation: {target}\r\n".encode("ascii")
 

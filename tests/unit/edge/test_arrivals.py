@@ -15,8 +15,9 @@ from edge.arrivals import TAKEN_UP_MAX, Arrivals
 from edge.deadlines import Deadlines
 from edge.doors import Door
 from edge.gate import ConnectionLimits, Gate
-from edge.lane import Heir, LaneRequest, Lanes
+from edge.lane import Heir, Lanes
 from edge.server import new_app, serve
+from edge.simple import SimpleRequest
 
 LAST = b"GET /a.iso HTTP/1.1\r\nHost: dl.example\r\nConnection: close\r\n\r\n"
 ANSWER = b"HTTP/1.1 302 Found\r\n"
@@ -198,7 +199,7 @@ async def test_all_who_wait_are_heard_before_the_first_is_decided(monkeypatch: p
     opened, _, lanes = open_at(door)
     waiting: list[int] = []
 
-    def decide(_request: LaneRequest) -> bytes:
+    def decide(_request: SimpleRequest) -> bytes:
         waiting.append(len(door.waiting))
         return ANSWER
 
@@ -296,7 +297,7 @@ class Transports:
             raise self.fails
 
 
-def unheard(request: LaneRequest) -> bytes:
+def unheard(request: SimpleRequest) -> bytes:
     raise AssertionError(f"after the last request {request.target!r} was heard")
 
 

@@ -18,8 +18,9 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge.lane import FIELDS_MAX, HEAD_BYTES_MAX, PIPELINED_MAX, Lane, LaneRequest
+from edge.lane import PIPELINED_MAX, Lane
 from edge.server import HEAD_READ_TIMEOUT_S, IDLE_TIMEOUT_S, new_app, serve
+from edge.simple import FIELDS_MAX, HEAD_BYTES_MAX, SimpleRequest
 
 QUIET_TURNS = 12  # of the loop, with nothing written: aiohttp takes at most five from request to answer
 PEER = ("203.0.113.7", 4711)
@@ -170,7 +171,7 @@ async def page(request: web.Request) -> web.Response:
     return web.Response(text=f"a page: {request.method} {await request.read()!r}\n")
 
 
-def answer(request: LaneRequest) -> bytes | None:
+def answer(request: SimpleRequest) -> bytes | None:
     """Redirect as the application does; its pages are for the application."""
     path, _, query = request.target.decode().partition("?")
     if path.startswith("/-/") or path.endswith("/"):
@@ -462,7 +463,7 @@ def test_most_of_this_was_said_by_the_lane() -> None:
     heard: list[bytes] = []
 
     async def hold() -> Wire:
-        def noting(request: LaneRequest) -> bytes | None:
+        def noting(request: SimpleRequest) -> bytes | None:
             heard.append(request.target)
             return answer(request)
 

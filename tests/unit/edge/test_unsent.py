@@ -9,7 +9,8 @@ import pytest
 
 from edge.deadlines import Deadlines
 from edge.gate import ConnectionLimits, Gate
-from edge.lane import Heir, Lane, LaneRequest, Lanes
+from edge.lane import Heir, Lane, Lanes
+from edge.simple import SimpleRequest
 from edge.unsent import Unsent
 
 REQUEST = b"GET /a.iso HTTP/1.1\r\nHost: dl.example\r\n\r\n"
@@ -119,7 +120,7 @@ async def test_nothing_is_heard_after_the_last_request_though_it_is_not_answered
     lanes, lane, wire = asked
     heard: list[bytes] = []
 
-    def noting(request: LaneRequest) -> bytes:
+    def noting(request: SimpleRequest) -> bytes:
         heard.append(request.target)
         return ANSWER
 

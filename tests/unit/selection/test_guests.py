@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from edge.lane import LaneRequest, read_simple
+from edge.simple import SimpleRequest, read_simple
 from edge.visitors import ForwardedForError, Proxies, parse_proxies
 from events.grants import Bound, IPAddress, bind
 from selection.answering.guests import Guests
@@ -28,7 +28,7 @@ class Everywhere:
         return Finding(country=self._country), 0
 
 
-def asking(*fields: str, peer: str = PROXY) -> LaneRequest:
+def asking(*fields: str, peer: str = PROXY) -> SimpleRequest:
     lines = "".join(f"{field}\r\n" for field in ("Host: x", *fields))
     found = read_simple(f"GET /a HTTP/1.1\r\n{lines}\r\n".encode(), 0, peer)
     assert found is not None
