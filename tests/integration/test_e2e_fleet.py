@@ -339,7 +339,11 @@ def test_mirror_whose_slots_are_taken_is_full_until_one_is_free(fleet: Fleet, tm
         assert reader.recv(12) == b"HTTP/1.1 200"
         wait_rejected(fleet, "large.bin", "cat", "full")
         assert expect_told(fleet, "large.bin", "cat", RejectReason.FULL)["fallback"] is True
-        assert ask(f"{fleet.site_url}/large.bin").location.startswith(fleet.master.url)
+        wait_until(  # the reader's own place is kept for him until the mirror has said that he is there
+            lambda: ask(f"{fleet.site_url}/large.bin").location.startswith(fleet.master.url),
+            within_s=WITHIN_S,
+            what="the master serves",
+        )
     wait_chosen(fleet, "large.bin", {"cat"})
 
 
