@@ -107,8 +107,10 @@ async def _run_one(service: Service, announce: Announce) -> None:
 def _refused_by_broker(refusal: AccessRefusedError, service: Service) -> CommandError:
     source = service.broker_from
     if isinstance(refusal, ForeignLogError):
-        hint = f"give this site a virtual host of its own{f' ({source})' if source else ''}; or delete the one that is "
-        hint += "there, if its site is no more"
+        where = f" ({source})" if source else ""
+        hint = (
+            f"give this site a virtual host of its own{where}; or delete the one that is there, if its site is no more"
+        )
         return CommandError("log_foreign", str(refusal), exit_code=ExitCode.REFUSED, hint=hint)
     hint = f"user and password are from {source}" if source else ""
     if isinstance(refusal, ManagementRefusedError):

@@ -82,6 +82,7 @@ class Provisioner:
         self._store = store
         self._access = access
         self._retentions = retentions
+        self._mark = site_mark(access.site)
         self._site: Site | None = None
         self._admin: Admin | None = None
         self.turn: Final = asyncio.Lock()
@@ -251,13 +252,10 @@ class Provisioner:
         if is_imported and admin.keeps_accounts:
             await admin.remove_account(importer_user(admin.vhost))  # a killed import leaves it
         of_others = is_imported or not kept  # a master without memory may find the log of an earlier one
-        mark = site_mark(self._access.site)
-        if not (kept or is_imported or await admin.exists(mark.name)) and await generations(admin):
-            raise ForeignLogError(
-                f"the virtual host {admin.vhost!r} has the log of another site, which would be cut off"
-            )
-        await admin.ensure_queue(mark)
-        site = self._site = await (self._log_after_others(admin, kept) if of_others else self._own_log(admin, kept))
+        is_ours = bool(kept) or is_imported
+        site = self._site = await (
+            self._log_after_others(admin, kept, is_ours=is_ours) if of_others else self._own_log(admin, kept)
+        )
         if site.generation == kept:
             return False
         # What is still in the outbox goes first, under its old numbers: mirrors may not have heard of it yet.
@@ -272,14 +270,23 @@ class Provisioner:
 
         Readers follow the newest: one newer than ours was made before a kill or failure right here.
         """
+        await admin.ensure_queue(self._mark)
         newest = await newest_generation(admin, known=kept) or 0
         for generation in range(kept, newest):
             await retire_generation(admin, generation)
         return await self._sound_log(admin, max(kept, newest), opened=newest <= kept)
 
-    async def _log_after_others(self, admin: Admin, kept: int) -> Site:
-        """Make a log after all that are there: what those say is not ours, or does not reach to our last word."""
+    async def _log_after_others(self, admin: Admin, kept: int, *, is_ours: bool) -> Site:
+        """Make a log after all that are there: what those say is not ours, or does not reach to our last word.
+
+        Unless the virtual host is known to be ours, its mark has to say so where there is a log.
+        """
         found = await generations(admin, ahead=max(kept, GENERATIONS_AHEAD_MAX))
+        if found and not (is_ours or await admin.exists(self._mark.name)):
+            raise ForeignLogError(
+                f"the virtual host {admin.vhost!r} has the log of another site, which would be cut off"
+            )
+        await admin.ensure_queue(self._mark)
         site = await self._sound_log(admin, max([kept, *found]) + 1, opened=False)
         for generation in found:
             await retire_generation(admin, generation)

@@ -91,47 +91,43 @@ async def test_cancelling_from_outside_is_no_clean_stop() -> None:
         await task
 
 
-async def test_folder_that_cannot_be_written_is_told_as_one() -> None:
+async def told_of(error: Exception) -> CommandError:
+    """Give what the operator is told when a master ends so."""
+
     async def fail(_: OnReady) -> None:
-        raise PermissionError(13, "Permission denied", "/somewhere/master")
-
-    with pytest.raises(CommandError, match="/somewhere/master cannot be written") as failed:
-        await run_until_signal((Service(Role.MASTER, fail),), lambda _role, _url: None)
-    assert failed.value.code == "folder_unwritable"
-    assert "address" not in failed.value.hint
-
-
-async def test_refusal_of_the_broker_says_where_the_password_is_written() -> None:
-    async def fail(_: OnReady) -> None:
-        raise AccessRefusedError("ACCESS_REFUSED")
+        raise error
 
     service = Service(Role.MASTER, fail, "broker.url (distributary.toml:14)")
     with pytest.raises(CommandError) as failed:
         await run_until_signal((service,), lambda _role, _url: None)
-    assert "broker.url (distributary.toml:14)" in failed.value.hint
+    return failed.value
+
+
+async def test_folder_that_cannot_be_written_is_told_as_one() -> None:
+    told = await told_of(PermissionError(13, "Permission denied", "/somewhere/master"))
+    assert "/somewhere/master cannot be written" in told.message
+    assert told.code == "folder_unwritable"
+    assert "address" not in told.hint
+
+
+async def test_refusal_of_the_broker_says_where_the_password_is_written() -> None:
+    told = await told_of(AccessRefusedError("ACCESS_REFUSED"))
+    assert "broker.url (distributary.toml:14)" in told.hint
 
 
 async def test_refusal_of_the_management_api_names_its_own_url() -> None:
-    async def fail(_: OnReady) -> None:
-        raise ManagementRefusedError("PUT /api/policies: Login failed")
-
-    service = Service(Role.MASTER, fail, "broker.url (distributary.toml:14)")
-    with pytest.raises(CommandError, match="Login failed") as failed:
-        await run_until_signal((service,), lambda _role, _url: None)
-    assert failed.value.exit_code == ExitCode.REFUSED
-    assert "broker.management_url" in failed.value.hint
-    assert "broker.url" not in failed.value.hint
+    told = await told_of(ManagementRefusedError("PUT /api/policies: Login failed"))
+    assert "Login failed" in told.message
+    assert told.exit_code == ExitCode.REFUSED
+    assert "broker.management_url" in told.hint
+    assert "broker.url" not in told.hint
 
 
 async def test_who_finds_another_sites_log_is_told_where_his_virtual_host_is_written() -> None:
-    async def fail(_: OnReady) -> None:
-        raise ForeignLogError("the virtual host '/' has the log of another site")
-
-    service = Service(Role.MASTER, fail, "broker.url (distributary.toml:14)")
-    with pytest.raises(CommandError, match="'/' has the log of another site") as failed:
-        await run_until_signal((service,), lambda _role, _url: None)
-    assert (failed.value.code, failed.value.exit_code) == ("log_foreign", ExitCode.REFUSED)
-    assert "a virtual host of its own (broker.url (distributary.toml:14))" in failed.value.hint
+    told = await told_of(ForeignLogError("the virtual host '/' has the log of another site"))
+    assert "'/' has the log of another site" in told.message
+    assert (told.code, told.exit_code) == ("log_foreign", ExitCode.REFUSED)
+    assert "a virtual host of its own (broker.url (distributary.toml:14))" in told.hint
 
 
 @pytest.mark.parametrize("role", [Role.MASTER, Role.SELECTOR])

@@ -472,9 +472,7 @@ def test_changed_mirror_or_outcome_is_found_at_the_very_decision(kit: Kit, seed:
         return
     decisions = decisions_of(world)
     place = world.rng.randrange(len(decisions))
-    forged = _forged(decisions[place], world.rng, world.names)
-    records = [_with(record, decisions[place], forged) for record in world.records]
-    found = [again.verdict for _, again in retraced(world, records)]
+    found = verdicts_with(world, place, _forged(decisions[place], world.rng, world.names))
     assert found[:place] == [Verdict.AGREES] * place
     assert found[place] is Verdict.DIFFERS
 
@@ -484,10 +482,16 @@ def _forged(decision: Decision, rng: Random, names: tuple[str, ...]) -> Decision
     return replace(decision, mirror=rng.choice(others), outcome=DecisionOutcome.SENT)
 
 
-def _with(record: Record, decision: Decision, forged: Decision) -> Record:
-    if isinstance(record, StandingRecorded):
-        return record
-    return replace(record, decisions=tuple(forged if one is decision else one for one in record.decisions))
+def verdicts_with(world: World, place: int, forged: Decision) -> list[Verdict]:
+    """Make all decisions again with a forged one in the place of another."""
+    decision = decisions_of(world)[place]
+    records = [
+        record
+        if isinstance(record, StandingRecorded)
+        else replace(record, decisions=tuple(forged if one is decision else one for one in record.decisions))
+        for record in world.records
+    ]
+    return [again.verdict for _, again in retraced(world, records)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -498,10 +502,7 @@ def test_false_word_of_a_new_place_is_found_at_the_very_decision_and_nothing_beh
         return
     decisions = decisions_of(world)
     place = world.rng.randrange(len(decisions))
-    one = decisions[place]
-    forged = replace(one, is_reserved=not one.is_reserved)
-    records = [_with(record, one, forged) for record in world.records]
-    found = [again.verdict for _, again in retraced(world, records)]
+    found = verdicts_with(world, place, replace(decisions[place], is_reserved=not decisions[place].is_reserved))
     assert found[place] is Verdict.DIFFERS
     assert set(found[:place] + found[place + 1 :]) <= {Verdict.AGREES}
 
@@ -543,10 +544,8 @@ def test_decisions_agree_though_the_clock_was_set_back_over_the_end_of_places(ki
 
 def test_outcome_that_a_newer_version_knows_is_untellable_whatever_else_its_record_says(kit: Kit) -> None:
     world = lived(kit, 3)
-    one = decisions_of(world)[0]
-    forged = replace(one, outcome=DecisionOutcome.OTHER, is_reserved=True)
-    records = [_with(record, one, forged) for record in world.records]
-    assert next(again.verdict for one, again in retraced(world, records) if one is forged) is Verdict.UNVERIFIABLE
+    forged = replace(decisions_of(world)[0], outcome=DecisionOutcome.OTHER, is_reserved=True)
+    assert verdicts_with(world, 0, forged)[0] is Verdict.UNVERIFIABLE
 
 
 def test_rules_that_nobody_can_have_are_no_reason_to_stop(kit: Kit) -> None:
@@ -574,12 +573,9 @@ def test_changed_figure_that_matters_is_found(kit: Kit, forged: dict[str, int]) 
     found: Counter[Verdict] = Counter()
     for seed in range(6):
         world = lived(kit, seed)
-        for decision in decisions_of(world):
+        for place, decision in enumerate(decisions_of(world)):
             if decision.outcome is DecisionOutcome.SENT and decision.path == "b.iso" and not world.lost:
-                records = [_with(record, decision, _with_figures(decision, forged)) for record in world.records]
-                found[
-                    next(again.verdict for one, again in retraced(world, records) if one.grant_id == decision.grant_id)
-                ] += 1
+                found[verdicts_with(world, place, _with_figures(decision, forged))[place]] += 1
                 break
     assert found[Verdict.DIFFERS] > 0
     assert set(found) == {Verdict.DIFFERS}
